@@ -1,0 +1,96 @@
+/**
+ * The one error type of the project. Code elsewhere throws `PodError` for "cannot continue",
+ * matches on `code` and never on text, and renders it with the functions here.
+ */
+
+/** Every failure the project can name. The list is closed: a new kind of failure is added here first. */
+export type ErrorKind =
+  | "invalid_argument" // a value given by a person, a model or a client is wrong
+  | "invalid_manifest" // configuration cannot be used
+  | "usage" // the command line cannot be understood
+  | "unsupported" // asked for something that this build does not do
+  | "io" // the operating system said no
+  | "insecure_directory" // a base directory is not ours or not private
+  | "path_too_long" // a socket path does not fit the kernel's limit
+  | "timed_out" // a bounded wait ended
+  | "cancelled" // the caller withdrew the request
+  | "registry_corrupt" // pods.json and its backup cannot be used
+  | "registry_foreign" // pods.json belongs to live Pods of another implementation
+  | "registry_locked" // another process kept the registry lock too long
+  | "duplicate_name" // a live Pod has this name
+  | "write_conflict" // another live Pod may write there
+  | "not_subset" // the request exceeds the spawner's effective scope
+  | "denied" // the request is inside the scope but removed by a deny rule
+  | "unknown_pod" // no allocation of this name
+  | "session_conflict" // another live Pod writes this session
+  | "not_reservation" // adoption of something that was not reserved for us
+  | "limit_reached" // depth, children or size limit
+  | "spawn_failed" // a child did not come up
+  | "unreachable" // a socket does not answer
+  | "internal"; // a broken promise of our own code
+
+/** Details a handler may act on; shapes depend on the kind and are documented where they are thrown. */
+export type ErrorData = Readonly<Record<string, string | number | boolean | null>>;
+
+/** A failure with a stable `code`, a message made for people, and optional data for handlers. */
+export class PodError extends Error {
+  readonly code: ErrorKind;
+  readonly data: ErrorData;
+
+  constructor(
+    code: ErrorKind,
+    message: string,
+    options: { cause?: unknown; data?: ErrorData } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "PodError";
+    this.code = code;
+    this.data = options.data ?? {};
+  }
+}
+
+/** True when `error` is a `PodError` of one of the given kinds (of any kind when none is given). */
+export function isPodError(error: unknown, ...kinds: ErrorKind[]): error is PodError {
+  return error instanceof PodError && (kinds.length === 0 || kinds.includes(error.code));
+}
+
+/** The operating system's short name of a failed call (`ENOENT`, `EACCES`, …), or undefined. */
+export function errnoCode(error: unknown): string | undefined {
+  if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
+  return typeof error.code === "string" ? error.code : undefined;
+}
+
+/**
+ * One line of text for any thrown value: the message without a stack, line breaks folded to blanks.
+ * Node-style errors lose the trailing call description (`ENOENT: no such file …, open '/x'` keeps
+ * the path, because it says where).
+ */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/\s*\n\s*/g, " ").trim() || "unknown error";
+}
+
+/** Wraps an operating-system failure so that it says what was being done and to which path. */
+export function ioError(action: string, cause: unknown): PodError {
+  const errno = errnoCode(cause);
+  return new PodError("io", `${action}: ${messageOf(cause)}`, {
+    cause,
+    ...(errno === undefined ? {} : { data: { errno } }),
+  });
+}
+
+/** What a person sees on the terminal: `error: …`, never a stack trace. */
+export function renderForTerminal(error: unknown): string {
+  return `error: ${messageOf(error)}`;
+}
+
+/** Exit codes of the program (design, section 5). */
+export const EXIT = { done: 0, failed: 1, usage: 2, noSuchPod: 3, timedOut: 4 } as const;
+
+/** The exit code that belongs to an error. */
+export function exitCodeOf(error: unknown): number {
+  if (isPodError(error, "usage")) return EXIT.usage;
+  if (isPodError(error, "unknown_pod")) return EXIT.noSuchPod;
+  if (isPodError(error, "timed_out")) return EXIT.timedOut;
+  return EXIT.failed;
+}

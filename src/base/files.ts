@@ -1,0 +1,116 @@
+/**
+ * Files that other processes rely on: replaced whole or not at all, private to the user.
+ * Nothing here knows what the files mean.
+ */
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { dirname } from "node:path";
+import { errnoCode } from "./errors.ts";
+
+const PRIVATE_MODE = 0o600;
+
+/** Writes all of `data` to an open descriptor; a short write is continued, never ignored. */
+export function writeAll(fd: number, data: string | Uint8Array): void {
+  const bytes = typeof data === "string" ? Buffer.from(data) : data;
+  let offset = 0;
+  while (offset < bytes.length) {
+    offset += writeSync(fd, bytes, offset, bytes.length - offset);
+  }
+}
+
+/** Flushes a directory's entries to disk, so that a rename in it survives a power cut (fsync(2)). */
+export function syncDirectory(directory: string): void {
+  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** How `replaceFile` writes; `durable` adds fsync of file and directory. */
+export interface ReplaceOptions {
+  readonly durable?: boolean;
+  readonly mode?: number;
+  /** Name of the temporary sibling; the caller must be the only writer of it. */
+  readonly temporary?: string;
+}
+
+/**
+ * Replaces `path` by `data` in one step (write a sibling, rename over): a reader sees the old or the
+ * new content, never a part. On any error the old content is still there and the sibling is gone.
+ */
+export function replaceFile(
+  path: string,
+  data: string | Uint8Array,
+  options: ReplaceOptions = {},
+): void {
+  const temporary = options.temporary ?? `${path}.tmp`;
+  // O_NOFOLLOW: a planted link must not redirect the write.
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
+  try {
+    const fd = openSync(temporary, flags, options.mode ?? PRIVATE_MODE);
+    try {
+      writeAll(fd, data);
+      if (options.durable === true) fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    removeFile(temporary);
+    throw error;
+  }
+  if (options.durable === true) syncDirectory(dirname(path));
+}
+
+/** Opens a private append-only file (0600), made empty when `truncate` is set, readable through the descriptor. */
+export function openPrivateLog(path: string, truncate: boolean): number {
+  const flags =
+    constants.O_RDWR |
+    constants.O_APPEND |
+    constants.O_CREAT |
+    constants.O_NOFOLLOW |
+    (truncate ? constants.O_TRUNC : 0);
+  return openSync(path, flags, PRIVATE_MODE);
+}
+
+/** Text of a file, or undefined when there is none. Other failures are thrown. */
+export function readIfExists(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Removes a file; one that is not there is fine. Other failures are thrown. */
+export function removeFile(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (errnoCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Removes an empty directory; one that is missing or not empty is left as it is. */
+export function removeEmptyDirectory(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    const errno = errnoCode(error);
+    if (errno === "ENOENT" || errno === "ENOTEMPTY" || errno === "EEXIST") return false;
+    throw error;
+  }
+}

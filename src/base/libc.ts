@@ -1,0 +1,74 @@
+/**
+ * Every C function the project calls, and nothing else (design: `bun:ffi` only here).
+ * The library is opened at the first call, not at import: commands that need none of it pay nothing.
+ */
+import { dlopen, type Pointer, ptr, read } from "bun:ffi";
+
+const DARWIN = process.platform === "darwin";
+
+function open() {
+  const library = dlopen(DARWIN ? "libSystem.B.dylib" : "libc.so.6", {
+    flock: { args: ["i32", "i32"], returns: "i32" },
+    dup2: { args: ["i32", "i32"], returns: "i32" },
+    getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+    [DARWIN ? "__error" : "__errno_location"]: { args: [], returns: "ptr" },
+  });
+  return library.symbols as unknown as {
+    flock(fd: number, operation: number): number;
+    dup2(from: number, to: number): number;
+    getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
+    __error?(): Pointer;
+    __errno_location?(): Pointer;
+  };
+}
+
+let symbols: ReturnType<typeof open> | undefined;
+const libc = (): ReturnType<typeof open> => (symbols ??= open());
+
+function errno(): number {
+  const location = libc().__error?.() ?? libc().__errno_location?.();
+  return location === undefined ? 0 : read.i32(location, 0);
+}
+
+// Values of flock(2) and errno(3), the same on Linux and macOS except EWOULDBLOCK.
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const EINTR = 4;
+const EWOULDBLOCK = DARWIN ? 35 : 11;
+
+/** Outcome of an attempt to lock: taken, held by someone else, or not possible here. */
+export type FlockOutcome = "taken" | "busy" | { readonly errno: number };
+
+/**
+ * One attempt at an exclusive `flock(2)`; never blocks. The lock belongs to the open file
+ * description and ends when its last descriptor is closed, so open with close-on-exec.
+ */
+export function tryFlock(fd: number): FlockOutcome {
+  for (;;) {
+    if (libc().flock(fd, LOCK_EX | LOCK_NB) === 0) return "taken";
+    const code = errno();
+    if (code === EINTR) continue;
+    return code === EWOULDBLOCK ? "busy" : { errno: code };
+  }
+}
+
+/** Makes descriptor `to` a copy of `from` (dup2(2)); false when the kernel refuses. */
+export function duplicateOnto(from: number, to: number): boolean {
+  return libc().dup2(from, to) >= 0;
+}
+
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+
+/**
+ * User id of the process at the other end of a Unix socket (unix(7), `SO_PEERCRED`), or undefined
+ * where the platform has no such option.
+ */
+export function peerUserId(fd: number): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
+  const length = new Uint32Array([credentials.byteLength]);
+  const failed =
+    libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0;
+  return failed ? undefined : credentials[1];
+}

@@ -1,0 +1,31 @@
+/**
+ * The log of a Pod: one line per record on standard error, which for a child is `stderr.log`.
+ * Bounded, so that a Pod that complains for ever does not fill the disk (W11).
+ */
+import { writeSync } from "node:fs";
+import { messageOf } from "./errors.ts";
+
+/** Bytes that one process logs at most; the last line says that the limit was met. */
+const MAX_LOG_BYTES = 1024 * 1024;
+const MAX_LINE_CHARACTERS = 4096;
+
+let written = 0;
+
+/** Writes one line, `pod: level: message (cause)`; never throws, never blocks a caller's work. */
+export function log(level: "info" | "warn" | "error", message: string, cause?: unknown): void {
+  const detail = cause === undefined ? "" : ` (${messageOf(cause)})`;
+  writeLine(`pod: ${level}: ${message}${detail}`.slice(0, MAX_LINE_CHARACTERS));
+}
+
+/** Writes a line of the start and end protocol as it is (spec manifest 7.5); never throws. */
+export function writeLine(line: string): void {
+  if (written > MAX_LOG_BYTES) return;
+  written += Buffer.byteLength(line) + 1;
+  const text =
+    written > MAX_LOG_BYTES ? "pod: warn: log limit reached; further lines are dropped" : line;
+  try {
+    writeSync(2, `${text}\n`);
+  } catch {
+    // Nowhere left to say it.
+  }
+}

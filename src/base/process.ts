@@ -1,0 +1,139 @@
+/**
+ * Who a process is and how it is ended. A pid alone is never trusted: identity is pid, start time,
+ * boot and pid namespace together (W4, W6), so that no stranger is judged or signalled.
+ */
+import { readFileSync, readlinkSync, existsSync } from "node:fs";
+import { errnoCode } from "./errors.ts";
+import type { Environment } from "./paths.ts";
+
+/** Identity of one run of one process. Parts that the platform cannot tell are null. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Start time in clock ticks after boot (proc(5), `/proc/<pid>/stat` field 22). */
+  readonly start: string | null;
+  readonly boot: string | null;
+  readonly pidNamespace: string | null;
+  readonly machine: string | null;
+}
+
+/** What is known about a process: running, gone (zombies count as gone), or not ours to judge. */
+export type ProcessState = "alive" | "dead" | "unknown";
+
+function readTrimmed(path: string): string | null {
+  try {
+    return readFileSync(path, "utf8").trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+function readPidNamespace(): string | null {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return null;
+  }
+}
+
+interface Stat {
+  readonly state: string;
+  readonly start: string;
+}
+
+/** State letter and start time of a process, or null when there is none (or no /proc). */
+function readStat(pid: number): Stat | null {
+  const text = readTrimmed(`/proc/${pid}/stat`);
+  if (text === null) return null;
+  // The command name is in parentheses and may itself contain blanks and parentheses.
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0];
+  const start = fields[19]; // field 22 of the file, the state being field 3
+  return state === undefined || start === undefined ? null : { state, start };
+}
+
+let host: Omit<ProcessIdentity, "pid" | "start"> | undefined;
+
+function hostIdentity(): Omit<ProcessIdentity, "pid" | "start"> {
+  host ??= {
+    boot: readTrimmed("/proc/sys/kernel/random/boot_id"),
+    pidNamespace: readPidNamespace(),
+    machine: readTrimmed("/etc/machine-id"),
+  };
+  return host;
+}
+
+/** Identity of process `pid` as it is now. */
+export function identityOf(pid: number): ProcessIdentity {
+  return { pid, start: readStat(pid)?.start ?? null, ...hostIdentity() };
+}
+
+/**
+ * Judges an identity that was recorded earlier. Another boot of this machine means dead; another
+ * machine or pid namespace means unknown, because its pids say nothing here.
+ */
+export function stateOf(identity: ProcessIdentity): ProcessState {
+  const here = hostIdentity();
+  if (identity.pid <= 0) return "dead";
+  if (identity.machine !== here.machine) return "unknown";
+  if (identity.boot !== here.boot) return "dead";
+  if (identity.pidNamespace !== here.pidNamespace) return "unknown";
+  try {
+    process.kill(identity.pid, 0);
+  } catch (error) {
+    if (errnoCode(error) === "ESRCH") return "dead";
+  }
+  const stat = readStat(identity.pid);
+  if (stat === null) return identity.start === null ? "alive" : "dead";
+  if (stat.state === "Z" || stat.state === "X") return "dead";
+  return identity.start !== null && stat.start !== identity.start ? "dead" : "alive";
+}
+
+/**
+ * Signals the process group led by `leader` (kill(2) with a negative pid). Only for groups known to
+ * be ours: the leader's identity was checked, or it is our own child. A group that is gone is fine.
+ */
+export function signalGroup(leader: number, signal: NodeJS.Signals): void {
+  if (leader <= 1) return; // 0 and -1 would mean our own group, or everybody
+  try {
+    process.kill(-leader, signal);
+  } catch (error) {
+    if (errnoCode(error) !== "ESRCH" && errnoCode(error) !== "EPERM") throw error;
+  }
+}
+
+/** Resolves to true when `promise` settles within `ms` milliseconds, else to false. */
+export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  const { promise: limit, resolve } = Promise.withResolvers<false>();
+  const timer = setTimeout(() => resolve(false), ms);
+  try {
+    return await Promise.race([
+      promise.then(
+        () => true as const,
+        () => true as const,
+      ),
+      limit,
+    ]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The command that starts this program again: the compiled binary itself, or Bun with our entry
+ * file when run from source. A binary that was replaced on disk is started through the kernel's
+ * link to the running one (design, section 6).
+ */
+export function selfCommand(): string[] {
+  const compiled = Bun.main.startsWith("/$bunfs/") || Bun.main.includes("~BUN");
+  if (!compiled) return [process.execPath, Bun.main];
+  return [existsSync(process.execPath) ? process.execPath : "/proc/self/exe"];
+}
+
+/** Environment for a child: everything but Bun's own switches, which would take over a compiled binary. */
+export function childEnvironment(env: Environment): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [name, value] of Object.entries(env)) {
+    if (value !== undefined && !name.startsWith("BUN_")) result[name] = value;
+  }
+  return result;
+}

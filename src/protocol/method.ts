@@ -1,0 +1,106 @@
+/**
+ * Methods: what clients, parents and children send to a Pod, one JSON object a line
+ * (spec protocol 2). Unknown keys are ignored. Our additions to the reference, all optional:
+ * `id` on any method asks for an acknowledgement (`ack`, or `error` with the same id) on that
+ * connection; `status` asks for the Pod's state; `instance` and `id` in a `pod_event` prove the
+ * sender and make the event recognisable.
+ */
+import { z } from "zod/v3";
+import { ScopeRuleSchema } from "../scope/rule.ts";
+import { SegmentSchema } from "./segment.ts";
+
+const MAX_ID_CHARACTERS = 128;
+const id = z.string().min(1).max(MAX_ID_CHARACTERS);
+
+/** Proof and identity of an event: the sender's instance, and the instance it is about. */
+const provenance = { instance: id.optional() };
+
+/** A report from a child Pod (spec protocol 4.2, 9). */
+export const PodEventSchema = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("turn_ended"), pod_name: z.string(), ...provenance }),
+  z.object({
+    kind: z.literal("errored"),
+    pod_name: z.string(),
+    message: z.string(),
+    ...provenance,
+  }),
+  z.object({ kind: z.literal("shut_down"), pod_name: z.string(), ...provenance }),
+  z.object({
+    kind: z.literal("scope_sub_delegated"),
+    parent_pod: z.string(),
+    sub_pod: z.string(),
+    sub_socket: z.string(),
+    scope: z.array(ScopeRuleSchema),
+    ...provenance,
+  }),
+]);
+export type PodEvent = z.infer<typeof PodEventSchema>;
+
+/** Methods without parameters take an absent, null or empty `params`. */
+const noParams = z.union([z.null(), z.object({})]).optional();
+const bare = <Name extends string>(name: Name) =>
+  z.object({ method: z.literal(name), id: id.optional(), params: noParams });
+
+/** Every method; `method` is the tag, `params` the content. */
+export const MethodSchema = z.discriminatedUnion("method", [
+  z.object({
+    method: z.literal("run"),
+    id: id.optional(),
+    params: z.object({ input: z.array(SegmentSchema) }),
+  }),
+  z.object({
+    method: z.literal("notify"),
+    id: id.optional(),
+    params: z.object({ message: z.string() }),
+  }),
+  z.object({ method: z.literal("pod_event"), id: id.optional(), params: PodEventSchema }),
+  bare("resume"),
+  bare("cancel"),
+  bare("pause"),
+  bare("shutdown"),
+  bare("get_history"),
+  bare("status"),
+  z.object({
+    method: z.literal("list_completions"),
+    id: id.optional(),
+    params: z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),
+  }),
+]);
+export type Method = z.infer<typeof MethodSchema>;
+
+/** A decoded line, or what is wrong with it in one sentence. */
+export type DecodedMethod =
+  | { readonly ok: true; readonly method: Method }
+  | { readonly ok: false; readonly reason: string; readonly id?: string };
+
+/** Deepest nesting a line may have (spec protocol 1.3). */
+const MAX_NESTING = 128;
+
+/** Decodes one line; never throws. */
+export function decodeMethod(line: string): DecodedMethod {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    return { ok: false, reason: error instanceof Error ? error.message : "not JSON" };
+  }
+  if (nestingExceeds(value, MAX_NESTING)) {
+    return { ok: false, reason: `nested deeper than ${MAX_NESTING} levels` };
+  }
+  const parsed = MethodSchema.safeParse(value);
+  if (parsed.success) return { ok: true, method: parsed.data };
+  const issue = parsed.error.issues[0];
+  const where = issue === undefined || issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
+  const requestId = id.safeParse((value as { id?: unknown } | null)?.id);
+  return {
+    ok: false,
+    reason: `${where}${issue?.message ?? "not a method"}`,
+    ...(requestId.success ? { id: requestId.data } : {}),
+  };
+}
+
+function nestingExceeds(value: unknown, limit: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  if (limit === 0) return true;
+  return Object.values(value).some((inner) => nestingExceeds(inner, limit - 1));
+}

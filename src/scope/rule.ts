@@ -1,0 +1,79 @@
+/**
+ * One scope rule and the only way a path becomes comparable: canonicalisation. Every target is
+ * resolved here once, before any check, and stored as the kernel would see it (W20, W21, W26).
+ */
+import { realpathSync } from "node:fs";
+import { z } from "zod/v3";
+import { PodError } from "../base/errors.ts";
+
+/** What a rule grants or denies; write implies read. */
+export const PermissionSchema = z.enum(["read", "write"]);
+export type Permission = z.infer<typeof PermissionSchema>;
+
+/** A rule as it stands on the wire, in the registry and in manifests (spec registry-and-spawn 2.1). */
+export const ScopeRuleSchema = z.object({
+  target: z.string(),
+  permission: PermissionSchema,
+  recursive: z.boolean().default(true),
+});
+export type ScopeRule = z.infer<typeof ScopeRuleSchema>;
+
+/** A path with symbolic links resolved, or the reason why there is none. */
+export type CanonicalPath =
+  { readonly ok: true; readonly path: string } | { readonly ok: false; readonly reason: string };
+
+const refused = (reason: string): CanonicalPath => ({ ok: false, reason });
+
+/**
+ * Resolves an absolute path as the kernel would: `realpath` of the deepest ancestor that exists,
+ * plus the names below it (spec registry-and-spawn 3.4). Refused: relative paths, `..` components
+ * (with links in the way they do not mean what they say), NUL, and names that are not valid text.
+ */
+export function canonicalPath(path: string): CanonicalPath {
+  if (!path.startsWith("/")) return refused("path is not absolute");
+  if (path.includes("\0")) return refused("path contains a NUL character");
+  if (!path.isWellFormed()) return refused("path is not valid Unicode");
+  const names = componentsOf(path);
+  if (names.includes("..")) return refused("path contains `..`");
+  for (let kept = names.length; kept >= 0; kept -= 1) {
+    const head = `/${names.slice(0, kept).join("/")}`;
+    let real: string;
+    try {
+      real = realpathSync.native(head);
+    } catch {
+      continue; // missing, forbidden, a loop, not a directory: climb
+    }
+    if (real.includes("\uFFFD")) return refused("path is not valid UTF-8");
+    const tail = names.slice(kept);
+    return {
+      ok: true,
+      path: tail.length === 0 ? real : `${real === "/" ? "" : real}/${tail.join("/")}`,
+    };
+  }
+  return refused("no existing ancestor can be resolved");
+}
+
+/** Components of a path: split at `/`, without empty ones and `.`; `..` stays (spec 3.1). */
+export function componentsOf(path: string): string[] {
+  return path.split("/").filter((name) => name !== "" && name !== ".");
+}
+
+/** The rule with its target made canonical; `invalid_argument` says which target and why. */
+export function canonicalRule(rule: ScopeRule): ScopeRule {
+  const target = canonicalPath(rule.target);
+  if (target.ok) return { ...rule, target: target.path };
+  throw new PodError(
+    "invalid_argument",
+    `scope.target cannot be resolved: ${rule.target} (${target.reason})`,
+  );
+}
+
+/** `write:/path` or `read:/path [non-recursive]`: how tools name a rule to the model (spec 6). */
+export function describeRule(rule: ScopeRule): string {
+  return `${rule.permission}:${rule.target}${rule.recursive ? "" : " [non-recursive]"}`;
+}
+
+/** Rules joined by `, `, or `(none)`. */
+export function describeRules(rules: readonly ScopeRule[]): string {
+  return rules.length === 0 ? "(none)" : rules.map(describeRule).join(", ");
+}

@@ -1,0 +1,132 @@
+/**
+ * The tool contract: what a tool declares, what it gets, what it returns. A tool's `execute` never
+ * rejects through the loop: `runTool` turns every failure into a result the model can read
+ * (spec worker-and-tools 2).
+ */
+import type { z } from "zod/v3";
+import { zodToJsonSchema } from "zod-to-json-schema";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import type { JsonObjectSchema, ToolDefinition } from "../model/model.ts";
+
+/** Kinds of failure with the prefix the model sees (2.3). */
+const PREFIX = {
+  invalid_argument: "Invalid argument",
+  execution_failed: "Execution failed",
+  internal: "Internal error",
+} as const;
+
+/** A failure meant for the model; everything else that a tool throws becomes `execution_failed`. */
+export class ToolError extends Error {
+  readonly kind: keyof typeof PREFIX;
+  constructor(kind: keyof typeof PREFIX, message: string) {
+    super(message);
+    this.name = "ToolError";
+    this.kind = kind;
+  }
+}
+
+/** `summary` always reaches the model, `content` may be truncated or pruned. */
+export interface ToolOutput {
+  readonly summary: string;
+  readonly content?: string;
+}
+
+/** What the loop keeps of a call. */
+export interface ToolOutcome extends ToolOutput {
+  readonly isError: boolean;
+}
+
+/** What a tool may use while it runs. */
+export interface ToolContext {
+  /** Aborted when the run is cancelled; a tool then ends soon and leaves nothing behind. */
+  readonly signal: AbortSignal;
+  readonly callId: string;
+}
+
+/** A tool: definition plus effect. `serial` calls of one batch run in call order (1.4). */
+export interface Tool extends ToolDefinition {
+  readonly serial: boolean;
+  run(input: unknown, context: ToolContext): Promise<ToolOutput>;
+}
+
+/**
+ * Defines a tool with a zod schema for its input. Input that does not fit is answered with
+ * `invalid {Name} input: …`, naming the field. The conversion is checked: a schema that does not
+ * come out as an object is our own mistake and throws at once.
+ */
+export function defineTool<Schema extends z.ZodTypeAny>(spec: {
+  name: string;
+  description: string;
+  schema: Schema;
+  serial?: boolean;
+  execute(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutput>;
+}): Tool {
+  let inputSchema: JsonObjectSchema | undefined;
+  return {
+    name: spec.name,
+    description: spec.description,
+    serial: spec.serial ?? false,
+    // Converted when first asked for: a Pod that never calls a model does not pay for it.
+    get inputSchema() {
+      return (inputSchema ??= toObjectSchema(spec.name, spec.schema));
+    },
+    async run(input, context) {
+      const parsed = spec.schema.safeParse(input);
+      if (!parsed.success) {
+        throw new ToolError(
+          "invalid_argument",
+          `invalid ${spec.name} input: ${describeIssues(parsed.error)}`,
+        );
+      }
+      return await spec.execute(parsed.data as z.infer<Schema>, context);
+    },
+  };
+}
+
+function toObjectSchema(name: string, schema: z.ZodTypeAny): JsonObjectSchema {
+  const { $schema: _, ...converted } = zodToJsonSchema(schema, { $refStrategy: "none" }) as Record<
+    string,
+    unknown
+  >;
+  if (converted.type !== "object") {
+    throw new PodError("internal", `input schema of tool ${name} is not an object schema`);
+  }
+  return { properties: {}, ...converted, type: "object" };
+}
+
+function describeIssues(error: z.ZodError): string {
+  return error.issues
+    .map((issue) => {
+      const missing = issue.code === "invalid_type" && issue.received === "undefined";
+      const field = issue.path.join(".");
+      if (missing) return `missing field \`${field}\``;
+      return field === "" ? issue.message : `${field}: ${issue.message}`;
+    })
+    .join("; ");
+}
+
+/**
+ * Runs a call and always returns an outcome: failures as `Tool execution failed: {kind}: {message}`
+ * (2.3), an abort as the text the loop uses for interrupted calls.
+ */
+export async function runTool(
+  tool: Tool,
+  input: unknown,
+  context: ToolContext,
+): Promise<ToolOutcome> {
+  try {
+    return { ...(await tool.run(input, context)), isError: false };
+  } catch (error) {
+    return { summary: `Tool execution failed: ${describeFailure(error)}`, isError: true };
+  }
+}
+
+function describeFailure(error: unknown): string {
+  if (error instanceof ToolError) return `${PREFIX[error.kind]}: ${error.message}`;
+  const kind = isPodError(error, "invalid_argument")
+    ? PREFIX.invalid_argument
+    : isPodError(error, "internal")
+      ? PREFIX.internal
+      : PREFIX.execution_failed;
+  return `${kind}: ${messageOf(error)}`;
+}

@@ -1,0 +1,32 @@
+/** Directories for one test, removed when the test ends. */
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** A fresh private directory (0700, canonical path, short enough for sockets): `await using dir = temp()`. */
+export function temp(): AsyncDisposable & {
+  readonly path: string;
+  join(...names: string[]): string;
+} {
+  const path = realpathSync(mkdtempSync(join(tmpdir(), "pod-")));
+  return {
+    path,
+    join: (...names) => join(path, ...names),
+    [Symbol.asyncDispose]: async () => rmSync(path, { recursive: true, force: true }),
+  };
+}
+
+/** Rejects with `what` after `ms` milliseconds unless `promise` settles first. */
+export async function within<Value>(
+  promise: Promise<Value>,
+  ms: number,
+  what: string,
+): Promise<Value> {
+  const { promise: limit, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`deadline of ${ms} ms: ${what}`)), ms);
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
