@@ -5,9 +5,11 @@
 import {
   closeSync,
   constants,
+  fstatSync,
   fsyncSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   rmdirSync,
   unlinkSync,
@@ -91,6 +93,31 @@ export function readIfExists(path: string): string | undefined {
   } catch (error) {
     if (errnoCode(error) === "ENOENT") return undefined;
     throw error;
+  }
+}
+
+/** The last `bytes` bytes of an open file as text, trimmed; characters cut in half are replaced. */
+export function readTailOf(fd: number, bytes: number): string {
+  const { size } = fstatSync(fd);
+  const buffer = Buffer.alloc(Math.min(size, bytes));
+  const length = readSync(fd, buffer, 0, buffer.length, size - buffer.length);
+  return buffer.subarray(0, length).toString("utf8").trim();
+}
+
+/** As `readTailOf` for a path; empty when the file cannot be read. */
+export function readTail(path: string, bytes: number): string {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch {
+    return "";
+  }
+  try {
+    return readTailOf(fd, bytes);
+  } catch {
+    return "";
+  } finally {
+    closeSync(fd);
   }
 }
 

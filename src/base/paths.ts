@@ -154,7 +154,8 @@ export function ensurePrivateDirectory(directory: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw ioError(`cannot create directory ${directory}`, error);
+    // EEXIST: something that is not a directory has the name; told below.
+    if (errnoCode(error) !== "EEXIST") throw ioError(`cannot create directory ${directory}`, error);
   }
   const info = statSync(directory);
   if (!info.isDirectory()) {

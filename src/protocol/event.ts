@@ -89,6 +89,8 @@ export const EventSchema = z.discriminatedUnion("event", [
       items: z.array(ItemSchema.or(z.unknown())),
       greeting: GreetingSchema,
       status: PodStateSchema.optional(),
+      /** Ours: number of older items that did not fit into a line. */
+      omitted: z.number().int().optional(),
     }),
   ),
   named(
@@ -111,7 +113,9 @@ export const EventSchema = z.discriminatedUnion("event", [
       pod_name: z.string(),
       instance: z.string(),
       pid: z.number().int(),
-      /** Notices that wait for the next model request. */
+      /** Runs started so far, so that two looks can tell whether anything happened in between. */
+      runs: z.number().int(),
+      /** Notices that wait for the next model request, and reports on their way to the parent. */
       pending: z.number().int(),
     }),
   ),

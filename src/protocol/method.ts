@@ -68,6 +68,11 @@ export const MethodSchema = z.discriminatedUnion("method", [
 ]);
 export type Method = z.infer<typeof MethodSchema>;
 
+/** The method that gives a Pod a task in plain text. */
+export function runMethod(text: string): Method {
+  return { method: "run", params: { input: [{ kind: "text", content: text }] } };
+}
+
 /** A decoded line, or what is wrong with it in one sentence. */
 export type DecodedMethod =
   | { readonly ok: true; readonly method: Method }

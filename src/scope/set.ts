@@ -134,8 +134,8 @@ export function buildScope(allow: readonly ScopeRule[], deny: readonly ScopeRule
 }
 
 /**
- * The scope as the model and people read it (3.6), deny rules listed as exceptions when there are
- * any; the first two sections are exactly the reference's text.
+ * The allow rules of a scope as the model and people read them: exactly the reference's text (3.6),
+ * without deny rules.
  */
 export function summarizeScope(scope: Scope): string {
   const line = (rule: ScopeRule): string =>
