@@ -1,0 +1,109 @@
+/**
+ * Where configuration is looked for: the user's manifest, the project's, and the directories of
+ * prompt texts beside them (spec manifest 2.1, FIX 10, FIX 20). Reads no file and no TOML, so a child
+ * that got its manifest from its spawner can use it too.
+ */
+import { realpathSync, statSync } from "node:fs";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import type { BaseDirectories } from "../base/paths.ts";
+
+/** Directory in a project that holds its configuration. */
+const MARKER = ".insomnia";
+const MANIFEST = "manifest.toml";
+const PROMPTS = "prompts";
+
+/** What the command line and the environment say about the places to look. */
+export interface SearchOptions {
+  /** Absolute; start of the walk to the project unless `project` says otherwise. */
+  readonly cwd: string;
+  readonly bases: Pick<BaseDirectories, "config">;
+  /** `--user-manifest`: this file instead of the config directory's; false: no user layer. */
+  readonly userManifest?: string | false | undefined;
+  /** `--project`: start of the upward walk; false: no project layer. */
+  readonly project?: string | false | undefined;
+  /** `$HOME`: the walk ends there, and what lies in it is not a project. Only if absolute. */
+  readonly home?: string | undefined;
+}
+
+/** A project: its root (base of its relative paths) and its manifest. Absolute. */
+export interface Project {
+  readonly root: string;
+  readonly manifest: string;
+}
+
+/** Directories that `$user/…` and `$workspace/…` name; absent when there is none. Absolute. */
+export interface PromptDirectories {
+  readonly user?: string;
+  readonly workspace?: string;
+}
+
+/** The user's manifest, and whether it was asked for by name (then it must exist). */
+export function userManifestPath(
+  options: SearchOptions,
+): { readonly path: string; readonly explicit: boolean } | undefined {
+  const { userManifest, bases, cwd } = options;
+  if (userManifest === false) return undefined;
+  if (userManifest !== undefined) return { path: resolve(cwd, userManifest), explicit: true };
+  if (bases.config === undefined) return undefined;
+  return { path: join(bases.config, MANIFEST), explicit: false };
+}
+
+/** The nearest directory upward with a `.insomnia/manifest.toml`; none is not an error. */
+export function findProject(options: SearchOptions): Project | undefined {
+  for (const root of projectCandidates(options)) {
+    const manifest = join(root, MARKER, MANIFEST);
+    if (isKind(manifest, "file")) return { root, manifest };
+  }
+  return undefined;
+}
+
+/**
+ * The prompt directories that exist. They do not depend on manifests: `$user` lies beside the user's
+ * manifest or where it would be, `$workspace` in the project or, without one, in the nearest
+ * `.insomnia` upward that has prompts.
+ */
+export function findPromptDirectories(options: SearchOptions): PromptDirectories {
+  const manifest = userManifestPath(options)?.path;
+  const user = manifest === undefined ? undefined : join(dirname(manifest), PROMPTS);
+  const project = findProject(options);
+  const roots = project === undefined ? projectCandidates(options) : [project.root];
+  const workspace = roots
+    .map((root) => join(root, MARKER, PROMPTS))
+    .find((directory) => isKind(directory, "directory"));
+  return {
+    ...(user !== undefined && isKind(user, "directory") ? { user } : {}),
+    ...(workspace === undefined ? {} : { workspace }),
+  };
+}
+
+/** The start of the walk and its ancestors, up to but without `$HOME`. */
+function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
+  if (project === false) return [];
+  const stop = home !== undefined && isAbsolute(home) ? canonicalOrRaw(home) : undefined;
+  const candidates: string[] = [];
+  let directory = canonicalOrRaw(project === undefined ? cwd : resolve(cwd, project));
+  while (directory !== stop) {
+    candidates.push(directory);
+    const parent = dirname(directory);
+    if (parent === directory) break;
+    directory = parent;
+  }
+  return candidates;
+}
+
+function canonicalOrRaw(path: string): string {
+  try {
+    return realpathSync.native(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+function isKind(path: string, kind: "file" | "directory"): boolean {
+  try {
+    const info = statSync(path);
+    return kind === "file" ? info.isFile() : info.isDirectory();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * A resolved manifest on its way out of a process: as TOML for `<runtime>/<pod>/manifest.toml` and
+ * for people, as JSON (`JSON.stringify`) for a child. The child's way back in is here too and loads
+ * no TOML parser; smol-toml is loaded by the first `renderManifest`.
+ */
+import { checkManifest } from "./resolve.ts";
+import type { Manifest } from "./schema.ts";
+
+/** Pretty TOML that, loaded as a layer, resolves to the same manifest again. */
+export async function renderManifest(manifest: Manifest): Promise<string> {
+  const { stringify } = await import("smol-toml");
+  // smol-toml leaves no blank line after an empty table; only headers begin with a bracket here.
+  return stringify(manifest).replace(/(?<=[^\n]\n)(?=\[)/g, "\n");
+}
+
+/**
+ * The manifest in the JSON form that a spawner hands to its child. `ManifestError`
+ * (`invalid_manifest`) names every key that does not fit; missing ones have their defaults.
+ */
+export function parseResolvedManifest(value: unknown): Manifest {
+  return checkManifest(value, "failed to parse resolved manifest");
+}

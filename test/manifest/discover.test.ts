@@ -1,0 +1,107 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { findProject, findPromptDirectories } from "../../src/manifest/discover.ts";
+import { temp } from "../support/temp.ts";
+
+const bases = { config: undefined };
+
+function put(file: string): string {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, "");
+  return file;
+}
+
+test("the nearest manifest upward makes the project", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  const inner = put(dir.join("a", ".insomnia", "manifest.toml"));
+  mkdirSync(dir.join("a", "b", "c"), { recursive: true });
+  const project = { root: dir.join("a"), manifest: inner };
+  expect(findProject({ cwd: dir.join("a", "b", "c"), bases })).toEqual(project);
+  expect(findProject({ cwd: dir.join("a"), bases })).toEqual(project);
+});
+
+test("a directory of that name is no manifest", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  mkdirSync(dir.join("a", ".insomnia", "manifest.toml"), { recursive: true });
+  expect(findProject({ cwd: dir.join("a"), bases })?.root).toBe(dir.path);
+});
+
+test("the walk ends at the home directory, whose own `.insomnia` is no project", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  put(dir.join("home", ".insomnia", "manifest.toml"));
+  mkdirSync(dir.join("home", ".insomnia", "prompts"));
+  mkdirSync(dir.join("home", "work"));
+  symlinkSync(dir.join("home"), dir.join("link"));
+  for (const home of [dir.join("home"), dir.join("link")]) {
+    for (const cwd of [dir.join("home", "work"), dir.join("link", "work"), dir.join("home")]) {
+      expect(findProject({ cwd, bases, home })).toBeUndefined();
+      expect(findPromptDirectories({ cwd, bases, home })).toEqual({});
+    }
+  }
+});
+
+test("a home that is empty or relative stops nothing", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  for (const home of ["", ".", undefined]) {
+    expect(findProject({ cwd: dir.path, bases, home })?.root).toBe(dir.path);
+  }
+});
+
+test("a project in the home directory's tree is found", async () => {
+  await using dir = temp();
+  put(dir.join("home", "work", ".insomnia", "manifest.toml"));
+  const found = findProject({ cwd: dir.join("home", "work"), bases, home: dir.join("home") });
+  expect(found?.root).toBe(dir.join("home", "work"));
+});
+
+test("the walk starts where a link leads", async () => {
+  await using dir = temp();
+  put(dir.join("real", ".insomnia", "manifest.toml"));
+  put(dir.join("other", ".insomnia", "manifest.toml"));
+  mkdirSync(dir.join("real", "sub"));
+  symlinkSync(dir.join("real", "sub"), dir.join("other", "link"));
+  const found = findProject({ cwd: dir.join("other", "link"), bases });
+  expect(found?.root).toBe(dir.join("real"));
+});
+
+test("`project` names another start, relative to the working directory, or switches it off", async () => {
+  await using dir = temp();
+  put(dir.join("a", ".insomnia", "manifest.toml"));
+  expect(findProject({ cwd: dir.path, bases, project: "a" })?.root).toBe(dir.join("a"));
+  expect(findProject({ cwd: dir.join("a"), bases, project: false })).toBeUndefined();
+  expect(findProject({ cwd: dir.path, bases, project: "missing", home: dir.path })).toBeUndefined();
+});
+
+test("prompt directories are found without manifests beside them", async () => {
+  await using dir = temp();
+  const user = dir.join("config", "prompts");
+  const workspace = dir.join("a", ".insomnia", "prompts");
+  const cwd = dir.join("a", "b");
+  for (const directory of [user, workspace, cwd]) mkdirSync(directory, { recursive: true });
+  const search = { cwd, bases: { config: dir.join("config") } };
+  expect(findPromptDirectories(search)).toEqual({ user, workspace });
+  expect(findPromptDirectories({ ...search, project: false })).toEqual({ user });
+  expect(findPromptDirectories({ ...search, userManifest: false })).toEqual({ workspace });
+});
+
+test("the user's prompts lie beside the manifest that was named", async () => {
+  await using dir = temp();
+  mkdirSync(dir.join("config", "prompts"), { recursive: true });
+  mkdirSync(dir.join("other", "prompts"), { recursive: true });
+  const search = { cwd: dir.path, bases: { config: dir.join("config") }, home: dir.path };
+  expect(findPromptDirectories({ ...search, userManifest: "other/m.toml" })).toEqual({
+    user: dir.join("other", "prompts"),
+  });
+});
+
+test("with a project manifest, only that project's prompts count", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  mkdirSync(dir.join("a", ".insomnia", "prompts"), { recursive: true });
+  expect(findPromptDirectories({ cwd: dir.join("a"), bases })).toEqual({});
+});

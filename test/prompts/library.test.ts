@@ -1,0 +1,70 @@
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { embeddedAssets, loadAsset } from "../../src/prompts/library.ts";
+import { parseReference } from "../../src/prompts/reference.ts";
+import { temp } from "../support/temp.ts";
+
+describe("the libraries", () => {
+  test("the embedded assets can be loaded by their names", () => {
+    expect(embeddedAssets()).toEqual([
+      "$insomnia/default",
+      "$insomnia/common/workspace",
+      "$insomnia/common/tool-usage",
+    ]);
+    for (const name of embeddedAssets()) {
+      const { label, text } = loadAsset(parseReference(name), {});
+      expect(label).toBe(name);
+      expect(text.length).toBeGreaterThan(100);
+    }
+  });
+
+  test("user and workspace assets are files with the suffix .md, links included", async () => {
+    await using dir = temp();
+    mkdirSync(dir.join("sub"));
+    writeFileSync(dir.join("sub", "a.md"), "text of a");
+    symlinkSync(dir.join("sub", "a.md"), dir.join("b.md"));
+    expect(loadAsset(parseReference("$user/sub/a"), { user: dir.path })).toEqual({
+      label: dir.join("sub", "a.md"),
+      text: "text of a",
+    });
+    const linked = loadAsset(parseReference("$workspace/b"), { workspace: dir.path });
+    expect(linked.text).toBe("text of a");
+  });
+});
+
+describe("what cannot be loaded", () => {
+  const load = (name: string, libraries = {}) => loadAsset(parseReference(name), libraries);
+
+  test("a library that is not there is named", () => {
+    const message = (prefix: string) =>
+      `prompt prefix '${prefix}' is not configured for this loader`;
+    expect(() => load("$user/x")).toThrow(message("$user"));
+    expect(() => load("$workspace/x", { user: "/" })).toThrow(message("$workspace"));
+  });
+
+  test("there is no fall-through from one library to another", async () => {
+    await using dir = temp();
+    writeFileSync(dir.join("a.md"), "");
+    const libraries = { user: dir.path, workspace: dir.join("none") };
+    expect(() => load("$workspace/a", libraries)).toThrow("prompt asset not found: '$workspace/a'");
+    expect(() => load("$user/default", libraries)).toThrow(
+      "prompt asset not found: '$user/default'",
+    );
+    expect(() => load("$insomnia/a", libraries)).toThrow("prompt asset not found: '$insomnia/a'");
+    expect(() => load("$user/a/b", libraries)).toThrow("prompt asset not found: '$user/a/b'");
+  });
+
+  test("an unreadable or garbled file is an error of its own", async () => {
+    await using dir = temp();
+    mkdirSync(dir.join("dir.md"));
+    writeFileSync(dir.join("bytes.md"), new Uint8Array([0xff]));
+    const libraries = { user: dir.path };
+    expect(() => load("$user/dir", libraries)).toThrow(
+      /^failed to read prompt asset '\$user\/dir': EISDIR/,
+    );
+    expect(() => load("$user/bytes", libraries)).toThrow(
+      "failed to read prompt asset '$user/bytes': not valid UTF-8",
+    );
+    expect(() => load("$user/nul\0", libraries)).toThrow("failed to read prompt asset");
+  });
+});
