@@ -1,0 +1,91 @@
+/**
+ * The machine-wide lock of the registry: `flock(2)` on `pods.lock`, a file that is never renamed or
+ * removed. Attempts never block the event loop, the wait is bounded, and the work under the lock is
+ * synchronous, so it is never held across an `await` (W7). It is taken by one operation at a time.
+ */
+import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { ioError, PodError } from "../base/errors.ts";
+import { tryFlock } from "../base/libc.ts";
+
+/** How long an operation waits for the lock by default (later reference: 10 s). */
+export const LOCK_WAIT_MS = 10_000;
+
+/** Longest pause between two attempts; the first ones are shorter, because holders need about 1 ms. */
+const MAX_PAUSE_MS = 25;
+
+/** Exclusive access to the registry across threads of work in this process and across processes. */
+export class RegistryLock {
+  readonly #path: string;
+  readonly #waitMs: number;
+  /** Tail of the in-process queue: two descriptors of one process would exclude each other for ever. */
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(path: string, waitMs: number = LOCK_WAIT_MS) {
+    this.#path = path;
+    this.#waitMs = waitMs;
+  }
+
+  /**
+   * Runs `work` under the lock and returns what it returns. Throws `registry_locked`, naming the
+   * lock, when it could not be had in time, and `io` where the file system has no locks.
+   */
+  async hold<Result>(work: () => Result): Promise<Result> {
+    const deadline = performance.now() + this.#waitMs;
+    const turn = this.#queue.then(() => this.#locked(work, deadline));
+    this.#queue = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #locked<Result>(work: () => Result, deadline: number): Promise<Result> {
+    for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
+      const fd = this.#attempt();
+      if (fd !== undefined) {
+        try {
+          return work();
+        } finally {
+          closeSync(fd); // ends the lock
+        }
+      }
+      if (performance.now() >= deadline) {
+        throw new PodError(
+          "registry_locked",
+          `timed out waiting for pod registry lock ${this.#path}: another process has held it for ` +
+            `over ${this.#waitMs} ms (a stopped pod? see: fuser ${this.#path})`,
+        );
+      }
+      await Bun.sleep(pause);
+    }
+  }
+
+  /** A descriptor that holds the lock, or undefined when somebody else holds it. */
+  #attempt(): number | undefined {
+    let fd: number;
+    try {
+      fd = openSync(this.#path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    } catch (error) {
+      throw ioError(`cannot open pod registry lock ${this.#path}`, error);
+    }
+    const outcome = tryFlock(fd);
+    if (outcome === "taken" && isStillAt(fd, this.#path)) return fd;
+    closeSync(fd);
+    if (typeof outcome === "object") {
+      throw new PodError(
+        "io",
+        `the file system of ${this.#path} does not support locks (errno ${outcome.errno}); ` +
+          "set INSOMNIA_RUNTIME_DIR to a directory on a local disk",
+      );
+    }
+    return undefined;
+  }
+}
+
+/** True when the open file is the one that the path names now: nobody replaced it meanwhile. */
+export function isStillAt(fd: number, path: string): boolean {
+  try {
+    const open = fstatSync(fd);
+    const named = statSync(path);
+    return open.ino === named.ino && open.dev === named.dev;
+  } catch {
+    return false;
+  }
+}

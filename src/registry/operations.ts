@@ -1,0 +1,273 @@
+/**
+ * The registry's rules: pure operations from one list of allocations to the next. They decide who
+ * may hold what; they know nothing of files, locks or processes (spec registry-and-spawn 3.7, 4).
+ */
+import { PodError } from "../base/errors.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import {
+  covers,
+  deniesTouching,
+  denyingRule,
+  overlaps,
+  writeDenied,
+  writeRules,
+} from "../scope/set.ts";
+import { type Allocation, isReservation } from "./allocation.ts";
+
+/** The allocations, in insertion order. */
+export type Allocations = readonly Allocation[];
+
+/** Finds an allocation by name. */
+export function findByName(table: Allocations, name: string): Allocation | undefined {
+  return table.find((entry) => entry.pod_name === name);
+}
+
+/** Direct children of a Pod, in insertion order. */
+export function childrenOf(table: Allocations, name: string): Allocation[] {
+  return table.filter((entry) => entry.delegated_from === name);
+}
+
+/** Parents of an entry, nearest first. A name that is not in the table ends the chain. */
+export function ancestorsOf(table: Allocations, entry: Allocation): Allocation[] {
+  const chain: Allocation[] = [];
+  let name = entry.delegated_from;
+  while (name !== null) {
+    const parent = findByName(table, name);
+    if (parent === undefined || chain.includes(parent) || parent === entry) break;
+    chain.push(parent);
+    name = parent.delegated_from;
+  }
+  return chain;
+}
+
+/** An allocation with the write rule that clashes. */
+interface Conflict {
+  readonly entry: Allocation;
+  readonly rule: ScopeRule;
+}
+
+/** The rule by which `entry` may write somewhere in the region of `wanted`, if it has one. */
+function contestedRule(entry: Allocation, wanted: ScopeRule): ScopeRule | undefined {
+  return writeRules(entry.scope_allow).find(
+    (held) => overlaps(held, wanted) && !writeDenied(entry.scope_deny, held, wanted),
+  );
+}
+
+/**
+ * The holder to name when `wanted` (a write rule) cannot be given: of all allocations whose write
+ * access overlaps it, the deepest of the first branch. Every allocation is looked at; the tree only
+ * chooses whom to name (W30). `exempt` are holders that do not count: the spawner and its ancestors.
+ */
+export function conflictOwner(
+  table: Allocations,
+  wanted: ScopeRule,
+  exempt: readonly string[] = [],
+): Conflict | undefined {
+  const conflicts = new Map<string, Conflict>();
+  for (const entry of table) {
+    const rule = exempt.includes(entry.pod_name) ? undefined : contestedRule(entry, wanted);
+    if (rule !== undefined) conflicts.set(entry.pod_name, { entry, rule });
+  }
+  const all = [...conflicts.values()];
+  let owner = all.find(({ entry }) => !conflicts.has(entry.delegated_from ?? "")) ?? all.at(0);
+  for (let steps = 0; owner !== undefined && steps < all.length; steps += 1) {
+    const { pod_name } = owner.entry;
+    const deeper = all.find(({ entry }) => entry.delegated_from === pod_name);
+    if (deeper === undefined) break;
+    owner = deeper;
+  }
+  return owner;
+}
+
+function refuseConflict(wanted: ScopeRule, conflict: Conflict): never {
+  const { entry, rule } = conflict;
+  throw new PodError(
+    "write_conflict",
+    `requested scope \`${wanted.target}\` conflicts with pod \`${entry.pod_name}\` rule ` +
+      `\`${rule.target}\` (pid ${entry.pid}, socket ${entry.socket}; ` +
+      `to end it: pod stop ${entry.pod_name})`,
+    { data: { pod: entry.pod_name, pid: entry.pid, socket: entry.socket } },
+  );
+}
+
+function refuseDuplicate(table: Allocations, name: string): void {
+  if (findByName(table, name) === undefined) return;
+  throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+}
+
+function refuseHeldSession(table: Allocations, session: string, exceptName?: string): void {
+  const holder = table.find(
+    (entry) => entry.session_id === session && entry.pod_name !== exceptName,
+  );
+  if (holder === undefined) return;
+  throw new PodError(
+    "session_conflict",
+    `session ${session} is already held by pod \`${holder.pod_name}\` at ${holder.socket}`,
+  );
+}
+
+/** Refusal for a name that is not registered. */
+export function unknownPod(name: string): PodError {
+  return new PodError("unknown_pod", `pod \`${name}\` is not registered`);
+}
+
+/** Adds a root. `entry` is complete; its write rules must be free. */
+export function register(table: Allocations, entry: Allocation): Allocations {
+  refuseDuplicate(table, entry.pod_name);
+  if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
+  for (const rule of writeRules(entry.scope_allow)) {
+    const conflict = conflictOwner(table, rule);
+    if (conflict !== undefined) refuseConflict(rule, conflict);
+  }
+  return [...table, { ...entry, delegated_from: null }];
+}
+
+/** How far a tree may grow; a child at `maxDepth` is still allowed (roots are at depth 0). */
+export interface TreeLimits {
+  readonly maxDepth: number;
+  readonly maxChildren: number;
+}
+
+/**
+ * Reserves paths of a spawner for a child. `reservation` carries the requested rules; what comes
+ * back carries the denies of the spawner that touch them as well (W22).
+ */
+export function delegate(
+  table: Allocations,
+  spawner: { readonly name: string; readonly instance: string },
+  reservation: Allocation,
+  limits: TreeLimits,
+): { readonly table: Allocations; readonly entry: Allocation } {
+  refuseDuplicate(table, reservation.pod_name);
+  const holder = findByName(table, spawner.name);
+  if (holder === undefined || holder.instance !== spawner.instance) throw unknownPod(spawner.name);
+  refuseGrowth(table, holder, limits);
+  const exempt = [holder, ...ancestorsOf(table, holder)].map((entry) => entry.pod_name);
+  for (const rule of reservation.scope_allow) {
+    refuseUncovered(table, holder, rule);
+    if (rule.permission !== "write") continue;
+    const conflict = conflictOwner(table, rule, exempt);
+    if (conflict !== undefined) refuseConflict(rule, conflict);
+  }
+  const entry: Allocation = {
+    ...reservation,
+    delegated_from: holder.pod_name,
+    session_id: null,
+    scope_deny: deniesTouching(holder.scope_deny, reservation.scope_allow),
+  };
+  return { table: [...table, entry], entry };
+}
+
+function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits): void {
+  const depth = ancestorsOf(table, holder).length + 1;
+  if (depth > limits.maxDepth) {
+    throw new PodError(
+      "limit_reached",
+      `pod \`${holder.pod_name}\` is at depth ${depth - 1}; children may be at most ` +
+        `${limits.maxDepth} levels below their root ([limits] max_depth)`,
+    );
+  }
+  const children = childrenOf(table, holder.pod_name).length;
+  if (children >= limits.maxChildren) {
+    throw new PodError(
+      "limit_reached",
+      `too many live child pods (${children}, limit ${limits.maxChildren}, [limits] max_children); ` +
+        "stop one with StopPod first",
+    );
+  }
+}
+
+/** WithinEffective of spec 3.7, with denies: throws unless the spawner itself has all of `rule` now. */
+function refuseUncovered(table: Allocations, holder: Allocation, rule: ScopeRule): void {
+  const within = holder.scope_allow.some((held) => covers(held, rule));
+  const taken =
+    rule.permission === "write" &&
+    childrenOf(table, holder.pod_name).some((child) =>
+      writeRules(child.scope_allow).some((given) => overlaps(given, rule)),
+    );
+  if (!within || taken) {
+    const roots = writeRules(holder.scope_allow).map((held) => held.target);
+    throw new PodError(
+      "not_subset",
+      `requested scope \`${rule.target}\` is not within spawner \`${holder.pod_name}\`'s effective ` +
+        `scope (it may write: ${roots.join(", ") || "nothing"}${lentOut(table, holder)})`,
+    );
+  }
+  const denying = denyingRule({ allow: holder.scope_allow, deny: holder.scope_deny }, rule);
+  if (denying !== undefined) {
+    throw new PodError(
+      "denied",
+      `requested scope \`${rule.target}\` is denied for spawner \`${holder.pod_name}\` by rule ` +
+        `\`${denying.target}\``,
+    );
+  }
+}
+
+function lentOut(table: Allocations, holder: Allocation): string {
+  const lent = childrenOf(table, holder.pod_name).flatMap((child) =>
+    writeRules(child.scope_allow).map((rule) => `${rule.target} to \`${child.pod_name}\``),
+  );
+  return lent.length === 0 ? "" : `; lent out: ${lent.join(", ")}`;
+}
+
+/** Turns a reservation into the allocation of the process `owner`. */
+export function adopt(
+  table: Allocations,
+  name: string,
+  instance: string,
+  owner: Partial<Allocation>,
+  session: string,
+): { readonly table: Allocations; readonly entry: Allocation } {
+  const reserved = findByName(table, name);
+  if (reserved === undefined) throw unknownPod(name);
+  if (reserved.instance !== instance || !isReservation(reserved)) {
+    throw new PodError("not_reservation", `pod \`${name}\` is not a reservation of this spawner`);
+  }
+  refuseHeldSession(table, session);
+  const entry: Allocation = { ...reserved, ...owner, session_id: session, expires_at: null };
+  return { table: table.map((other) => (other === reserved ? entry : other)), entry };
+}
+
+/**
+ * Removes an allocation; its children become its parent's (spec 4, release). Nothing happens when
+ * the name now belongs to another instance.
+ */
+export function release(table: Allocations, name: string, instance: string): Allocations {
+  const gone = findByName(table, name);
+  if (gone === undefined || gone.instance !== instance) return table;
+  return withoutEntry(table, gone);
+}
+
+function withoutEntry(table: Allocations, gone: Allocation): Allocations {
+  return table
+    .filter((entry) => entry !== gone)
+    .map((entry) =>
+      entry.delegated_from === gone.pod_name
+        ? { ...entry, delegated_from: gone.delegated_from }
+        : entry,
+    );
+}
+
+/** Removes every allocation that `isDead` says is dead, re-parenting on the way. */
+export function reclaim(
+  table: Allocations,
+  isDead: (entry: Allocation) => boolean,
+): { readonly table: Allocations; readonly removed: readonly Allocation[] } {
+  const removed = table.filter(isDead);
+  let rest = table;
+  for (const { pod_name, instance } of removed) rest = release(rest, pod_name, instance);
+  return { table: rest, removed };
+}
+
+/** Notes that a Pod writes another session from now on. */
+export function updateSession(
+  table: Allocations,
+  name: string,
+  instance: string,
+  session: string,
+): Allocations {
+  refuseHeldSession(table, session, name);
+  const entry = findByName(table, name);
+  if (entry === undefined || entry.instance !== instance) throw unknownPod(name);
+  return table.map((other) => (other === entry ? { ...entry, session_id: session } : other));
+}

@@ -1,0 +1,175 @@
+/**
+ * The machine-wide referee: who lives, who may write where. Every operation runs whole under one
+ * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
+ */
+import { log } from "../base/log.ts";
+import { messageOf } from "../base/errors.ts";
+import { ensurePrivateDirectory, podPaths } from "../base/paths.ts";
+import { identityOf } from "../base/process.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import type { Scope } from "../scope/set.ts";
+import { type Allocation, identityKeys } from "./allocation.ts";
+import { takeLifeIfPresent } from "./life.ts";
+import { isDead } from "./liveness.ts";
+import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
+import * as operations from "./operations.ts";
+import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
+
+/** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
+const RESERVATION_SLACK_MS = 50_000;
+
+/** Identity of a Pod in the registry: the name, and which run of the name. */
+export interface PodId {
+  readonly name: string;
+  readonly instance: string;
+}
+
+/** What an operation found and left behind. */
+export interface Outcome<Value> {
+  readonly value: Value;
+  /** The table after the operation. */
+  readonly table: operations.Allocations;
+  /** Allocations that were found dead and removed on the way. */
+  readonly reclaimed: readonly Allocation[];
+}
+
+/** Operations on the registry below one runtime base. Stateless between calls; share one per process. */
+export class Registry {
+  readonly base: string;
+  readonly #lock: RegistryLock;
+
+  constructor(base: string, waitMs: number = LOCK_WAIT_MS) {
+    ensurePrivateDirectory(base);
+    this.base = base;
+    this.#lock = new RegistryLock(tablePaths(base).lock, waitMs);
+  }
+
+  /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
+  async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
+    return await this.#change((table) => {
+      const entry = this.#entry(self, scope.allow, {
+        scope_deny: [...scope.deny],
+        session_id: session,
+      });
+      return { table: operations.register(table, entry), value: entry };
+    });
+  }
+
+  /** Reserves `rules` of the spawner for a child that is about to be started by this process. */
+  async delegate(
+    spawner: PodId,
+    child: PodId,
+    rules: readonly ScopeRule[],
+    options: operations.TreeLimits & { readonly readyTimeoutMs: number },
+  ): Promise<Outcome<Allocation>> {
+    return await this.#change((table) => {
+      const reservation = this.#entry(child, rules, {
+        expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
+      });
+      const { table: next, entry } = operations.delegate(table, spawner, reservation, options);
+      return { table: next, value: entry };
+    });
+  }
+
+  /** Takes over the reservation made for this process. */
+  async adopt(self: PodId, session: string): Promise<Outcome<Allocation>> {
+    return await this.#change((table) => {
+      const owner = identityKeys(identityOf(process.pid));
+      const { table: next, entry } = operations.adopt(
+        table,
+        self.name,
+        self.instance,
+        owner,
+        session,
+      );
+      return { table: next, value: entry };
+    });
+  }
+
+  /** Removes an allocation; a no-op when the name is free or belongs to another instance. */
+  async release(pod: PodId): Promise<Outcome<void>> {
+    return await this.#change((table) => ({
+      table: operations.release(table, pod.name, pod.instance),
+      value: undefined,
+    }));
+  }
+
+  /** Notes the session a Pod writes from now on. */
+  async updateSession(self: PodId, session: string): Promise<Outcome<void>> {
+    return await this.#change((table) => ({
+      table: operations.updateSession(table, self.name, self.instance, session),
+      value: undefined,
+    }));
+  }
+
+  /** The live Pods, after removing dead ones. */
+  async reclaim(): Promise<Outcome<void>> {
+    return await this.#change((table) => ({ table, value: undefined }));
+  }
+
+  /** The live holder of a session, if any. */
+  async lookupSession(session: string): Promise<Allocation | undefined> {
+    const { table } = await this.reclaim();
+    return table.find((entry) => entry.session_id === session);
+  }
+
+  /** The table as it stands on disk, without lock or reclaim; may name Pods that just died. */
+  peek(): operations.Allocations {
+    return peekTable(this.base);
+  }
+
+  #entry(pod: PodId, allow: readonly ScopeRule[], more: Partial<Allocation>): Allocation {
+    return {
+      pod_name: pod.name,
+      ...identityKeys(identityOf(process.pid)),
+      socket: podPaths(this.base, pod.name).socket,
+      scope_allow: [...allow],
+      scope_deny: [],
+      delegated_from: null,
+      session_id: null,
+      instance: pod.instance,
+      expires_at: null,
+      ...more,
+    };
+  }
+
+  async #change<Value>(
+    operation: (table: operations.Allocations) => {
+      readonly table: operations.Allocations;
+      readonly value: Value;
+    },
+  ): Promise<Outcome<Value>> {
+    return await this.#lock.hold(() => {
+      const now = Date.now();
+      const loaded = loadTable(this.base, now);
+      for (const repair of loaded.repairs) log("warn", repair);
+      const living = operations.reclaim(loaded.allocations, (entry) =>
+        isDead(this.base, entry, now),
+      );
+      try {
+        const result = operation(living.table);
+        if (loaded.mended || result.table !== loaded.allocations) {
+          saveTable(this.base, { allocations: result.table, rest: loaded.rest });
+        }
+        return { ...result, reclaimed: living.removed };
+      } catch (error) {
+        // The request is refused, but the dead stay removed.
+        if (loaded.mended || living.removed.length > 0) {
+          saveTable(this.base, { allocations: living.table, rest: loaded.rest });
+        }
+        throw error;
+      } finally {
+        for (const dead of living.removed) this.#removeDirectoryOf(dead);
+      }
+    });
+  }
+
+  /** Removes what a dead Pod left, unless a successor lives there already (W11, W14). */
+  #removeDirectoryOf(dead: Allocation): void {
+    try {
+      takeLifeIfPresent(this.base, dead.pod_name)?.removeDirectory();
+    } catch (error) {
+      log("warn", `could not clean up after pod \`${dead.pod_name}\``, messageOf(error));
+    }
+  }
+}
