@@ -1,0 +1,136 @@
+/**
+ * From flags and environment to everything a Pod is made of, before anything is registered: all that
+ * can be wrong is found here, in the order of spec manifest 7.4, and nothing has to be undone.
+ */
+import { realpathSync } from "node:fs";
+import { messageOf, PodError } from "../base/errors.ts";
+import {
+  assertPodName,
+  assertSocketPath,
+  ensurePrivateDirectory,
+  type Environment,
+  podPaths,
+  requireRuntimeBase,
+  requireSessionsDirectory,
+  resolveBases,
+} from "../base/paths.ts";
+import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
+import { type Fallback, loadManifest } from "../manifest/load.ts";
+import { parseResolvedManifest } from "../manifest/render.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import { resolveModel } from "../model/catalog.ts";
+import type { Model } from "../model/model.ts";
+import { createModel } from "../model/provider.ts";
+import { checkInstruction } from "../prompts/system.ts";
+import { accessTo, buildScope, type Scope } from "../scope/set.ts";
+import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+
+/** The flags of a Pod process (spec manifest 7.1). */
+export interface PodOptions {
+  readonly userManifest?: string | undefined;
+  readonly project?: string | undefined;
+  readonly overlay?: string | undefined;
+  readonly store?: string | undefined;
+  readonly adopt?: boolean;
+  readonly callback?: string | undefined;
+  /** File written by the spawner; only with `adopt`. */
+  readonly launch?: string | undefined;
+  /** For what no manifest layer says; see `loadManifest`. */
+  readonly fallback?: Fallback;
+}
+
+/** A Pod that could be started. */
+export interface Configuration {
+  readonly manifest: Manifest;
+  readonly model: Model;
+  readonly cwd: string;
+  /** Runtime base directory. */
+  readonly base: string;
+  readonly store: string;
+  readonly prompts: PromptDirectories;
+  readonly instance: string;
+  /** What the spawner said; set for a child. */
+  readonly parent: { readonly socket: string; readonly launch: LaunchFile | undefined } | undefined;
+}
+
+/** Reads and checks everything. Throws `PodError`s worded for `error: …` on the terminal. */
+export async function configure(
+  options: PodOptions,
+  env: Environment,
+  cwd: string,
+): Promise<Configuration> {
+  const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
+  const bases = resolveBases(env);
+  const here = canonicalCwd(cwd);
+  const search = {
+    cwd: here,
+    bases,
+    ...(options.userManifest === undefined ? {} : { userManifest: options.userManifest }),
+    ...(options.project === undefined ? {} : { project: options.project }),
+    ...(env.HOME === undefined ? {} : { home: env.HOME }),
+  };
+  const { overlay, fallback } = options;
+  const manifest =
+    launch === undefined
+      ? (await loadManifest({ ...search, overlay, fallback })).manifest
+      : parseResolvedManifest(launch.manifest);
+  const store = requireSessionsDirectory(bases, launch?.store ?? options.store);
+  try {
+    ensurePrivateDirectory(store);
+  } catch (error) {
+    throw new PodError("io", `failed to initialize store at "${store}": ${messageOf(error)}`);
+  }
+  const base = requireRuntimeBase(bases);
+  const { name } = manifest.pod;
+  assertPodName(name);
+  assertSocketPath(podPaths(base, name).socket);
+  const prompts = findPromptDirectories(search);
+  const what = options.adopt === true ? "spawned pod" : "pod";
+  try {
+    const resolved = resolveModel(manifest.model);
+    const model = await createModel(resolved, { env, podName: name });
+    checkInstruction(manifest.worker.instruction, prompts);
+    return {
+      manifest,
+      model,
+      cwd: here,
+      base,
+      store,
+      prompts,
+      instance: launch?.instance ?? crypto.randomUUID(),
+      parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
+    };
+  } catch (error) {
+    throw named(`failed to create ${what}`, error);
+  }
+}
+
+/** The same error with a prefix that says what failed. */
+export function named(prefix: string, error: unknown): PodError {
+  const code = error instanceof PodError ? error.code : "internal";
+  return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error });
+}
+
+/** The manifest's scope with canonical targets, checked against the working directory. */
+export function rootScope(manifest: Manifest, cwd: string): Scope {
+  const scope = buildScope(manifest.scope.allow, manifest.scope.deny);
+  assertReadableCwd(scope, cwd);
+  return scope;
+}
+
+/** A Pod must be able to read where it works (spec registry-and-spawn 7.1). */
+export function assertReadableCwd(scope: Scope, cwd: string): void {
+  if (accessTo(scope, cwd) !== "none") return;
+  throw new PodError("invalid_manifest", `pwd is not readable under the configured scope: ${cwd}`);
+}
+
+function canonicalCwd(cwd: string): string {
+  try {
+    return realpathSync.native(cwd);
+  } catch (error) {
+    throw new PodError(
+      "io",
+      `failed to create pod: failed to resolve pwd ${cwd}: ${messageOf(error)}`,
+    );
+  }
+}

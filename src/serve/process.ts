@@ -1,0 +1,58 @@
+/**
+ * A Pod as a process: the lines by which others learn that it is ready, and signals. The first
+ * SIGINT, SIGTERM or SIGHUP ends it like a client's request, the second ends it at once (W49).
+ */
+import { closeSync, openSync, writeSync } from "node:fs";
+import { constants } from "node:os";
+import { messageOf } from "../base/errors.ts";
+import { duplicateOnto } from "../base/libc.ts";
+import { log, writeLine } from "../base/log.ts";
+import { readyLine } from "../spawn/launch.ts";
+import type { RunningPod } from "./pod.ts";
+
+const STDOUT = 1;
+
+/** Says that the socket accepts: two lines on standard error, and to a spawner on its pipe. */
+export function announceReady(pod: RunningPod): void {
+  const { name, socket, instance } = pod.self;
+  writeLine(`INSOMNIA-READY\t${name}\t${socket}`);
+  writeLine(`pod: ${name} listening on ${JSON.stringify(socket)}`);
+  if (!pod.isChild) return;
+  try {
+    writeSync(STDOUT, readyLine(instance, socket));
+  } catch (error) {
+    log("warn", `the spawner went away before it could be told: ${messageOf(error)}`);
+  }
+  // The pipe has done its work; whatever is printed from now on goes nowhere.
+  const nowhere = openSync("/dev/null", "w");
+  duplicateOnto(nowhere, STDOUT);
+  closeSync(nowhere);
+}
+
+/** Ends the Pod on signals. `onFirst` replaces the ordinary end, for a Pod with a person in front. */
+export function endOnSignals(
+  pod: RunningPod,
+  onFirst: (signal: NodeJS.Signals) => void = () => pod.shutdown("signal"),
+): void {
+  let signalled = false;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      if (signalled) process.exit(128 + constants.signals[signal]);
+      signalled = true;
+      onFirst(signal);
+    });
+  }
+}
+
+/** A broken promise of our own code ends the process with a record of it; the parent sees the exit. */
+export function exitOnInternalFailure(): void {
+  const fail = (error: unknown): never => {
+    log(
+      "error",
+      `internal failure: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
+    process.exit(1);
+  };
+  process.on("uncaughtException", fail);
+  process.on("unhandledRejection", fail);
+}

@@ -1,0 +1,89 @@
+/** How a configuration becomes what the parts of a Pod take: options, greeting, system prompt. */
+import type { Environment } from "../base/paths.ts";
+import { selfCommand } from "../base/process.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import type { RequestOptions } from "../model/model.ts";
+import { readAgentsMd } from "../prompts/agents-md.ts";
+import { buildSystemPrompt } from "../prompts/system.ts";
+import { promptVariables } from "../prompts/template.ts";
+import type { Greeting } from "../protocol/event.ts";
+import { type Scope, summarizeScope } from "../scope/set.ts";
+import type { Spawner } from "../spawn/children.ts";
+import type { ChildConfiguration } from "../spawn/context.ts";
+import type { LiveScope } from "../tools/live-scope.ts";
+import type { Tool } from "../tools/tool.ts";
+import type { Configuration } from "./configuration.ts";
+
+/** The program that runs children. An override is one program name, never split (spec registry-and-spawn 1.3). */
+export function spawnCommand(env: Environment): string[] {
+  const override = env.INSOMNIA_POD_COMMAND;
+  return override === undefined || override === "" ? selfCommand() : [override];
+}
+
+/** Sampling options of the manifest in the model layer's words. */
+export function requestOptions({ worker }: Manifest): RequestOptions {
+  const { max_tokens, temperature, top_p, top_k, stop_sequences } = worker;
+  return {
+    ...(max_tokens === undefined ? {} : { maxTokens: max_tokens }),
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(top_p === undefined ? {} : { topP: top_p }),
+    ...(top_k === undefined ? {} : { topK: top_k }),
+    ...(stop_sequences.length === 0 ? {} : { stopSequences: stop_sequences }),
+  };
+}
+
+/** What the Pod tells clients about itself. */
+export function greetingOf(
+  { model, cwd }: Configuration,
+  self: Spawner,
+  scope: LiveScope,
+  tools: readonly Tool[],
+): Greeting {
+  return {
+    pod_name: self.name,
+    cwd,
+    provider: model.provider,
+    model: model.modelId,
+    scope_summary: summarizeScope(scope.current()),
+    tools: tools.map((tool) => tool.name).toSorted(),
+    instance: self.instance,
+  };
+}
+
+/** The system prompt, built at the first request and the same from then on; a failure keeps nothing. */
+export function systemPrompt(
+  { manifest, cwd, prompts }: Configuration,
+  scope: Scope,
+  tools: readonly Tool[],
+  warn: (message: string) => void,
+): () => string {
+  let built: string | undefined;
+  return () => {
+    if (built !== undefined) return built;
+    const { text, warning } = readAgentsMd(cwd, scope);
+    if (warning !== undefined) warn(warning);
+    built = buildSystemPrompt({
+      instruction: manifest.worker.instruction,
+      libraries: prompts,
+      variables: promptVariables(
+        cwd,
+        new Date(),
+        tools.map((tool) => tool.name),
+      ),
+      scope,
+      ...(text === undefined ? {} : { agentsMd: text }),
+    });
+    return built;
+  };
+}
+
+/** The manifest a child gets: its spawner's, with the name, instruction and exact scope of the child. */
+export function childManifest(manifest: Manifest, child: ChildConfiguration): unknown {
+  const { name, instruction, allow, deny } = child;
+  return {
+    ...manifest,
+    pod: { ...manifest.pod, name },
+    worker: { ...manifest.worker, ...(instruction === undefined ? {} : { instruction }) },
+    scope: { allow, deny },
+  };
+}

@@ -1,0 +1,157 @@
+/**
+ * A spawner's record of its children, and the one place that turns the registry into what the
+ * spawner may still write: the delegated-out layer is recomputed from the direct children, never
+ * patched (W32), and a child leaves the record only on proof of death. Descendants that children
+ * reported are kept as read-only views (W54).
+ */
+import { replaceFile } from "../base/files.ts";
+import type { ProcessIdentity } from "../base/process.ts";
+import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
+import { childrenOf, findByName, type Allocations } from "../registry/operations.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import type { LiveScope } from "../tools/live-scope.ts";
+import type { ExitInfo } from "./launch.ts";
+
+/** What the spawner believes a child is doing; the child's own status is asked when it matters. */
+export type ChildPhase = "starting" | "running" | "idle" | "ended";
+
+/** One child, or one descendant reported by a child. */
+export interface ChildRecord {
+  readonly name: string;
+  readonly instance: string;
+  readonly socket: string;
+  readonly scope: readonly ScopeRule[];
+  /** Socket to which the Pod reports: ours for a direct child. */
+  readonly callback: string;
+  readonly direct: boolean;
+  readonly owner: ProcessIdentity | undefined;
+  /** The kernel's report of the end, for processes that we started. */
+  readonly exited: Promise<ExitInfo> | undefined;
+  phase: ChildPhase;
+  /** Set while this Pod is ending it itself: its end is then no news. */
+  stopping: boolean;
+  /** Position of ReadPodOutput: last item read, and characters of the next one already read. */
+  cursor: { readonly item: string | undefined; readonly offset: number };
+}
+
+/** Ended children that are still listed; the oldest go first. */
+const MAX_ENDED = 64;
+
+/** The spawner's own identity. */
+export interface Spawner {
+  readonly name: string;
+  readonly instance: string;
+  readonly socket: string;
+}
+
+/** Table of children of one Pod. */
+export class Children {
+  readonly #self: Spawner;
+  readonly #file: string;
+  readonly #scope: LiveScope;
+  readonly #records = new Map<string, ChildRecord>();
+
+  constructor(self: Spawner, file: string, scope: LiveScope) {
+    this.#self = self;
+    this.#file = file;
+    this.#scope = scope;
+  }
+
+  /** All records in the order in which they came. */
+  list(): ChildRecord[] {
+    return [...this.#records.values()];
+  }
+
+  get(name: string): ChildRecord | undefined {
+    return this.#records.get(name);
+  }
+
+  /** The record of exactly this run of the name. */
+  find(name: string, instance: string | undefined): ChildRecord | undefined {
+    const record = this.#records.get(name);
+    return record !== undefined && record.instance === instance ? record : undefined;
+  }
+
+  /** Adds a record; one of an earlier run of the name is replaced (W18). */
+  add(record: ChildRecord): void {
+    this.#records.delete(record.name);
+    this.#records.set(record.name, record);
+    this.#save();
+  }
+
+  /** Removes the record of this run; a no-op for any other. */
+  remove(record: ChildRecord): void {
+    if (this.#records.get(record.name) !== record) return;
+    this.#records.delete(record.name);
+    this.#save();
+  }
+
+  /** Marks a run as ended; it stays listed until it was shown once or the name is used again. */
+  end(record: ChildRecord): void {
+    record.phase = "ended";
+    const ended = this.list().filter((other) => other.phase === "ended");
+    for (const old of ended.slice(0, Math.max(0, ended.length - MAX_ENDED))) {
+      this.#records.delete(old.name);
+    }
+    this.#save();
+  }
+
+  /**
+   * Takes over what the registry says: the delegated-out layer, children that became ours, and views
+   * whose Pods are gone. `table` must be fresher than anything passed before. Returns the children
+   * that became ours because their parent died.
+   */
+  apply(table: Allocations): ChildRecord[] {
+    const own = childrenOf(table, this.#self.name);
+    this.#scope.setDelegated(own.flatMap((entry) => entry.scope_allow));
+    const adopted: ChildRecord[] = [];
+    let pruned = false;
+    for (const entry of own) {
+      const known = this.find(entry.pod_name, entry.instance);
+      if (isReservation(entry) || known?.direct === true) continue;
+      const record = recordOf(entry, this.#self.socket, true);
+      if (known !== undefined) record.cursor = known.cursor;
+      this.#records.set(record.name, record);
+      adopted.push(record);
+    }
+    for (const record of this.list()) {
+      if (record.direct || record.phase === "ended") continue;
+      if (findByName(table, record.name)?.instance === record.instance) continue;
+      this.#records.delete(record.name);
+      pruned = true;
+    }
+    if (pruned || adopted.length > 0) this.#save();
+    return adopted;
+  }
+
+  /** Writes `spawned_pods.json` (spec 5.6); ended children are not in it. */
+  #save(): void {
+    const listed = this.list()
+      .filter((record) => record.phase !== "ended")
+      .map((record) => ({
+        pod_name: record.name,
+        socket_path: record.socket,
+        scope_delegated: record.scope,
+        callback_address: record.callback,
+        instance: record.instance,
+      }));
+    replaceFile(this.#file, JSON.stringify(listed, null, 2), { temporary: `${this.#file}.tmp` });
+  }
+}
+
+/** A record made from a registry entry, for a Pod that this process did not start. */
+export function recordOf(entry: Allocation, callback: string, direct: boolean): ChildRecord {
+  return {
+    name: entry.pod_name,
+    instance: entry.instance,
+    socket: entry.socket,
+    scope: entry.scope_allow,
+    callback,
+    direct,
+    owner: ownerOf(entry),
+    exited: undefined,
+    phase: "running",
+    stopping: false,
+    cursor: { item: undefined, offset: 0 },
+  };
+}

@@ -1,0 +1,37 @@
+/** What the orchestration tools need from the Pod they belong to; built by the composition root. */
+import type { PodEvent } from "../protocol/method.ts";
+import type { TreeLimits } from "../registry/operations.ts";
+import type { Registry } from "../registry/registry.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import type { LiveScope } from "../tools/live-scope.ts";
+import type { Children, Spawner } from "./children.ts";
+import type { Family } from "./family.ts";
+
+/** What differs between a spawner's manifest and its child's. */
+export interface ChildConfiguration {
+  readonly name: string;
+  readonly instruction: string | undefined;
+  readonly allow: readonly ScopeRule[];
+  readonly deny: readonly ScopeRule[];
+}
+
+/** One spawner's surroundings. */
+export interface SpawnContext {
+  readonly self: Spawner;
+  readonly cwd: string;
+  readonly registry: Registry;
+  readonly scope: LiveScope;
+  readonly children: Children;
+  readonly family: Family;
+  readonly limits: TreeLimits & { readonly readyTimeoutMs: number };
+  /** Program and leading arguments that start a Pod. */
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly store: string;
+  /** Bytes of one tool result; ReadPodOutput hands out no more at once. */
+  readonly maxOutputBytes: number;
+  /** The resolved manifest for a child, as plain JSON data. */
+  readonly childManifest: (child: ChildConfiguration) => unknown;
+  /** Sends an event to this Pod's own parent, if it has one. */
+  readonly report: (event: PodEvent) => void;
+}

@@ -1,0 +1,212 @@
+/**
+ * What happens to a spawner when something happens to its children: an exit seen by the kernel, the
+ * end of a watched connection, an event from a child. The registry decides; every path ends in
+ * `Children.apply` with a fresh table. Nothing is released on an event, only on proof of death (W58).
+ */
+import { readTail } from "../base/files.ts";
+import { log } from "../base/log.ts";
+import { isPodName, podPaths } from "../base/paths.ts";
+import { signalGroup, stateOf } from "../base/process.ts";
+import type { PodEvent } from "../protocol/method.ts";
+import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
+import type { PodId, Registry } from "../registry/registry.ts";
+import { describeRules } from "../scope/rule.ts";
+import type { LiveScope } from "../tools/live-scope.ts";
+import { connectPod } from "../transport/client.ts";
+import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
+import { describeExit, type ExitInfo } from "./launch.ts";
+
+/** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
+export interface Notice {
+  readonly text: string;
+  readonly wake: boolean;
+}
+
+/** What the family needs from its Pod. */
+export interface FamilyDependencies {
+  readonly self: Spawner;
+  readonly registry: Registry;
+  readonly scope: LiveScope;
+  readonly children: Children;
+  readonly notify: (notice: Notice) => void;
+  /** Sends an event to this Pod's own parent, if it has one. */
+  readonly report: (event: PodEvent) => void;
+}
+
+/** Longest text taken over from a child's event (W59). */
+const MAX_MESSAGE_CHARACTERS = 2048;
+
+/** Lines of a dead child's standard error that its parent's model is shown. */
+const STDERR_LINES = 10;
+
+/** How long the end of a watched connection may take to become the end of the process. */
+const END_WAIT_MS = 5000;
+const WATCH_CONNECT_MS = 5000;
+
+/** Reactions of one spawner to its children. */
+export class Family {
+  readonly #deps: FamilyDependencies;
+
+  constructor(deps: FamilyDependencies) {
+    this.#deps = deps;
+  }
+
+  /** Watches a child that this process started; call once the record is in place. */
+  watch(record: ChildRecord): void {
+    void record.exited?.then((exit) => this.#ended(record, exit));
+  }
+
+  /**
+   * Takes over a fresh table: what may still be written, and children that became ours, which are
+   * watched from now on and returned.
+   */
+  apply(table: Allocations): ChildRecord[] {
+    const adopted = this.#deps.children.apply(table);
+    for (const record of adopted) void this.#watchConnection(record);
+    return adopted;
+  }
+
+  /** Asks the registry anew and takes over what it says. */
+  async refresh(): Promise<void> {
+    await this.#deps.scope.exclusive(async () => {
+      this.apply((await this.#deps.registry.reclaim()).table);
+    });
+  }
+
+  /** Gives a proven-dead Pod's allocation back; returns the children inherited from it. */
+  async giveBack(pod: PodId): Promise<ChildRecord[]> {
+    return await this.#deps.scope.exclusive(async () =>
+      this.apply((await this.#deps.registry.release(pod)).table),
+    );
+  }
+
+  /**
+   * Handles an event. False when it is not from a known child with the right instance, or claims
+   * what the registry does not confirm: then nothing has changed.
+   */
+  async handle(event: PodEvent): Promise<boolean> {
+    if (event.kind === "scope_sub_delegated") return await this.#subDelegated(event);
+    const record = await this.#known(event.pod_name, event.instance);
+    if (record === undefined) return false;
+    switch (event.kind) {
+      case "turn_ended":
+        record.phase = "idle";
+        this.#notify(record, `Pod \`${record.name}\` finished a turn.`);
+        return true;
+      case "errored":
+        record.phase = "idle";
+        this.#notify(
+          record,
+          `Pod \`${record.name}\` reported an error: ${untrusted(event.message)}`,
+        );
+        return true;
+      case "shut_down":
+        // A hint: the exit itself follows, and only that gives anything back.
+        return true;
+    }
+  }
+
+  /** The child of this name and instance; a Pod that has just become ours is found in the registry. */
+  async #known(name: string, instance: string | undefined): Promise<ChildRecord | undefined> {
+    const { children, registry, self } = this.#deps;
+    if (instance === undefined || !isPodName(name)) return undefined;
+    const find = (): ChildRecord | undefined => {
+      const record = children.find(name, instance);
+      return record?.phase === "ended" ? undefined : record;
+    };
+    if (find() === undefined) {
+      const entry = findByName(registry.peek(), name);
+      if (entry?.instance === instance && entry.delegated_from === self.name) await this.refresh();
+    }
+    return find();
+  }
+
+  async #subDelegated(event: Extract<PodEvent, { kind: "scope_sub_delegated" }>): Promise<boolean> {
+    const { children, registry, self, report } = this.#deps;
+    const sender = await this.#known(event.parent_pod, event.instance);
+    if (sender === undefined || !isPodName(event.sub_pod)) return false;
+    const table = registry.peek();
+    const entry = findByName(table, event.sub_pod);
+    if (entry === undefined || entry.socket !== event.sub_socket) return false;
+    const chain = ancestorsOf(table, entry).map((ancestor) => ancestor.pod_name);
+    if (!chain.includes(sender.name) || !chain.includes(self.name)) return false;
+    if (children.find(entry.pod_name, entry.instance) !== undefined) return true;
+    children.add(recordOf(entry, sender.socket, false));
+    report({ ...event, scope: entry.scope_allow, parent_pod: self.name, instance: self.instance });
+    return true;
+  }
+
+  #notify(record: ChildRecord, text: string): void {
+    if (record.stopping) return; // what this Pod does itself is no news to it (W55)
+    this.#deps.notify({ text, wake: true });
+  }
+
+  async #ended(record: ChildRecord, exit: ExitInfo | undefined): Promise<void> {
+    const { children, registry } = this.#deps;
+    if (children.find(record.name, record.instance) !== record || record.phase === "ended") return;
+    const clean = exit === undefined || (exit.code === 0 && exit.signal === null);
+    // After a crash nobody was left to end what the Pod had started in its group.
+    if (!clean && record.owner !== undefined) signalGroup(record.owner.pid, "SIGKILL");
+    const tail = clean ? "" : lastLines(podPaths(registry.base, record.name).stderr);
+    children.end(record);
+    try {
+      await this.giveBack(record);
+    } catch (error) {
+      log("error", `could not give back the scope of pod \`${record.name}\``, error);
+    }
+    if (clean) {
+      this.#notify(record, `Pod \`${record.name}\` has stopped.`);
+      return;
+    }
+    const returned = `Its scope is yours again: ${describeRules(record.scope)}.`;
+    const said = tail === "" ? "" : `\nLast lines of its standard error:\n${untrusted(tail)}`;
+    this.#notify(
+      record,
+      `Pod \`${record.name}\` died unexpectedly (${describeExit(exit)}). ${returned}${said}`,
+    );
+  }
+
+  /**
+   * Watches a Pod that another process started: its socket's end tells of its end. The kernel wakes
+   * us, nothing polls; only after the end-of-file the process is given a bounded time to be gone.
+   */
+  async #watchConnection(record: ChildRecord): Promise<void> {
+    try {
+      await using client = await connectPod(record.socket, { timeoutMs: WATCH_CONNECT_MS });
+      client.unref();
+      // Read and forget: a connection whose events pile up would not notice its end.
+      while ((await client.next(Number.POSITIVE_INFINITY)) !== undefined);
+    } catch {
+      // Not connectable: then only the registry can tell.
+    }
+    const { owner } = record;
+    if (owner === undefined || this.#deps.children.find(record.name, record.instance) !== record)
+      return;
+    const deadline = performance.now() + END_WAIT_MS;
+    for (let pause = 2; stateOf(owner) !== "dead"; pause = Math.min(pause * 2, 100)) {
+      if (performance.now() >= deadline) {
+        log("warn", `pod \`${record.name}\` (pid ${owner.pid}) closed its connection but lives on`);
+        return;
+      }
+      await Bun.sleep(pause);
+    }
+    await this.#ended(record, undefined);
+  }
+}
+
+/** The last few lines a dead Pod wrote to its standard error, without its ready lines. */
+function lastLines(path: string): string {
+  const lines = readTail(path, MAX_MESSAGE_CHARACTERS)
+    .split("\n")
+    .filter(
+      (line) => !line.startsWith("INSOMNIA-READY\t") && !/^pod: \S+ listening on "/.test(line),
+    );
+  return lines.slice(-STDERR_LINES).join("\n").trim();
+}
+
+/** Text of another process, bounded and without control characters other than line breaks. */
+function untrusted(text: string): string {
+  const shown =
+    text.length > MAX_MESSAGE_CHARACTERS ? `${text.slice(0, MAX_MESSAGE_CHARACTERS)}…` : text;
+  return shown.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ").toWellFormed();
+}

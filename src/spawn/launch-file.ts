@@ -1,0 +1,45 @@
+/**
+ * What a spawner tells its child, in a file of mode 0600 in the child's directory that the child
+ * removes once read: nothing of it is visible in the process list (W44), and the child reads no
+ * manifest but this one (W19, W45).
+ */
+import { readFileSync } from "node:fs";
+import { z } from "zod/v3";
+import { messageOf, PodError } from "../base/errors.ts";
+import { removeFile, replaceFile } from "../base/files.ts";
+
+const LaunchFileSchema = z.object({
+  version: z.literal(1),
+  name: z.string(),
+  instance: z.string().min(1),
+  parent: z.object({ name: z.string(), instance: z.string(), socket: z.string() }),
+  /** The resolved manifest as JSON; the manifest layer checks it. */
+  manifest: z.unknown(),
+  /** Session directory of the spawner. */
+  store: z.string(),
+});
+export type LaunchFile = z.infer<typeof LaunchFileSchema>;
+
+/** Writes the file; private, complete or not there. */
+export function writeLaunchFile(path: string, content: LaunchFile): void {
+  replaceFile(path, JSON.stringify(content));
+}
+
+/** Reads the file and removes it. Throws `invalid_argument` when it is missing or not ours. */
+export function takeLaunchFile(path: string): LaunchFile {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new PodError("invalid_argument", `cannot read launch file ${path}: ${messageOf(error)}`);
+  }
+  removeFile(path);
+  try {
+    return LaunchFileSchema.parse(JSON.parse(text));
+  } catch (error) {
+    throw new PodError(
+      "invalid_argument",
+      `launch file ${path} was not written by this version of pod: ${messageOf(error)}`,
+    );
+  }
+}

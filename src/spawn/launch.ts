@@ -1,0 +1,160 @@
+/**
+ * Starts a Pod as a detached process of its own session and waits, without polling, for the first
+ * of: ready, exit, time limit, cancel. Knows nothing of the registry; the caller undoes what it
+ * reserved. The handshake: the child writes one JSON line to the pipe it has as standard output.
+ */
+import { messageOf, PodError } from "../base/errors.ts";
+import { settlesWithin, signalGroup } from "../base/process.ts";
+
+/** How a process ended. */
+export interface ExitInfo {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** `exit code 3`, `signal SIGKILL`: for messages. */
+export function describeExit(exit: ExitInfo): string {
+  return exit.signal === null ? `exit code ${exit.code ?? "unknown"}` : `signal ${exit.signal}`;
+}
+
+/** A started child: its pid leads its own session and process group. */
+export interface Launched {
+  readonly pid: number;
+  /** Resolves when the kernel reports the end; never rejects. */
+  readonly exited: Promise<ExitInfo>;
+  /** Waits for the ready line of this instance. Call once. */
+  ready(limits: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<Readiness>;
+}
+
+/** What ended the wait for readiness. */
+export type Readiness =
+  | { readonly kind: "ready" }
+  | { readonly kind: "exited"; readonly exit: ExitInfo }
+  | { readonly kind: "timeout" }
+  | { readonly kind: "cancelled" };
+
+/** What to start. */
+export interface LaunchRequest {
+  readonly command: readonly string[];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly instance: string;
+  /** Open descriptor for the child's standard error. */
+  readonly stderr: number;
+}
+
+/** The line by which a child says that its socket accepts; written to standard output. */
+export function readyLine(instance: string, socket: string): string {
+  return `${JSON.stringify({ ready: { instance, pid: process.pid, socket } })}\n`;
+}
+
+/** Most bytes read from a child before its ready line; a child that babbles is not ours. */
+const MAX_HANDSHAKE_BYTES = 64 * 1024;
+
+/** Starts the child. Throws `spawn_failed` when the program cannot be started at all. */
+export function launch(request: LaunchRequest): Launched {
+  const [program = "", ...args] = request.command;
+  let child: Bun.Subprocess<"ignore", "pipe", number>;
+  try {
+    child = Bun.spawn([program, ...args], {
+      cwd: request.cwd,
+      env: { ...request.env },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: request.stderr,
+      detached: true, // setsid: a terminal's Ctrl-C stays away, and the group can be signalled
+    });
+  } catch (error) {
+    throw new PodError("spawn_failed", `failed to spawn \`${program}\`: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  child.unref();
+  const exited = child.exited.then(
+    (): ExitInfo =>
+      child.signalCode === null
+        ? { code: child.exitCode, signal: null }
+        : { code: null, signal: String(child.signalCode) },
+    (): ExitInfo => ({ code: null, signal: null }),
+  );
+  const line = awaitReadyLine(child.stdout, request.instance);
+  return {
+    pid: child.pid,
+    exited,
+    ready: (limits) => firstOf(line, exited, limits),
+  };
+}
+
+async function firstOf(
+  line: Promise<boolean>,
+  exited: Promise<ExitInfo>,
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<Readiness> {
+  const { promise, resolve } = Promise.withResolvers<Readiness>();
+  const timer = setTimeout(() => resolve({ kind: "timeout" }), limits.timeoutMs);
+  const onAbort = (): void => resolve({ kind: "cancelled" });
+  limits.signal.addEventListener("abort", onAbort, { once: true });
+  if (limits.signal.aborted) onAbort();
+  // End-of-file without a ready line decides nothing: the exit or the limit will.
+  void line.then((ready) => ready && resolve({ kind: "ready" }));
+  void exited.then((exit) => resolve({ kind: "exited", exit }));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    limits.signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** True at the ready line of `instance`; false when the pipe ends or the child babbles. */
+async function awaitReadyLine(
+  stream: ReadableStream<Uint8Array>,
+  instance: string,
+): Promise<boolean> {
+  const decoder = new TextDecoder();
+  let text = "";
+  const reader = stream.getReader();
+  try {
+    for (let bytes = 0; bytes <= MAX_HANDSHAKE_BYTES;) {
+      const { done, value } = await reader.read();
+      if (done) return false;
+      bytes += value.length;
+      text += decoder.decode(value, { stream: true });
+      const lines = text.split("\n");
+      text = lines.pop() ?? "";
+      if (lines.some((line) => isReadyFor(line, instance))) return true;
+    }
+    return false;
+  } catch {
+    return false;
+  } finally {
+    // Lets the pipe go, so that neither side keeps the other's descriptor.
+    void reader.cancel().catch(() => undefined);
+  }
+}
+
+function isReadyFor(line: string, instance: string): boolean {
+  try {
+    const value = JSON.parse(line) as { ready?: { instance?: unknown } } | null;
+    return value?.ready?.instance === instance;
+  } catch {
+    return false;
+  }
+}
+
+/** Grace given to a group between SIGTERM and SIGKILL, and to the kernel after SIGKILL. */
+export const TERM_GRACE_MS = 2000;
+const KILL_WAIT_MS = 2000;
+
+/**
+ * Ends a child of this process with its whole group: SIGTERM, a grace, SIGKILL. True when the
+ * leader's end was seen; its group is signalled once more afterwards, so that nothing survives it.
+ */
+export async function endGroup(child: Launched, graceMs: number = TERM_GRACE_MS): Promise<boolean> {
+  signalGroup(child.pid, "SIGTERM");
+  let gone = await settlesWithin(child.exited, graceMs);
+  // Also after a clean end of the leader: members that ignored SIGTERM are in the same group.
+  signalGroup(child.pid, "SIGKILL");
+  if (!gone) gone = await settlesWithin(child.exited, KILL_WAIT_MS);
+  return gone;
+}

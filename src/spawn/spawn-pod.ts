@@ -1,0 +1,231 @@
+/**
+ * The tool `SpawnPod`: validate, reserve, start, wait, deliver. Any failure or cancel before the
+ * task was accepted undoes everything: group killed, exit awaited, reservation released, directory
+ * and record removed, scope as before (spec registry-and-spawn 5 and 8.4, I4).
+ */
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { openPrivateLog } from "../base/files.ts";
+import { identityOf } from "../base/process.ts";
+import { runMethod } from "../protocol/method.ts";
+import type { Allocation } from "../registry/allocation.ts";
+import { takeLife } from "../registry/life.ts";
+import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
+import { request } from "../transport/client.ts";
+import type { SpawnContext } from "./context.ts";
+import { describeExit, launch, type Launched } from "./launch.ts";
+import { writeLaunchFile } from "./launch-file.ts";
+import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
+import { SpawnUndo } from "./undo.ts";
+
+/** Limit for each step of the delivery of the first task (W39). */
+const DELIVERY_TIMEOUT_MS = 5000;
+
+/** The tool, bound to its spawner. */
+export function spawnPodTool(context: SpawnContext): Tool {
+  return defineTool({
+    name: "SpawnPod",
+    description:
+      "Starts a new agent as a process of its own for a task you delegate. You hand it paths: it " +
+      "alone may write there while it lives, you keep read access. It gets its own socket and " +
+      "begins `task` at once; this call returns as soon as it has accepted the task and does not " +
+      "wait for the result. It keeps running after your turn ends, and you are notified when it " +
+      "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
+      "`name` to talk to it, read from it and end it.",
+    schema: SpawnInputSchema,
+    execute: async (input, { signal }) => await spawn(context, input, signal),
+  });
+}
+
+async function spawn(
+  context: SpawnContext,
+  input: SpawnInput,
+  signal: AbortSignal,
+): Promise<ToolOutput> {
+  const plan = planSpawn(context, input);
+  const instance = crypto.randomUUID();
+  const entry = await reserve(context, plan, instance);
+  const undo = new SpawnUndo(context, entry);
+  let doubt: string | undefined;
+  try {
+    if (signal.aborted) throw cancelled();
+    const cwd = chooseCwd(context, plan, entry);
+    const child = start(context, plan, entry, cwd, undo);
+    await becomeReady(context, entry, child, undo, signal);
+    doubt = await deliverTask(plan, entry, child, undo, signal);
+  } catch (error) {
+    throw await undo.run(error);
+  }
+  undo.accepted();
+  context.report({
+    kind: "scope_sub_delegated",
+    parent_pod: context.self.name,
+    sub_pod: entry.pod_name,
+    sub_socket: entry.socket,
+    scope: entry.scope_allow,
+    instance: context.self.instance,
+  });
+  if (doubt !== undefined) {
+    throw new ToolError(
+      "execution_failed",
+      `spawned pod \`${entry.pod_name}\` did not confirm initial task delivery: ${doubt}; ` +
+        "the pod remains registered and can be inspected or stopped",
+    );
+  }
+  return { summary: `spawned pod \`${entry.pod_name}\` listening on ${entry.socket}` };
+}
+
+/** Writes the reservation and takes the paths from the spawner in the same moment (W47). */
+async function reserve(
+  context: SpawnContext,
+  plan: SpawnPlan,
+  instance: string,
+): Promise<Allocation> {
+  const child = { name: plan.input.name, instance };
+  const { limits } = context;
+  try {
+    return await context.scope.exclusive(async () => {
+      const { value, table } = await context.registry.delegate(
+        context.self,
+        child,
+        plan.rules,
+        limits,
+      );
+      context.family.apply(table);
+      return value;
+    });
+  } catch (error) {
+    const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
+    if (refused) throw new ToolError("invalid_argument", error.message);
+    throw new ToolError("execution_failed", `pod-registry open: ${messageOf(error)}`);
+  }
+}
+
+function start(
+  context: SpawnContext,
+  plan: SpawnPlan,
+  entry: Allocation,
+  cwd: string,
+  undo: SpawnUndo,
+): Launched {
+  const { paths } = plan;
+  const life = takeLife(context.registry.base, entry.pod_name);
+  if (life === undefined) {
+    throw new ToolError(
+      "execution_failed",
+      `${paths.directory} is still held by a process that is ending; retry in a moment`,
+    );
+  }
+  undo.directoryMade();
+  try {
+    life.clear();
+    undo.stderr = openPrivateLog(paths.stderr, true);
+    writeLaunchFile(paths.launch, {
+      version: 1,
+      name: entry.pod_name,
+      instance: entry.instance,
+      parent: context.self,
+      manifest: context.childManifest({
+        name: entry.pod_name,
+        instruction: plan.input.instruction ?? undefined,
+        allow: entry.scope_allow,
+        deny: entry.scope_deny,
+      }),
+      store: context.store,
+    });
+  } finally {
+    life.release(); // the child takes it
+  }
+  const child = launch({
+    command: [
+      ...context.command,
+      "--adopt",
+      "--callback",
+      context.self.socket,
+      "--launch",
+      paths.launch,
+    ],
+    cwd,
+    env: context.env,
+    instance: entry.instance,
+    stderr: undo.stderr,
+  });
+  undo.child = child;
+  undo.record = {
+    name: entry.pod_name,
+    instance: entry.instance,
+    socket: entry.socket,
+    scope: entry.scope_allow,
+    callback: context.self.socket,
+    direct: true,
+    owner: identityOf(child.pid),
+    exited: child.exited,
+    phase: "starting",
+    stopping: true, // until it is accepted, its end is told by this call and not by a notice
+    cursor: { item: undefined, offset: 0 },
+  };
+  context.children.add(undo.record);
+  return child;
+}
+
+async function becomeReady(
+  context: SpawnContext,
+  entry: Allocation,
+  child: Launched,
+  undo: SpawnUndo,
+  signal: AbortSignal,
+): Promise<void> {
+  const { readyTimeoutMs } = context.limits;
+  const outcome = await child.ready({ timeoutMs: readyTimeoutMs, signal });
+  switch (outcome.kind) {
+    case "ready":
+      return;
+    case "cancelled":
+      throw cancelled();
+    case "exited":
+      throw new PodError(
+        "spawn_failed",
+        `spawned pod exited before it was ready (${describeExit(outcome.exit)})${undo.stderrBlock()}`,
+      );
+    case "timeout":
+      throw new PodError(
+        "spawn_failed",
+        `spawned pod socket did not appear within ${readyTimeoutMs / 1000}s: ${entry.socket}` +
+          undo.stderrBlock(),
+      );
+  }
+}
+
+/**
+ * Sends the task and waits for its acceptance; undefined when it was accepted. A child that died or
+ * refused throws; one that lives but did not answer may still have taken the task (W62): then it is
+ * kept, and what went wrong is returned.
+ */
+async function deliverTask(
+  plan: SpawnPlan,
+  entry: Allocation,
+  child: Launched,
+  undo: SpawnUndo,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const method = runMethod(plan.input.task);
+  const delivered = request(entry.socket, method, { timeoutMs: DELIVERY_TIMEOUT_MS, signal }).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+  const exited = child.exited.then(
+    (exit) =>
+      new PodError(
+        "spawn_failed",
+        `spawned pod exited before it accepted its task (${describeExit(exit)})${undo.stderrBlock()}`,
+      ),
+  );
+  const failure = await Promise.race([delivered, exited]);
+  if (signal.aborted) throw cancelled();
+  if (failure === undefined) return undefined;
+  if (!isPodError(failure, "unreachable", "timed_out")) throw failure;
+  return messageOf(failure);
+}
+
+function cancelled(): PodError {
+  return new PodError("cancelled", "the run was cancelled; the new pod was ended and undone");
+}

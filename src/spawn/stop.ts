@@ -1,0 +1,86 @@
+/**
+ * Ends a Pod for certain: asks, waits, and escalates, with the identity checked before every
+ * signal. Says "ended" only on proof of death; write access is given back by the caller after that
+ * and never before (W50, W51, I5). Used by the StopPod tool and by the commands for people.
+ */
+import { type ProcessIdentity, settlesWithin, signalGroup, stateOf } from "../base/process.ts";
+import { deliver } from "../transport/client.ts";
+
+/** Limits of each step (spec registry-and-spawn W50). */
+export interface StopLimits {
+  readonly askMs: number;
+  readonly termMs: number;
+  readonly killMs: number;
+}
+
+/** 10 s after asking, 3 s after SIGTERM, 2 s after SIGKILL. */
+export const STOP_LIMITS: StopLimits = { askMs: 10_000, termMs: 3000, killMs: 2000 };
+
+/** How long the connection and the acknowledgement of `shutdown` may take. */
+const ASK_TIMEOUT_MS = 5000;
+
+/** How long a Pod that cannot be asked is given before it is signalled. */
+const UNREACHABLE_PATIENCE_MS = 1000;
+
+/** Who is to end. */
+export interface StopTarget {
+  readonly socket: string;
+  readonly owner: ProcessIdentity;
+  /** The kernel's report, when it is our own child. */
+  readonly exited?: Promise<unknown>;
+}
+
+/** `forced`: a signal was needed. `alive`: it could not be ended; its scope must be kept. */
+export type StopResult = "ended" | "forced" | "alive";
+
+/** Ends the Pod; never rejects. */
+export async function stopPod(
+  target: StopTarget,
+  limits: StopLimits = STOP_LIMITS,
+): Promise<StopResult> {
+  if (isGone(target.owner)) return "ended";
+  const asked = deliver(target.socket, { method: "shutdown" }, { timeoutMs: ASK_TIMEOUT_MS });
+  // An unreachable Pod may still be alive: failure to ask is not proof of anything.
+  const unreachable = await asked.then(
+    () => false,
+    () => true,
+  );
+  // Its socket goes before its process does: a Pod that is just ending is not forced.
+  const patience = unreachable ? Math.min(UNREACHABLE_PATIENCE_MS, limits.askMs) : limits.askMs;
+  if (await diesWithin(target, patience)) return "ended";
+  if (await endedBySignal(target, "SIGTERM", limits.termMs)) return "forced";
+  if (await endedBySignal(target, "SIGKILL", limits.killMs)) return "forced";
+  return "alive";
+}
+
+async function endedBySignal(
+  target: StopTarget,
+  signal: "SIGTERM" | "SIGKILL",
+  limitMs: number,
+): Promise<boolean> {
+  const state = stateOf(target.owner);
+  // Another machine's or namespace's pid means a stranger here.
+  if (state !== "alive") return state === "dead";
+  signalGroup(target.owner.pid, signal);
+  return await diesWithin(target, limitMs);
+}
+
+function isGone(owner: ProcessIdentity): boolean {
+  return stateOf(owner) === "dead";
+}
+
+const FIRST_LOOK_MS = 2;
+const MAX_LOOK_MS = 50;
+
+/** Proof of death within a limit. Without the kernel's report it looks, ever less often, for a bounded time. */
+async function diesWithin(target: StopTarget, limitMs: number): Promise<boolean> {
+  if (target.exited !== undefined) {
+    return (await settlesWithin(target.exited, limitMs)) || isGone(target.owner);
+  }
+  const deadline = performance.now() + limitMs;
+  for (let pause = FIRST_LOOK_MS; ; pause = Math.min(pause * 2, MAX_LOOK_MS)) {
+    if (isGone(target.owner)) return true;
+    if (performance.now() >= deadline) return false;
+    await Bun.sleep(pause);
+  }
+}

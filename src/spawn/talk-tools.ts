@@ -1,0 +1,179 @@
+/** The tools `SendToPod` and `ReadPodOutput`: talking to Pods in the spawner's list (spec 6.1, 6.2). */
+import { z } from "zod/v3";
+import { isPodError, messageOf } from "../base/errors.ts";
+import { stateOf } from "../base/process.ts";
+import type { Event } from "../protocol/event.ts";
+import { ItemSchema, messageText } from "../protocol/history.ts";
+import { runMethod } from "../protocol/method.ts";
+import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
+import { request } from "../transport/client.ts";
+import type { ChildRecord, Children } from "./children.ts";
+import type { SpawnContext } from "./context.ts";
+
+/** Limit for one exchange with a Pod. */
+const EXCHANGE_TIMEOUT_MS = 5000;
+
+/** The record of a Pod the model named, or the refusal of spec 6. */
+export function recordNamed(children: Children, name: string): ChildRecord {
+  const record = children.get(name);
+  if (record === undefined) {
+    throw new ToolError("invalid_argument", `no spawned pod named \`${name}\``);
+  }
+  return record;
+}
+
+const nameField = z.string().describe("Name of a Pod you spawned.");
+
+const SendInputSchema = z.object({
+  name: nameField,
+  message: z.string().describe("The next user message for that Pod."),
+});
+
+/** Gives a child its next task. */
+export function sendToPodTool(context: SpawnContext): Tool {
+  return defineTool({
+    name: "SendToPod",
+    description:
+      "Sends the next user message to a Pod you spawned. Fails while that Pod is still in a turn: " +
+      "wait for its notification, then send again. Does not wait for the answer; you are notified " +
+      "when the turn ends, then read it with ReadPodOutput.",
+    schema: SendInputSchema,
+    execute: async ({ name, message }, { signal }) => {
+      const record = recordNamed(context.children, name);
+      await send(record, message, signal);
+      record.phase = "running";
+      return { summary: `sent message to \`${name}\`` };
+    },
+  });
+}
+
+async function send(record: ChildRecord, message: string, signal: AbortSignal): Promise<void> {
+  const fail = (text: string): never => {
+    throw new ToolError("execution_failed", text);
+  };
+  try {
+    await request(record.socket, runMethod(message), { timeoutMs: EXCHANGE_TIMEOUT_MS, signal });
+  } catch (error) {
+    const code = isPodError(error) ? error.data.wire : undefined;
+    if (code === "already_running") {
+      fail(`pod \`${record.name}\` is already running a turn; wait for it to finish and retry`);
+    }
+    if (code !== undefined)
+      fail(`pod \`${record.name}\` rejected the run with ${code}: ${messageOf(error)}`);
+    const doubt = isPodError(error, "timed_out") ? " (the message may still be processed)" : "";
+    fail(`send to \`${record.name}\`: ${messageOf(error)}${doubt}`);
+  }
+}
+
+const ReadInputSchema = z.object({ name: nameField });
+
+/** Hands out what a child has written since the last call, no more at once than a result may hold. */
+export function readPodOutputTool(context: SpawnContext): Tool {
+  return defineTool({
+    name: "ReadPodOutput",
+    description:
+      "Returns the text a Pod you spawned has written since you last read from it, and says " +
+      "whether it is running, idle or stopped. Long output comes in parts: call again for more.",
+    schema: ReadInputSchema,
+    execute: async ({ name }, { signal }) => {
+      const record = recordNamed(context.children, name);
+      const history = await fetchHistory(record, signal);
+      return history === undefined
+        ? { summary: describeUnreachable(record) }
+        : readNewText(record, history, context.maxOutputBytes);
+    },
+  });
+}
+
+type HistoryData = Extract<Event, { event: "history" }>["data"];
+
+async function fetchHistory(
+  record: ChildRecord,
+  signal: AbortSignal,
+): Promise<HistoryData | undefined> {
+  try {
+    const answer = await request(
+      record.socket,
+      { method: "get_history" },
+      {
+        timeoutMs: EXCHANGE_TIMEOUT_MS,
+        signal,
+        until: (event) => event.event === "history",
+      },
+    );
+    return answer.event === "history" ? answer.data : undefined;
+  } catch (error) {
+    if (!isPodError(error)) throw error;
+    return undefined;
+  }
+}
+
+function describeUnreachable(record: ChildRecord): string {
+  const alive = record.owner !== undefined && stateOf(record.owner) === "alive";
+  if (alive && record.phase !== "ended") return `pod \`${record.name}\` is unresponsive`;
+  return `pod \`${record.name}\` is stopped (unreachable)`;
+}
+
+/**
+ * Takes new assistant text from a history. The position is an item id and a character offset, so a
+ * compaction in the child repeats and skips nothing, and it moves only over what is returned (W66).
+ */
+export function readNewText(
+  record: Pick<ChildRecord, "name" | "cursor">,
+  history: HistoryData,
+  maxBytes: number,
+): ToolOutput {
+  const texts = assistantTexts(history.items);
+  const seen = texts.findIndex((entry) => entry.id === record.cursor.item);
+  const state = history.status ?? "running";
+  const parts: string[] = [];
+  let room = maxBytes;
+  let { cursor } = record;
+  let more = false;
+  // An item the cursor stands in is read on from its offset; one that was compacted away starts anew.
+  for (const [index, { id, text }] of texts.entries()) {
+    const offset = index === seen ? cursor.offset : 0;
+    if (index < seen || offset >= text.length) continue;
+    const separator = parts.length === 0 ? 0 : 2;
+    const piece = cutToBytes(text.slice(offset), room - separator);
+    if (piece === "") {
+      more = true;
+      break;
+    }
+    parts.push(piece);
+    room -= Buffer.byteLength(piece) + separator;
+    cursor = { item: id, offset: offset + piece.length };
+    if (cursor.offset < text.length) {
+      more = true;
+      break;
+    }
+  }
+  record.cursor = cursor;
+  if (parts.length === 0)
+    return { summary: `pod \`${record.name}\` ${state}; no new assistant text` };
+  const content = parts.join("\n\n");
+  const lines = content.replace(/\n$/, "").split("\n").length;
+  const rest = more ? "; more follows, call again" : "";
+  return {
+    summary: `pod \`${record.name}\`: ${lines} new line(s) of assistant text (${state}${rest})`,
+    content,
+  };
+}
+
+function assistantTexts(items: readonly unknown[]): { id: string; text: string }[] {
+  return items.flatMap((raw, index) => {
+    const parsed = ItemSchema.safeParse(raw);
+    if (!parsed.success || parsed.data.type !== "message" || parsed.data.role !== "assistant")
+      return [];
+    const text = messageText(parsed.data);
+    return text === "" ? [] : [{ id: parsed.data.id ?? `#${index}`, text }];
+  });
+}
+
+/** The longest beginning of `text` that fits, cut between characters. */
+function cutToBytes(text: string, bytes: number): string {
+  if (bytes <= 0) return "";
+  if (Buffer.byteLength(text) <= bytes) return text;
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
+  return text.slice(0, read);
+}
