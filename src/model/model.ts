@@ -26,6 +26,8 @@ export interface RequestOptions {
   readonly topP?: number;
   readonly topK?: number;
   readonly stopSequences?: readonly string[];
+  /** How much to think: an effort label (`low`, `high`, …) or a budget in tokens (manifest 4.7). */
+  readonly reasoning?: string | number;
 }
 
 /** One request: the whole conversation so far. */

@@ -18,12 +18,14 @@ import { findPromptDirectories, type PromptDirectories } from "../manifest/disco
 import { type Fallback, loadManifest } from "../manifest/load.ts";
 import { parseResolvedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
 import { checkInstruction } from "../prompts/system.ts";
 import { accessTo, buildScope, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -88,6 +90,7 @@ export async function configure(
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
+    if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
     const model = await createModel(resolved, { env, podName: name });
     checkInstruction(manifest.worker.instruction, prompts);
     return {

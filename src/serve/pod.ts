@@ -39,13 +39,8 @@ import {
   type PodOptions,
   rootScope,
 } from "./configuration.ts";
-import {
-  childManifest,
-  greetingOf,
-  requestOptions,
-  spawnCommand,
-  systemPrompt,
-} from "./settings.ts";
+import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import { requestOptions } from "./request-options.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
 const LAST_REPORTS_MS = 5000;

@@ -1,8 +1,7 @@
-/** How a configuration becomes what the parts of a Pod take: options, greeting, system prompt. */
+/** How a configuration becomes what the parts of a Pod take: greeting, system prompt, child manifest. */
 import type { Environment } from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import type { RequestOptions } from "../model/model.ts";
 import { readAgentsMd } from "../prompts/agents-md.ts";
 import { buildSystemPrompt } from "../prompts/system.ts";
 import { promptVariables } from "../prompts/template.ts";
@@ -18,18 +17,6 @@ import type { Configuration } from "./configuration.ts";
 export function spawnCommand(env: Environment): string[] {
   const override = env.INSOMNIA_POD_COMMAND;
   return override === undefined || override === "" ? selfCommand() : [override];
-}
-
-/** Sampling options of the manifest in the model layer's words. */
-export function requestOptions({ worker }: Manifest): RequestOptions {
-  const { max_tokens, temperature, top_p, top_k, stop_sequences } = worker;
-  return {
-    ...(max_tokens === undefined ? {} : { maxTokens: max_tokens }),
-    ...(temperature === undefined ? {} : { temperature }),
-    ...(top_p === undefined ? {} : { topP: top_p }),
-    ...(top_k === undefined ? {} : { topK: top_k }),
-    ...(stop_sequences.length === 0 ? {} : { stopSequences: stop_sequences }),
-  };
 }
 
 /** What the Pod tells clients about itself. */

@@ -107,7 +107,7 @@ function describeIssues(error: z.ZodError): string {
 
 /**
  * Runs a call and always returns an outcome: failures as `Tool execution failed: {kind}: {message}`
- * (2.3), an abort as the text the loop uses for interrupted calls.
+ * (2.3). What an aborted call is called is the batch's business.
  */
 export async function runTool(
   tool: Tool,
@@ -128,5 +128,6 @@ function describeFailure(error: unknown): string {
     : isPodError(error, "internal")
       ? PREFIX.internal
       : PREFIX.execution_failed;
-  return `${kind}: ${messageOf(error)}`;
+  // Our own messages keep their line breaks: some quote what a child wrote.
+  return `${kind}: ${isPodError(error) ? error.message : messageOf(error)}`;
 }

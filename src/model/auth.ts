@@ -1,0 +1,121 @@
+/**
+ * The key of a model: read once from the given environment or file (spec manifest 4.5), and kept out
+ * of every text. A key leaves this file only inside an `ApiKey`, for the request header.
+ */
+import { readFileSync, statSync } from "node:fs";
+import { isAbsolute } from "node:path";
+import { ioError, messageOf, PodError } from "../base/errors.ts";
+import type { Environment } from "../base/paths.ts";
+import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
+
+/** Keys are short; a longer file is not a key. */
+const MAX_KEY_FILE_BYTES = 16 * 1024;
+
+/** A secret and where it came from (the variable or the file, fit for messages). */
+export interface ApiKey {
+  readonly value: string;
+  readonly source: string;
+}
+
+/**
+ * The key for `resolved`, or undefined when its auth is `none`. Throws `invalid_manifest` with the
+ * texts of 4.5, extended by what was looked at and which host the key is for.
+ */
+export function resolveKey(resolved: ResolvedRemoteModel, env: Environment): ApiKey | undefined {
+  const { auth } = resolved;
+  if (auth.kind === "none") return undefined;
+  if (auth.kind === "codex_oauth") {
+    throw new PodError("unsupported", 'model.auth kind "codex_oauth" is not built yet');
+  }
+  const looked: string[] = [];
+  if (auth.env !== undefined) {
+    const value = env[auth.env]?.trim() ?? "";
+    if (value !== "") return checked({ value, source: `environment variable ${auth.env}` });
+    looked.push(
+      `environment variable ${auth.env} is ${env[auth.env] === undefined ? "not set" : "empty"}`,
+    );
+  } else if (auth.withheld === undefined) {
+    looked.push("model.auth.env is not given");
+  } else {
+    looked.push(
+      `${auth.withheld.env} is only sent to ${auth.withheld.home} unless model.auth.env names it`,
+    );
+  }
+  if (auth.file !== undefined) {
+    const value = readKeyFile(auth.file);
+    if (value !== "") return checked({ value, source: `file ${auth.file}` });
+    looked.push(`auth.file ${auth.file} is empty`);
+  } else {
+    looked.push("model.auth.file is not given");
+  }
+  throw new PodError(
+    "invalid_manifest",
+    `API key not provided for scheme ${schemeName(resolved.scheme)} ` +
+      `(for ${resolved.host}: ${looked.join("; ")})`,
+  );
+}
+
+function readKeyFile(path: string): string {
+  if (!isAbsolute(path)) {
+    throw new PodError(
+      "invalid_manifest",
+      `model configuration error: auth.file must be absolute: ${path}`,
+    );
+  }
+  const failed = `model configuration error: failed to read auth.file ${path}`;
+  try {
+    const info = statSync(path);
+    // A pipe or a device would block the start or never end.
+    if (!info.isFile()) throw new PodError("invalid_manifest", "not a regular file");
+    if (info.size > MAX_KEY_FILE_BYTES) {
+      throw new PodError("invalid_manifest", `larger than ${MAX_KEY_FILE_BYTES} bytes`);
+    }
+    return readFileSync(path, "utf8").trim();
+  } catch (error) {
+    if (error instanceof PodError) {
+      throw new PodError("invalid_manifest", `${failed}: ${error.message}`);
+    }
+    throw new PodError("invalid_manifest", ioError(failed, error).message, { cause: error });
+  }
+}
+
+/** A key with a line break or a blank would be refused by `fetch` with a text that quotes it. */
+function checked(key: ApiKey): ApiKey {
+  if (/^[\x21-\x7e]+$/.test(key.value)) return key;
+  throw new PodError(
+    "invalid_manifest",
+    `model configuration error: the API key from ${key.source} contains blanks, line breaks or ` +
+      "characters outside ASCII",
+  );
+}
+
+/** Longest error text that leaves `model/`, in bytes of UTF-8. */
+export const MAX_ERROR_BYTES = 2048;
+
+/** Makes any failure text safe to show: no key, no credentials in URLs, one line, bounded. */
+export type Scrub = (text: string) => string;
+
+/** The scrubber for requests made with `key`. */
+export function createScrub(key: ApiKey | undefined): Scrub {
+  const secrets = key === undefined ? [] : [...new Set([key.value, encodeURIComponent(key.value)])];
+  return (text) => {
+    let clean = messageOf(text);
+    for (const secret of secrets) clean = clean.replaceAll(secret, "[key]");
+    clean = clean
+      // Keys of the usual shape that a proxy may quote from its own configuration.
+      .replace(/\bsk-[A-Za-z0-9_-]{16,}/g, "[key]")
+      .replace(/(\/\/)[^/@\s]*@/g, "$1")
+      .replace(/([?&](?:key|api_key|token)=)[^&\s"']+/gi, "$1[key]");
+    return bounded(clean, MAX_ERROR_BYTES);
+  };
+}
+
+/** `text` cut to `limit` bytes of UTF-8 at a character, with a mark where it was cut. */
+function bounded(text: string, limit: number): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= limit) return text;
+  const mark = "…";
+  const decoder = new TextDecoder();
+  const head = decoder.decode(bytes.subarray(0, limit - Buffer.byteLength(mark)), { stream: true });
+  return head + mark;
+}

@@ -1,0 +1,255 @@
+/**
+ * From a `[model]` table to a model that can be built: what is filled in from the catalog and what
+ * is refused (spec manifest 4). Pure: reads no file, no environment and no key. A key that nobody
+ * named for a host is never sent to that host (manifest FIX 3).
+ */
+import { basename, extname, isAbsolute } from "node:path";
+import { PodError } from "../base/errors.ts";
+import {
+  BUILTIN_CATALOG,
+  type Catalog,
+  type CatalogModel,
+  type CatalogProvider,
+  capability,
+  type RemoteScheme,
+} from "./builtin.ts";
+import type { ModelAuth, ModelCapability, ModelConfig } from "./config.ts";
+
+/** Per scheme: name in messages, base URL (5.1) and key variable (4.5) when nothing says otherwise. */
+const SCHEME: Record<
+  RemoteScheme,
+  { readonly name: string; readonly baseUrl: string; readonly env: string }
+> = {
+  anthropic: {
+    name: "Anthropic",
+    baseUrl: "https://api.anthropic.com",
+    env: "INSOMNIA_API_KEY_ANTHROPIC",
+  },
+  openai_chat: {
+    name: "OpenaiChat",
+    baseUrl: "https://api.openai.com",
+    env: "INSOMNIA_API_KEY_OPENAI",
+  },
+  openai_responses: {
+    name: "OpenaiResponses",
+    baseUrl: "https://api.openai.com/v1",
+    env: "INSOMNIA_API_KEY_OPENAI",
+  },
+  gemini: {
+    name: "Gemini",
+    baseUrl: "https://generativelanguage.googleapis.com",
+    env: "INSOMNIA_API_KEY_GEMINI",
+  },
+};
+const CODEX_BASE_URL = "https://chatgpt.com/backend-api/codex";
+
+/** Name of a scheme as the messages of 4.5 print it (`Anthropic`, `OpenaiChat`, …). */
+export function schemeName(scheme: RemoteScheme): string {
+  return SCHEME[scheme].name;
+}
+
+/** Where to look for a key. `withheld` is a default variable that belongs to `home`, not to this host. */
+export type ResolvedAuth =
+  | { readonly kind: "none" }
+  | { readonly kind: "codex_oauth" }
+  | {
+      readonly kind: "api_key";
+      readonly env: string | undefined;
+      readonly file: string | undefined;
+      readonly withheld?: { readonly env: string; readonly home: string };
+    };
+
+/** A model behind a host. `baseUrl` has no trailing `/`, no user-info, no query. */
+export interface ResolvedRemoteModel {
+  readonly scheme: RemoteScheme;
+  /** Catalog id of the provider, or the scheme when the model was written inline. */
+  readonly provider: string;
+  readonly modelId: string;
+  readonly baseUrl: string;
+  /** Host with port, for messages. */
+  readonly host: string;
+  readonly auth: ResolvedAuth;
+  readonly capability: ModelCapability;
+  /** Remarks for the log; nothing that stops a start. */
+  readonly warnings: readonly string[];
+}
+
+/** A scenario file in place of a model. */
+export interface ResolvedScriptModel {
+  readonly scheme: "script";
+  readonly provider: "script";
+  readonly modelId: string;
+  readonly script: string;
+  readonly capability: ModelCapability;
+  readonly warnings: readonly string[];
+}
+
+/** What `resolveModel` makes of a `[model]` table. */
+export type ResolvedModel = ResolvedRemoteModel | ResolvedScriptModel;
+
+/**
+ * Resolves a `[model]` table (4.1, 4.4). Throws `invalid_manifest` with the texts of 4.4. Schemes
+ * and logins that are not built yet resolve too; `assertModelBuilt` refuses them.
+ */
+export function resolveModel(
+  config: ModelConfig,
+  catalog: Catalog = BUILTIN_CATALOG,
+): ResolvedModel {
+  if (config.scheme === "script") return resolveScript(config);
+  if (config.script !== undefined) {
+    throw invalid('model.script needs model.scheme = "script"');
+  }
+  const named = config.ref === undefined ? undefined : lookUp(config.ref, catalog);
+  const scheme = config.scheme ?? named?.provider.scheme;
+  const modelId = config.model_id ?? named?.modelId;
+  const auth = config.auth ?? named?.provider.authHint;
+  if (scheme === undefined) throw missing("scheme");
+  if (modelId === undefined || modelId === "") throw missing("model_id");
+  if (auth === undefined) throw missing("auth");
+
+  const home = named?.provider.baseUrl ?? SCHEME[scheme].baseUrl;
+  const url = parseBaseUrl(
+    config.base_url ??
+      named?.provider.baseUrl ??
+      (auth.kind === "codex_oauth" ? CODEX_BASE_URL : SCHEME[scheme].baseUrl),
+  );
+  const unlisted =
+    named !== undefined && named.model === undefined
+      ? [
+          `model \`${named.modelId}\` is not in the catalog of provider \`${named.provider.id}\`; ` +
+            "assuming the provider's default capability",
+        ]
+      : [];
+  return {
+    scheme,
+    provider: named?.provider.id ?? scheme,
+    modelId,
+    baseUrl: url.text,
+    host: url.host,
+    auth: bindKey(config.auth, auth, implicitEnv(named?.provider, scheme), url.origin, home),
+    capability:
+      config.capability ??
+      named?.model?.capability ??
+      named?.provider.defaultCapability ??
+      capability(undefined, scheme === "gemini"),
+    warnings: unlisted,
+  };
+}
+
+/** Throws `unsupported` for what resolves but has no client in this build. */
+export function assertModelBuilt(resolved: ResolvedModel): void {
+  const built = 'only "anthropic" and "script" are built';
+  if (resolved.scheme !== "anthropic" && resolved.scheme !== "script") {
+    throw new PodError(
+      "unsupported",
+      `model.scheme "${resolved.scheme}" (model \`${resolved.modelId}\`) is not built yet; ` +
+        `${built}. Hosts that speak the Anthropic format work with scheme = "anthropic" and base_url`,
+    );
+  }
+  if (resolved.scheme === "anthropic" && resolved.auth.kind === "codex_oauth") {
+    throw new PodError(
+      "unsupported",
+      'model.auth kind "codex_oauth" is not built yet; use kind "api_key" or "none" ' +
+        `(of the schemes, ${built})`,
+    );
+  }
+}
+
+/** True when the resolved host is the vendor's own, not a proxy or a local server. */
+export function isVendorHost(resolved: ResolvedRemoteModel): boolean {
+  return resolved.host === new URL(SCHEME[resolved.scheme].baseUrl).host;
+}
+
+function resolveScript(config: ModelConfig): ResolvedScriptModel {
+  const refuse = (what: string): PodError => invalid(`${what} cannot be used with scheme "script"`);
+  if (config.ref !== undefined) throw refuse("model.ref");
+  if (config.base_url !== undefined) throw refuse("model.base_url");
+  if (config.auth !== undefined && config.auth.kind !== "none") throw refuse("model.auth");
+  if (config.script === undefined) {
+    throw invalid('scheme "script" needs model.script, the path of a scenario file');
+  }
+  if (!isAbsolute(config.script)) throw invalid(`model.script must be absolute: ${config.script}`);
+  return {
+    scheme: "script",
+    provider: "script",
+    modelId: config.model_id ?? basename(config.script, extname(config.script)),
+    script: config.script,
+    capability: config.capability ?? capability(undefined, false),
+    warnings: [],
+  };
+}
+
+function lookUp(
+  ref: string,
+  catalog: Catalog,
+): { provider: CatalogProvider; modelId: string; model: CatalogModel | undefined } {
+  const slash = ref.indexOf("/");
+  const id = ref.slice(0, slash);
+  const modelId = ref.slice(slash + 1);
+  if (slash <= 0 || modelId === "") {
+    throw invalid(`invalid model.ref \`${ref}\`: must be \`<provider>/<model_id>\``);
+  }
+  const provider = catalog.providers.find((entry) => entry.id === id);
+  if (provider === undefined) throw invalid(`model.ref points to unknown provider \`${id}\``);
+  const model = catalog.models.find((entry) => entry.provider === id && entry.id === modelId);
+  return { provider, modelId, model };
+}
+
+/** The variable that holds the key when `auth` names none: the provider's, never another vendor's. */
+function implicitEnv(
+  provider: CatalogProvider | undefined,
+  scheme: RemoteScheme,
+): string | undefined {
+  if (provider === undefined) return SCHEME[scheme].env;
+  return provider.authHint.kind === "api_key" ? provider.authHint.env : undefined;
+}
+
+/**
+ * Adds the variable that nobody wrote down (the hint's or the scheme's), unless the request goes to
+ * another origin than that variable's; then it is only remembered for the error text.
+ */
+function bindKey(
+  written: ModelAuth | undefined,
+  hint: ModelAuth,
+  implicit: string | undefined,
+  origin: string,
+  home: string,
+): ResolvedAuth {
+  const auth = written ?? hint;
+  if (auth.kind !== "api_key") return auth;
+  const env = written?.kind === "api_key" ? written.env : undefined;
+  const file = auth.file;
+  if (env !== undefined || implicit === undefined) return { kind: "api_key", env, file };
+  const homeUrl = new URL(home);
+  if (homeUrl.origin === origin) return { kind: "api_key", env: implicit, file };
+  return {
+    kind: "api_key",
+    env: undefined,
+    file,
+    withheld: { env: implicit, home: homeUrl.host },
+  };
+}
+
+function parseBaseUrl(text: string): { text: string; host: string; origin: string } {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol)) {
+    throw invalid("model.base_url must be an http or https URL");
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw invalid(`model.base_url must not contain credentials (host ${url.host}); use model.auth`);
+  }
+  if (url.search !== "" || url.hash !== "") {
+    throw invalid(`model.base_url must not contain a query or fragment (host ${url.host})`);
+  }
+  return { text: text.trim().replace(/\/+$/, ""), host: url.host, origin: url.origin };
+}
+
+function missing(field: string): PodError {
+  return invalid(
+    `model.ref omitted; manifest must specify scheme, model_id, and auth (missing: ${field})`,
+  );
+}
+
+function invalid(inner: string): PodError {
+  return new PodError("invalid_manifest", `failed to resolve model manifest: ${inner}`);
+}

@@ -1,0 +1,124 @@
+/**
+ * What went wrong with a request, in the words of spec manifest 4.8 ("Client error forms") and with
+ * the one fact that decides about a retry. Pure. Texts are raw here; `Scrub` cleans them.
+ */
+import { errnoCode, messageOf } from "../base/errors.ts";
+
+/** A failed attempt. `retryable` says that another try may help; whether it is allowed is `retry.ts`. */
+export interface Failure {
+  readonly message: string;
+  readonly retryable: boolean;
+  /** Wait that the server asked for, in milliseconds. */
+  readonly retryAfterMs?: number;
+}
+
+/** 408, 425, 429 and every 5xx, 529 (overloaded) included (manifest FIX 11, worker W25). */
+export function isRetryableStatus(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || (status >= 500 && status <= 599);
+}
+
+/** `API error (status: 429) [rate_limit_error]: message`; status and code are optional parts. */
+export function formatApiError(
+  status: number | undefined,
+  code: string | undefined,
+  message: string,
+): string {
+  return (
+    "API error" +
+    (status === undefined ? "" : ` (status: ${status})`) +
+    (code === undefined ? "" : ` [${code}]`) +
+    `: ${message}`
+  );
+}
+
+/** Failure of an answer with status >= 300: code and message from a JSON body, else the whole body. */
+export function apiFailure(
+  status: number,
+  body: string,
+  retryAfter: string | null,
+  now: number,
+): Failure {
+  const { code, message } = readErrorBody(body);
+  const retryAfterMs = parseRetryAfter(retryAfter, now);
+  return {
+    message: formatApiError(status, code, message === "" ? "no further information" : message),
+    retryable: isRetryableStatus(status),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+  };
+}
+
+/** Failure of a request that got no answer at all. */
+export function connectFailure(host: string, error: unknown): Failure {
+  const code = errnoCode(error) ?? "";
+  // A certificate does not become valid by asking again.
+  const certificate = /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code);
+  return {
+    message: `HTTP error: cannot connect to ${host}: ${describeNetworkError(error)}`,
+    retryable: !certificate && code !== "ERR_INVALID_URL",
+  };
+}
+
+const NETWORK_ERRORS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "connection refused",
+  ConnectionRefused: "connection refused",
+  ECONNRESET: "the connection was closed unexpectedly",
+  ConnectionClosed: "the connection was closed unexpectedly",
+  ENOTFOUND: "no such host",
+};
+
+/** A network error without the runtime's advice to programmers. */
+export function describeNetworkError(error: unknown): string {
+  const code = errnoCode(error);
+  return (code === undefined ? undefined : NETWORK_ERRORS[code]) ?? messageOf(error);
+}
+
+/** Seconds or an HTTP date (RFC 9110, 10.2.3) as milliseconds from `now`; undefined when unreadable. */
+export function parseRetryAfter(value: string | null, now: number): number | undefined {
+  const text = value?.trim() ?? "";
+  if (/^\d+(\.\d+)?$/.test(text)) return Math.round(Number(text) * 1000);
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/** An error that the vendor's library reports inside a stream or instead of one. */
+export interface StreamError {
+  readonly code: string | undefined;
+  readonly message: string;
+  /** What the vendor would have answered, had it not been streaming already. */
+  readonly impliedStatus: number | undefined;
+}
+
+/**
+ * Reads an `error` event of a stream. Undefined when the thrown value is not the vendor's error but
+ * the library's complaint about data that it could not read.
+ */
+export function readStreamError(error: unknown): StreamError | undefined {
+  if (!isRecord(error)) return undefined;
+  const impliedStatus = typeof error.statusCode === "number" ? error.statusCode : undefined;
+  const message = typeof error.message === "string" ? error.message : "";
+  if (typeof error.type === "string") return { code: error.type, message, impliedStatus };
+  if (typeof error.responseBody !== "string" || impliedStatus === undefined) return undefined;
+  const body = readErrorBody(error.responseBody);
+  return { code: body.code, message: message === "" ? body.message : message, impliedStatus };
+}
+
+function readErrorBody(body: string): { code: string | undefined; message: string } {
+  try {
+    const parsed: unknown = JSON.parse(body);
+    const error = isRecord(parsed) && isRecord(parsed.error) ? parsed.error : parsed;
+    if (isRecord(error) && typeof error.message === "string" && error.message !== "") {
+      return {
+        code: typeof error.type === "string" ? error.type : undefined,
+        message: error.message,
+      };
+    }
+  } catch {
+    // Not JSON: a gateway's page, shown as it is.
+  }
+  return { code: undefined, message: body.trim() };
+}
+
+/** True for an object whose keys can be read. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

@@ -1,0 +1,54 @@
+/**
+ * Builds the client of a resolved model. Keys and scenario files are read here, so that a mistake
+ * stops the start and not the first request; vendor libraries are not loaded yet (`preload`).
+ */
+import type { Environment } from "../base/paths.ts";
+import { createAnthropicModel, type PreloadableModel } from "./anthropic.ts";
+import { resolveKey } from "./auth.ts";
+import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "./catalog.ts";
+import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
+import { type Fetch, LOCAL_LIMITS, REMOTE_LIMITS, type TransportLimits } from "./transport.ts";
+
+export type { PreloadableModel } from "./anthropic.ts";
+
+/** What a model is built with. Everything but `env` and `podName` has a default for real use. */
+export interface ModelDependencies {
+  /** Where keys are looked up; read once, now. */
+  readonly env: Environment;
+  /** Name of the Pod that the model works for; scenario rules may depend on it. */
+  readonly podName: string;
+  readonly fetch?: Fetch;
+  readonly limits?: TransportLimits;
+  readonly policy?: RetryPolicy;
+  readonly clock?: Clock;
+  readonly userAgent?: string;
+}
+
+/**
+ * Creates the model. Throws `invalid_manifest` for a missing key or a scenario file with mistakes,
+ * `unsupported` for schemes and logins that are not built yet, `io` for an unreadable scenario.
+ */
+export async function createModel(
+  resolved: ResolvedModel,
+  dependencies: ModelDependencies,
+): Promise<PreloadableModel> {
+  assertModelBuilt(resolved);
+  const clock = dependencies.clock ?? SYSTEM_CLOCK;
+  if (resolved.scheme === "script") {
+    const { createScriptModel } = await import("./script.ts");
+    return await createScriptModel(resolved, { podName: dependencies.podName, clock });
+  }
+  return createAnthropicModel(resolved, {
+    key: resolveKey(resolved, dependencies.env),
+    fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
+    limits: dependencies.limits ?? (isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS),
+    policy: dependencies.policy ?? RETRY_POLICY,
+    clock,
+    userAgent: dependencies.userAgent ?? "pod",
+  });
+}
+
+function isLocal(resolved: ResolvedRemoteModel): boolean {
+  const name = new URL(resolved.baseUrl).hostname;
+  return name === "localhost" || name === "[::1]" || /^127(\.\d+){3}$/.test(name);
+}

@@ -1,0 +1,198 @@
+/**
+ * One HTTP exchange with a model host: the `fetch` that the vendor's library is given. It bounds
+ * every wait and the size of the answer, keeps the key at its host (no redirects), and remembers the
+ * first thing that went wrong, because the library's own errors are less exact.
+ */
+import { messageOf } from "../base/errors.ts";
+import {
+  apiFailure,
+  connectFailure,
+  describeNetworkError,
+  type Failure,
+  isRetryableStatus,
+} from "./failure.ts";
+
+/** The part of `fetch` that is used; tests give their own. */
+export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+
+/** Limits of one exchange. */
+export interface TransportLimits {
+  /** From the start of the attempt to the first byte of the answer's body. */
+  readonly firstByteMs: number;
+  /** Between two pieces of a streaming answer; the vendor's keep-alive pings count. */
+  readonly idleMs: number;
+  /** Size of a whole answer. */
+  readonly maxBytes: number;
+}
+
+/** Limits for hosts elsewhere. */
+export const REMOTE_LIMITS: TransportLimits = {
+  firstByteMs: 60_000,
+  idleMs: 120_000,
+  maxBytes: 64 * 1024 * 1024,
+};
+/** A server on this machine may first load a model and answers nothing until it has read the prompt. */
+export const LOCAL_LIMITS: TransportLimits = { ...REMOTE_LIMITS, firstByteMs: 300_000 };
+
+/** Of an error answer no more than this is read. */
+const MAX_ERROR_BODY_BYTES = 64 * 1024;
+
+/** One exchange. `close` ends it, whatever state it is in, and may be called again. */
+export interface Transport {
+  readonly fetch: Fetch;
+  /** Aborted by the caller's signal, by a limit, and by `close`. */
+  readonly signal: AbortSignal;
+  /** What went wrong, if anything did; not set by an abort of the caller. */
+  failure(): Failure | undefined;
+  /** True once a byte of a successful answer has arrived. */
+  streaming(): boolean;
+  close(): void;
+}
+
+/** How to open a transport. `host` is for messages. */
+export interface TransportOptions {
+  readonly fetch: Fetch;
+  readonly host: string;
+  readonly limits: TransportLimits;
+  readonly signal: AbortSignal;
+  /** Last word on the headers. */
+  readonly adjustHeaders: (headers: Headers) => void;
+  readonly now: () => number;
+}
+
+/** Opens a transport; its first-byte limit runs from now. */
+export function openTransport(options: TransportOptions): Transport {
+  const { host, limits } = options;
+  const ended = new AbortController();
+  const signal = AbortSignal.any([options.signal, ended.signal]);
+  let failure: Failure | undefined;
+  let streaming = false;
+
+  const fail = (reason: Failure): void => {
+    // What follows from the first failure or from the caller's abort is only an echo.
+    if (failure === undefined && !signal.aborted) failure = reason;
+    ended.abort();
+  };
+  const seconds = (ms: number): string => `${Math.round(ms / 100) / 10} s`;
+  const firstByte = setTimeout(() => {
+    const message = `HTTP error: no answer from ${host} within ${seconds(limits.firstByteMs)}`;
+    fail({ message, retryable: true });
+  }, limits.firstByteMs);
+
+  const fetchGuarded: Fetch = async (input, init) => {
+    const headers = new Headers(init?.headers);
+    options.adjustHeaders(headers);
+    let response: Response;
+    try {
+      // `timeout: false` is Bun's: our own limits hold. A redirect would carry the key elsewhere.
+      const request = { ...init, headers, signal, redirect: "manual" as const, timeout: false };
+      response = await options.fetch(input, request);
+    } catch (error) {
+      fail(connectFailure(host, error));
+      throw error;
+    }
+    if (response.ok && isEventStream(response) && response.body !== null) {
+      return new Response(watch(response.body), {
+        status: response.status,
+        headers: response.headers,
+      });
+    }
+    const body = await readBounded(response, MAX_ERROR_BODY_BYTES);
+    fail(refusal(response, body, host, options.now()));
+    throw new Error("the request was refused");
+  };
+
+  const watch = (body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
+    const reader = body.getReader();
+    let received = 0;
+    const next = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
+      // Armed only while we wait for the network: a slow consumer is not a silent host.
+      const idle = setTimeout(() => {
+        const message = `HTTP error: ${host} sent nothing for ${seconds(limits.idleMs)}`;
+        fail({ message, retryable: false });
+      }, limits.idleMs);
+      try {
+        const { done, value } = await reader.read();
+        if (done) {
+          controller.close();
+          return;
+        }
+        clearTimeout(firstByte);
+        streaming = true;
+        received += value.byteLength;
+        if (received > limits.maxBytes) {
+          const message = `HTTP error: the answer of ${host} exceeds ${limits.maxBytes} bytes`;
+          fail({ message, retryable: false });
+          throw new Error("answer too large");
+        }
+        controller.enqueue(value);
+      } catch (error) {
+        const message = `HTTP error: ${host}: ${describeNetworkError(error)}`;
+        fail({ message, retryable: !streaming });
+        controller.error(error);
+      } finally {
+        clearTimeout(idle);
+      }
+    };
+    return new ReadableStream(
+      { pull: next, cancel: (reason) => reader.cancel(reason) },
+      { highWaterMark: 0 },
+    );
+  };
+
+  return {
+    fetch: fetchGuarded,
+    signal,
+    failure: () => failure,
+    streaming: () => streaming,
+    close: () => {
+      clearTimeout(firstByte);
+      ended.abort();
+    },
+  };
+}
+
+function isEventStream(response: Response): boolean {
+  const type = response.headers.get("content-type");
+  return type === null || type.includes("event-stream");
+}
+
+function refusal(response: Response, body: string, host: string, now: number): Failure {
+  const { status } = response;
+  if (response.ok) {
+    const type = response.headers.get("content-type") ?? "nothing";
+    return {
+      message: `HTTP error: expected an event stream from ${host}, got ${type}: ${body.trim()}`,
+      retryable: false,
+    };
+  }
+  if (status >= 300 && status < 400) {
+    const target = URL.parse(response.headers.get("location") ?? "", `http://${host}`)?.host;
+    return {
+      message:
+        `API error (status: ${status}): ${host} redirects to ${target ?? "nowhere"}; ` +
+        "redirects are not followed, set model.base_url to the final address",
+      retryable: isRetryableStatus(status),
+    };
+  }
+  return apiFailure(status, body, response.headers.get("retry-after"), now);
+}
+
+/** Text of a body, at most `limit` bytes of it; a body that breaks off counts as far as it came. */
+async function readBounded(response: Response, limit: number): Promise<string> {
+  if (response.body === null) return "";
+  const decoder = new TextDecoder();
+  let text = "";
+  let received = 0;
+  try {
+    for await (const chunk of response.body) {
+      const rest = chunk.subarray(0, limit - received);
+      received += rest.byteLength;
+      text += decoder.decode(rest, { stream: true });
+      if (received >= limit) break;
+    }
+  } catch (error) {
+    if (text === "") return messageOf(error);
+  }
+  return text;
+}

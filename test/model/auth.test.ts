@@ -1,0 +1,109 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { isPodError } from "../../src/base/errors.ts";
+import { createScrub, MAX_ERROR_BYTES, resolveKey } from "../../src/model/auth.ts";
+import { type ResolvedRemoteModel, resolveModel } from "../../src/model/catalog.ts";
+import type { ModelConfig } from "../../src/model/config.ts";
+import { temp } from "../support/temp.ts";
+
+function remote(config: ModelConfig): ResolvedRemoteModel {
+  const resolved = resolveModel(config);
+  if (resolved.scheme === "script") throw new Error("not remote");
+  return resolved;
+}
+function problem(config: ModelConfig, env: Record<string, string> = {}): string {
+  try {
+    resolveKey(remote(config), env);
+  } catch (error) {
+    return isPodError(error, "invalid_manifest") ? error.message : `unexpected ${error}`;
+  }
+  return "none";
+}
+const ref = "anthropic/claude-sonnet-4-6";
+const ENV = "INSOMNIA_API_KEY_ANTHROPIC";
+
+test("a variable wins over a file", async () => {
+  await using dir = temp();
+  const file = dir.join("key");
+  writeFileSync(file, "from-file\n");
+  const resolved = remote({ ref, auth: { kind: "api_key", env: "K", file } });
+  expect(resolveKey(resolved, { K: "from-env" })).toEqual({
+    value: "from-env",
+    source: "environment variable K",
+  });
+  expect(resolveKey(resolved, {})).toEqual({ value: "from-file", source: `file ${file}` });
+  expect(resolveKey(resolved, { K: "  " })?.value).toBe("from-file");
+});
+
+test("auth none has no key", () => {
+  expect(resolveKey(remote({ ref: "ollama-local/llama3.1" }), { [ENV]: "x" })).toBeUndefined();
+});
+
+test("vendor variables are not read", () => {
+  expect(problem({ ref }, { ANTHROPIC_API_KEY: "k" })).toBe(
+    "API key not provided for scheme Anthropic (for api.anthropic.com: " +
+      `environment variable ${ENV} is not set; model.auth.file is not given)`,
+  );
+});
+
+test("a missing key names everything that was looked at", async () => {
+  await using dir = temp();
+  const file = dir.join("empty");
+  writeFileSync(file, "\n");
+  expect(problem({ ref, auth: { kind: "api_key", env: "K", file } }, { K: "" })).toBe(
+    "API key not provided for scheme Anthropic (for api.anthropic.com: " +
+      `environment variable K is empty; auth.file ${file} is empty)`,
+  );
+});
+
+test("a withheld default key is explained", () => {
+  expect(problem({ ref, base_url: "https://proxy.example/x" }, { [ENV]: "k" })).toBe(
+    "API key not provided for scheme Anthropic (for proxy.example: " +
+      `${ENV} is only sent to api.anthropic.com unless model.auth.env names it; ` +
+      "model.auth.file is not given)",
+  );
+});
+
+test("a provider without a key variable of its own needs one to be named", () => {
+  expect(problem({ ref: "ollama-local/llama3.1", auth: { kind: "api_key" } })).toBe(
+    "API key not provided for scheme Anthropic (for localhost:11434: " +
+      "model.auth.env is not given; model.auth.file is not given)",
+  );
+});
+
+test("a key file must be absolute, there, and a file", async () => {
+  await using dir = temp();
+  const auth = (file: string): ModelConfig => ({ ref, auth: { kind: "api_key", file } });
+  expect(problem(auth("key"))).toBe("model configuration error: auth.file must be absolute: key");
+  const missing = dir.join("missing");
+  expect(problem(auth(missing))).toStartWith(
+    `model configuration error: failed to read auth.file ${missing}: ENOENT`,
+  );
+  mkdirSync(dir.join("dir"));
+  expect(problem(auth(dir.join("dir")))).toEndWith("not a regular file");
+  writeFileSync(dir.join("big"), "x".repeat(20_000));
+  expect(problem(auth(dir.join("big")))).toEndWith("larger than 16384 bytes");
+});
+
+test("a key that cannot be a header is refused without being shown", () => {
+  const text = problem({ ref }, { [ENV]: "sec ret\nkey" });
+  expect(text).toStartWith("model configuration error: the API key from environment variable");
+  expect(text).not.toContain("sec");
+});
+
+test("scrubbing removes keys, credentials and line breaks, then bounds", () => {
+  const value = "ab/cd+ef==0123456789";
+  const scrub = createScrub({ value, source: "x" });
+  expect(scrub(`bad key ${value} (${encodeURIComponent(value)})\n again`)).toBe(
+    "bad key [key] ([key]) again",
+  );
+  expect(scrub("https://u:p@h/?key=zzz&x=1 sk-ant-api03-abcdefghijklmnop")).toBe(
+    "https://h/?key=[key]&x=1 [key]",
+  );
+  // The key is removed before the text is cut, so that no part of it survives at the cut.
+  const long = scrub("é".repeat(MAX_ERROR_BYTES / 2 - 5) + value + "é".repeat(5000));
+  expect(Buffer.byteLength(long)).toBeLessThanOrEqual(MAX_ERROR_BYTES);
+  expect(long).not.toContain("ab/");
+  expect(long).toEndWith("…");
+  expect(long).not.toContain("\ufffd");
+});

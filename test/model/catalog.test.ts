@@ -1,0 +1,236 @@
+import { describe, expect, test } from "bun:test";
+import { BUILTIN_CATALOG } from "../../src/model/builtin.ts";
+import {
+  assertModelBuilt,
+  isVendorHost,
+  type ResolvedRemoteModel,
+  resolveModel,
+} from "../../src/model/catalog.ts";
+import type { ModelConfig } from "../../src/model/config.ts";
+import { isPodError } from "../../src/base/errors.ts";
+
+function remote(config: ModelConfig): ResolvedRemoteModel {
+  const resolved = resolveModel(config);
+  if (resolved.scheme === "script") throw new Error("not remote");
+  return resolved;
+}
+
+function problem(config: ModelConfig): string {
+  try {
+    assertModelBuilt(resolveModel(config));
+  } catch (error) {
+    return isPodError(error) ? `${error.code}: ${error.message}` : `not a PodError: ${error}`;
+  }
+  return "none";
+}
+const FAILED = "invalid_manifest: failed to resolve model manifest: ";
+
+describe("a ref", () => {
+  test("is filled in from provider and model", () => {
+    expect(remote({ ref: "anthropic/claude-sonnet-4-6" })).toEqual({
+      scheme: "anthropic",
+      provider: "anthropic",
+      modelId: "claude-sonnet-4-6",
+      baseUrl: "https://api.anthropic.com",
+      host: "api.anthropic.com",
+      auth: { kind: "api_key", env: "INSOMNIA_API_KEY_ANTHROPIC", file: undefined },
+      capability: {
+        tool_calling: "parallel",
+        structured_output: "json_schema",
+        reasoning: "budget_tokens",
+        vision: true,
+        prompt_caching: { kind: "explicit", max_breakpoints: 4 },
+      },
+      warnings: [],
+    });
+  });
+
+  test("is split at the first slash only", () => {
+    const resolved = remote({ ref: "openrouter/anthropic/claude-sonnet-4" });
+    expect(resolved.provider).toBe("openrouter");
+    expect(resolved.modelId).toBe("anthropic/claude-sonnet-4");
+    expect(resolved.capability.reasoning).toBe("budget_tokens");
+  });
+
+  test("yields to fields that the manifest writes", () => {
+    const resolved = remote({
+      ref: "ollama-local/llama3.1",
+      model_id: "other",
+      base_url: "http://box:1/v1///",
+    });
+    expect(resolved.modelId).toBe("other");
+    expect(resolved.baseUrl).toBe("http://box:1/v1");
+    expect(resolved.auth).toEqual({ kind: "none" });
+  });
+
+  test("to a model that is not listed keeps the provider's capability and says so", () => {
+    const resolved = remote({ ref: "anthropic/claude-next" });
+    expect(resolved.capability.reasoning).toBe("budget_tokens");
+    expect(resolved.warnings).toEqual([
+      "model `claude-next` is not in the catalog of provider `anthropic`; " +
+        "assuming the provider's default capability",
+    ]);
+  });
+
+  test.each(["anthropic", "/x", "anthropic/", "/"])("of the form %p is refused", (ref) => {
+    expect(problem({ ref })).toBe(
+      `${FAILED}invalid model.ref \`${ref}\`: must be \`<provider>/<model_id>\``,
+    );
+  });
+
+  test("to an unknown provider is refused", () => {
+    expect(problem({ ref: "gemini/gemini-2.5-pro" })).toBe(
+      `${FAILED}model.ref points to unknown provider \`gemini\``,
+    );
+  });
+});
+
+describe("an inline model", () => {
+  test.each([
+    [{}, "scheme"],
+    [{ scheme: "anthropic" }, "model_id"],
+    [{ scheme: "anthropic", model_id: "m" }, "auth"],
+  ] as const)("%p misses a field", (config, field) => {
+    expect(problem(config)).toBe(
+      `${FAILED}model.ref omitted; manifest must specify scheme, model_id, and auth (missing: ${field})`,
+    );
+  });
+
+  test("has the scheme's base and capability", () => {
+    const resolved = remote({ scheme: "anthropic", model_id: "m", auth: { kind: "api_key" } });
+    expect(resolved.baseUrl).toBe("https://api.anthropic.com");
+    expect(isVendorHost(resolved)).toBe(true);
+    expect(resolved.auth).toEqual({
+      kind: "api_key",
+      env: "INSOMNIA_API_KEY_ANTHROPIC",
+      file: undefined,
+    });
+    expect(resolved.capability).toEqual({
+      tool_calling: "parallel",
+      structured_output: "json_schema",
+      vision: false,
+      prompt_caching: { kind: "auto" },
+    });
+    const gemini = remote({ scheme: "gemini", model_id: "m", auth: { kind: "none" } });
+    expect(gemini.capability.vision).toBe(true);
+  });
+
+  test("uses the manifest's capability as a whole", () => {
+    const capability = {
+      tool_calling: "none",
+      structured_output: "none",
+      prompt_caching: { kind: "explicit", max_breakpoints: 1 },
+    } as const;
+    expect(remote({ ref: "anthropic/claude-opus-4-1", capability }).capability).toEqual(capability);
+  });
+});
+
+describe("a key that the manifest does not name", () => {
+  test("is the provider's own, also when auth is written", () => {
+    const auth = remote({
+      ref: "openrouter/openai/gpt-5",
+      auth: { kind: "api_key", file: "/k" },
+    }).auth;
+    expect(auth).toEqual({ kind: "api_key", env: "INSOMNIA_API_KEY_OPENROUTER", file: "/k" });
+  });
+
+  test.each([
+    "https://proxy.example",
+    "http://api.anthropic.com",
+    "https://api.anthropic.com:8443",
+    "https://api.anthropic.com.example",
+  ])("does not go to %s", (base_url) => {
+    const auth = remote({ ref: "anthropic/claude-sonnet-4-6", base_url }).auth;
+    expect(auth).toEqual({
+      kind: "api_key",
+      env: undefined,
+      file: undefined,
+      withheld: { env: "INSOMNIA_API_KEY_ANTHROPIC", home: "api.anthropic.com" },
+    });
+  });
+
+  test("goes anywhere once it is named", () => {
+    const { auth } = remote({
+      ref: "anthropic/claude-sonnet-4-6",
+      base_url: "https://proxy.example",
+      auth: { kind: "api_key", env: "INSOMNIA_API_KEY_ANTHROPIC" },
+    });
+    expect(auth).toEqual({
+      kind: "api_key",
+      env: "INSOMNIA_API_KEY_ANTHROPIC",
+      file: undefined,
+    });
+  });
+
+  test("is never another vendor's for a provider without one", () => {
+    const { auth } = remote({
+      ref: "ollama-local/llama3.1",
+      auth: { kind: "api_key", file: "/k" },
+    });
+    expect(auth).toEqual({ kind: "api_key", env: undefined, file: "/k" });
+  });
+});
+
+describe("a base URL", () => {
+  test.each([
+    ["ftp://x", "must be an http or https URL"],
+    ["api.anthropic.com", "must be an http or https URL"],
+    [
+      "https://user:hunter2@h.example/v1",
+      "must not contain credentials (host h.example); use model.auth",
+    ],
+    ["https://h.example?key=1", "must not contain a query or fragment (host h.example)"],
+  ])("%s is refused without being repeated", (base_url, text) => {
+    expect(problem({ ref: "anthropic/x", base_url })).toBe(`${FAILED}model.base_url ${text}`);
+  });
+});
+
+describe("what is not built", () => {
+  test.each(["openai_chat", "openai_responses", "gemini"] as const)("is scheme %s", (scheme) => {
+    const text = problem({ scheme, model_id: "m", auth: { kind: "none" } });
+    expect(text).toStartWith(
+      `unsupported: model.scheme "${scheme}" (model \`m\`) is not built yet`,
+    );
+    expect(text).toContain('only "anthropic" and "script" are built');
+  });
+
+  test("is the codex login, whose base is the vendor's", () => {
+    expect(remote({ ref: "codex-oauth/gpt-5" }).baseUrl).toBe(
+      "https://chatgpt.com/backend-api/codex",
+    );
+    const text = problem({ scheme: "anthropic", model_id: "m", auth: { kind: "codex_oauth" } });
+    expect(text).toStartWith('unsupported: model.auth kind "codex_oauth" is not built yet');
+  });
+
+  test("still resolves", () => {
+    for (const model of BUILTIN_CATALOG.models) {
+      expect(remote({ ref: `${model.provider}/${model.id}` }).warnings).toEqual([]);
+    }
+  });
+});
+
+describe("scheme script", () => {
+  test("takes its model id from the file", () => {
+    const resolved = resolveModel({ scheme: "script", script: "/a/demo.toml" });
+    expect(resolved).toMatchObject({ scheme: "script", modelId: "demo", script: "/a/demo.toml" });
+    expect(resolveModel({ scheme: "script", script: "/a/x.json", model_id: "y" }).modelId).toBe(
+      "y",
+    );
+  });
+
+  test.each([
+    [{}, 'scheme "script" needs model.script, the path of a scenario file'],
+    [{ script: "x.toml" }, "model.script must be absolute: x.toml"],
+    [{ script: "/x", ref: "a/b" }, 'model.ref cannot be used with scheme "script"'],
+    [{ script: "/x", base_url: "http://h" }, 'model.base_url cannot be used with scheme "script"'],
+    [{ script: "/x", auth: { kind: "api_key" } }, 'model.auth cannot be used with scheme "script"'],
+  ] as const)("refuses %p", (config, text) => {
+    expect(problem({ scheme: "script", ...config })).toBe(FAILED + text);
+  });
+
+  test("is the only scheme with a script", () => {
+    expect(problem({ ref: "anthropic/x", script: "/x" })).toBe(
+      `${FAILED}model.script needs model.scheme = "script"`,
+    );
+  });
+});

@@ -1,0 +1,49 @@
+import { expect, test } from "bun:test";
+import { isPodError } from "../../src/base/errors.ts";
+import { resolveModel } from "../../src/model/catalog.ts";
+import { createModel } from "../../src/model/provider.ts";
+import { anthropicServer } from "../support/anthropic-server.ts";
+import { temp } from "../support/temp.ts";
+import { collect, modelAt } from "./support.ts";
+
+const deps = { env: {}, podName: "p" };
+
+test("a missing key and an unbuilt scheme stop the creation of the model", async () => {
+  const keyless = createModel(resolveModel({ ref: "anthropic/claude-sonnet-4-6" }), deps);
+  const error = await keyless.catch((e: unknown) => e);
+  expect(isPodError(error, "invalid_manifest")).toBe(true);
+  expect(String(error)).toContain("API key not provided for scheme Anthropic");
+  const unbuilt = createModel(resolveModel({ ref: "openrouter/openai/gpt-5" }), deps);
+  expect(isPodError(await unbuilt.catch((e: unknown) => e), "unsupported")).toBe(true);
+});
+
+test("a model names its scheme and its id", async () => {
+  const model = await createModel(resolveModel({ ref: "ollama-local/llama3.1" }), deps);
+  expect([model.provider, model.modelId]).toEqual(["anthropic", "llama3.1"]);
+});
+
+test("preloading is optional and may be repeated", async () => {
+  await using server = await anthropicServer(() => ({ text: "x" }));
+  const model = await modelAt(server.url);
+  await Promise.all([model.preload(), model.preload()]);
+  expect((await collect(model)).at(-1)).toEqual({ type: "finish", reason: "stop" });
+});
+
+test("importing and creating a model loads no vendor library", async () => {
+  await using dir = temp();
+  const program = `
+    import { createModel } from "${import.meta.dir}/../../src/model/provider.ts";
+    import { resolveModel } from "${import.meta.dir}/../../src/model/catalog.ts";
+    const loaded = () =>
+      Object.keys(require.cache).filter((path) => /@ai-sdk|smol-toml/.test(path)).length;
+    const model = await createModel(resolveModel({ ref: "ollama-local/llama3.1" }), {
+      env: {}, podName: "p",
+    });
+    const before = loaded();
+    await model.preload();
+    console.log(JSON.stringify([before, loaded() > 0]));
+  `;
+  await Bun.write(dir.join("program.ts"), program);
+  const child = Bun.spawn([process.execPath, dir.join("program.ts")], { stderr: "inherit" });
+  expect(JSON.parse(await child.stdout.text())).toEqual([0, true]);
+});
