@@ -10,12 +10,14 @@ function open() {
   const library = dlopen(DARWIN ? "libSystem.B.dylib" : "libc.so.6", {
     flock: { args: ["i32", "i32"], returns: "i32" },
     dup2: { args: ["i32", "i32"], returns: "i32" },
+    isatty: { args: ["i32"], returns: "i32" },
     getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
     [DARWIN ? "__error" : "__errno_location"]: { args: [], returns: "ptr" },
   });
   return library.symbols as unknown as {
     flock(fd: number, operation: number): number;
     dup2(from: number, to: number): number;
+    isatty(fd: number): number;
     getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
     __error?(): Pointer;
     __errno_location?(): Pointer;
@@ -55,6 +57,11 @@ export function tryFlock(fd: number): FlockOutcome {
 /** Makes descriptor `to` a copy of `from` (dup2(2)); false when the kernel refuses. */
 export function duplicateOnto(from: number, to: number): boolean {
   return libc().dup2(from, to) >= 0;
+}
+
+/** True when the descriptor is a terminal (isatty(3)); `node:tty` would cost every command 2 ms. */
+export function isTerminal(fd: number): boolean {
+  return libc().isatty(fd) === 1;
 }
 
 const SOL_SOCKET = 1;
