@@ -2,7 +2,7 @@
  * One scope rule and the only way a path becomes comparable: canonicalisation. Every target is
  * resolved here once, before any check, and stored as the kernel would see it (W20, W21, W26).
  */
-import { realpathSync } from "node:fs";
+import { lstatSync, realpathSync } from "node:fs";
 import { z } from "zod/v3";
 import { PodError } from "../base/errors.ts";
 
@@ -22,17 +22,25 @@ export type ScopeRule = z.infer<typeof ScopeRuleSchema>;
 export type CanonicalPath =
   { readonly ok: true; readonly path: string } | { readonly ok: false; readonly reason: string };
 
+/** Longest path the kernel takes, in bytes (limits.h: PATH_MAX is 4096 with the terminator). */
+const MAX_PATH_BYTES = 4095;
+
 const refused = (reason: string): CanonicalPath => ({ ok: false, reason });
 
 /**
  * Resolves an absolute path as the kernel would: `realpath` of the deepest ancestor that exists,
  * plus the names below it (spec registry-and-spawn 3.4). Refused: relative paths, `..` components
- * (with links in the way they do not mean what they say), NUL, and names that are not valid text.
+ * (with links in the way they do not mean what they say), NUL, names that are not valid text, and
+ * more bytes than the kernel takes (each climb costs a system call). A name in the result may be a
+ * link that leads nowhere: whoever opens it must not follow links.
  */
 export function canonicalPath(path: string): CanonicalPath {
   if (!path.startsWith("/")) return refused("path is not absolute");
   if (path.includes("\0")) return refused("path contains a NUL character");
   if (!path.isWellFormed()) return refused("path is not valid Unicode");
+  if (Buffer.byteLength(path) > MAX_PATH_BYTES) {
+    return refused(`path is longer than ${MAX_PATH_BYTES} bytes`);
+  }
   const names = componentsOf(path);
   if (names.includes("..")) return refused("path contains `..`");
   for (let kept = names.length; kept >= 0; kept -= 1) {
@@ -53,6 +61,26 @@ export function canonicalPath(path: string): CanonicalPath {
   return refused("no existing ancestor can be resolved");
 }
 
+/**
+ * The canonical form of a rule's target: `canonicalPath`, but refused when a link on the way leads
+ * nowhere (or in a circle). A tool may take such a name for free, because it never follows it; a
+ * rule may not: what appears behind the link later would belong to two Pods.
+ */
+export function canonicalTarget(path: string): CanonicalPath {
+  const target = canonicalPath(path);
+  if (!target.ok) return target;
+  const names = componentsOf(target.path);
+  for (let kept = names.length; kept > 0; kept -= 1) {
+    const head = `/${names.slice(0, kept).join("/")}`;
+    try {
+      return lstatSync(head).isSymbolicLink() ? refused(`${head} is a broken link`) : target;
+    } catch {
+      continue; // not there yet: climb
+    }
+  }
+  return target;
+}
+
 /** Components of a path: split at `/`, without empty ones and `.`; `..` stays (spec 3.1). */
 export function componentsOf(path: string): string[] {
   return path.split("/").filter((name) => name !== "" && name !== ".");
@@ -60,7 +88,7 @@ export function componentsOf(path: string): string[] {
 
 /** The rule with its target made canonical; `invalid_argument` says which target and why. */
 export function canonicalRule(rule: ScopeRule): ScopeRule {
-  const target = canonicalPath(rule.target);
+  const target = canonicalTarget(rule.target);
   if (target.ok) return { ...rule, target: target.path };
   throw new PodError(
     "invalid_argument",

@@ -3,7 +3,7 @@
  * canonical targets; comparison is by components, never by string prefix (spec registry-and-spawn 3).
  */
 import { PodError } from "../base/errors.ts";
-import { canonicalRule, componentsOf, type Permission, type ScopeRule } from "./rule.ts";
+import { canonicalTarget, componentsOf, type Permission, type ScopeRule } from "./rule.ts";
 
 /** What a Pod may touch. `deny` always wins over `allow`, whatever the order. Targets are canonical. */
 export interface Scope {
@@ -121,7 +121,10 @@ export function delegatedDenies(childGrants: readonly ScopeRule[]): ScopeRule[] 
   return writeRules(childGrants);
 }
 
-/** Builds a scope from rules as written: targets canonical, at least one allow rule (3.4). */
+/**
+ * Builds a scope from rules as written: targets canonical, at least one allow rule. Throws
+ * `invalid_manifest` with the reference's texts (3.4).
+ */
 export function buildScope(allow: readonly ScopeRule[], deny: readonly ScopeRule[]): Scope {
   if (allow.length === 0) {
     throw new PodError("invalid_manifest", "scope must declare at least one [[scope.allow]] rule");
@@ -130,7 +133,15 @@ export function buildScope(allow: readonly ScopeRule[], deny: readonly ScopeRule
   if (relative !== undefined) {
     throw new PodError("invalid_manifest", `scope target must be absolute: ${relative.target}`);
   }
-  return { allow: allow.map(canonicalRule), deny: deny.map(canonicalRule) };
+  const resolve = (rule: ScopeRule): ScopeRule => {
+    const target = canonicalTarget(rule.target);
+    if (target.ok) return { ...rule, target: target.path };
+    throw new PodError(
+      "invalid_manifest",
+      `failed to resolve scope target ${rule.target}: ${target.reason}`,
+    );
+  };
+  return { allow: allow.map(resolve), deny: deny.map(resolve) };
 }
 
 /**
