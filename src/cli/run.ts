@@ -1,0 +1,163 @@
+/**
+ * `pod run "task"`: a root Pod in the foreground on the current directory. Its answer streams to
+ * standard output, what else happens to standard error. It ends when the Pod and everything below it
+ * are quiet, and takes what it started along unless told to keep it.
+ */
+import { constants } from "node:os";
+import { basename } from "node:path";
+import { EXIT, PodError } from "../base/errors.ts";
+import type { Environment } from "../base/paths.ts";
+import { assertPodName } from "../base/paths.ts";
+import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
+import type { Allocation } from "../registry/allocation.ts";
+import { Registry } from "../registry/registry.ts";
+import { type RunningPod, startPod } from "../serve/pod.ts";
+import { endOnSignals, exitOnInternalFailure } from "../serve/process.ts";
+import type { Streams } from "./output.ts";
+import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
+import { podsBelow, stopInOrder, untilQuiet } from "./tree.ts";
+
+/** Options of the command. */
+export interface RunTaskOptions {
+  readonly model?: string;
+  readonly name?: string;
+  readonly json: boolean;
+  readonly keep: boolean;
+}
+
+/** The model when neither the command line nor a manifest names one. */
+const DEFAULT_MODEL = "anthropic/claude-sonnet-4-6";
+
+/** Runs the task; the exit code is 0 when the last run finished, 1 when it failed, 128+n on a signal. */
+export async function runTask(
+  task: string,
+  options: RunTaskOptions,
+  env: Environment,
+  cwd: string,
+  streams: Streams,
+): Promise<number> {
+  if (task.trim() === "") throw new PodError("usage", "the task is empty (see: pod run --help)");
+  exitOnInternalFailure();
+  const { name } = options;
+  if (name !== undefined) assertPodName(name);
+  const overlay = overlayFor(options);
+  const fallback = { name: nameFrom(cwd), writable: cwd, model: { ref: DEFAULT_MODEL } };
+  const pod = await startPod({ ...(overlay === "" ? {} : { overlay }), fallback }, env, cwd);
+  return await new Foreground(pod, options, env, streams).run(task);
+}
+
+/** A name for a Pod nobody named: the directory's, made a valid name, with a random tail. */
+function nameFrom(cwd: string): string {
+  const stem = basename(cwd)
+    .replace(/[^A-Za-z0-9._-]+/g, "-")
+    .replace(/^[^A-Za-z0-9]+/, "");
+  return `${(stem || "pod").slice(0, 40)}-${crypto.randomUUID().slice(0, 4)}`;
+}
+
+function overlayFor({ model, name }: RunTaskOptions): string {
+  const lines: string[] = [];
+  // A JSON string is a TOML basic string.
+  if (name !== undefined) lines.push("[pod]", `name = ${JSON.stringify(name)}`);
+  if (model?.startsWith("script:") === true) {
+    const file = model.slice("script:".length);
+    lines.push("[model]", 'scheme = "script"', `script = ${JSON.stringify(file)}`);
+  } else if (model !== undefined) {
+    lines.push("[model]", `ref = ${JSON.stringify(model)}`);
+  }
+  return lines.join("\n");
+}
+
+/** One foreground Pod with a person, or a program, in front of it. */
+class Foreground {
+  readonly #pod: RunningPod;
+  readonly #options: RunTaskOptions;
+  readonly #registry: Registry;
+  readonly #streams: Streams;
+  readonly #paint: Paint;
+  readonly #interrupted = new AbortController();
+  #signal: NodeJS.Signals | undefined;
+  #outcome: RunOutcome = "finished";
+  /** True while the last thing on standard output is an unfinished line. */
+  #midLine = false;
+
+  constructor(pod: RunningPod, options: RunTaskOptions, env: Environment, streams: Streams) {
+    this.#streams = streams;
+    this.#pod = pod;
+    this.#options = options;
+    this.#registry = new Registry(pod.base);
+    this.#paint = painterFor(streams.err, env);
+  }
+
+  async run(task: string): Promise<number> {
+    const pod = this.#pod;
+    endOnSignals(pod, (signal) => {
+      this.#signal = signal;
+      pod.controller.cancel();
+      this.#interrupted.abort();
+    });
+    pod.subscribe((event) => this.#show(event));
+    this.#note(`pod ${pod.self.name} works in ${pod.cwd}`);
+    pod.controller.run([{ kind: "text", content: task }]);
+    await Promise.race([
+      untilQuiet(this.#registry, pod.self.name, this.#interrupted.signal),
+      pod.ended,
+    ]);
+    const below = await podsBelow(this.#registry, pod.self.name);
+    pod.shutdown("client request");
+    await pod.ended;
+    await this.#takeAlong(below);
+    if (this.#midLine) this.#streams.out.write("\n");
+    if (this.#signal !== undefined) return 128 + constants.signals[this.#signal];
+    return this.#outcome === "finished" ? EXIT.done : EXIT.failed;
+  }
+
+  async #takeAlong(below: readonly Allocation[]): Promise<void> {
+    if (below.length === 0) return;
+    if (this.#options.keep && this.#signal === undefined) {
+      this.#note(`left running: ${below.map((entry) => entry.pod_name).join(", ")} (see: pod ls)`);
+      return;
+    }
+    for (const entry of await stopInOrder(this.#registry, below)) {
+      this.#note(`pod ${entry.pod_name} (pid ${entry.pid}) could not be ended; its scope is kept`);
+    }
+  }
+
+  #show(event: Event): void {
+    if (event.event === "run_end") this.#outcome = event.data.outcome ?? this.#outcome;
+    if (this.#options.json) {
+      this.#streams.out.write(`${encodeMessage(event)}\n`);
+      return;
+    }
+    switch (event.event) {
+      case "text_delta":
+        this.#streams.out.write(harmless(event.data.text));
+        this.#midLine = !event.data.text.endsWith("\n");
+        break;
+      case "text_done":
+        if (this.#midLine) this.#streams.out.write("\n");
+        this.#midLine = false;
+        break;
+      case "tool_call_done":
+        this.#note(`${event.data.name} ${oneLine(event.data.arguments)}`);
+        break;
+      case "tool_result":
+        this.#note(`  ${event.data.is_error ? "✗" : "✓"} ${oneLine(event.data.summary)}`);
+        break;
+      case "alert":
+        this.#note(`${event.data.level}: ${oneLine(event.data.message, 300)}`);
+        break;
+      case "error":
+        this.#note(this.#paint("red", `error: ${harmless(event.data.message)}`));
+        break;
+      default:
+        break;
+    }
+  }
+
+  #note(text: string): void {
+    if (this.#options.json) return;
+    if (this.#midLine) this.#streams.out.write("\n");
+    this.#midLine = false;
+    this.#streams.err.write(`${this.#paint("dim", text)}\n`);
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * The live Pods as a person sees them: the registry's tree with what each Pod is doing. Used by the
+ * commands that list, wait for and stop Pods; asks Pods only through their sockets.
+ */
+import { isPodError, PodError } from "../base/errors.ts";
+import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
+import type { Event } from "../protocol/event.ts";
+import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
+import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
+import { Registry } from "../registry/registry.ts";
+import { type StopResult, stopPod } from "../spawn/stop.ts";
+import { connectPod, type PodClient, request } from "../transport/client.ts";
+
+/** How long one Pod may take to say what it does. */
+const STATUS_TIMEOUT_MS = 2000;
+
+/** The registry of the environment's runtime directory. */
+export function openRegistry(env: Environment): Registry {
+  return new Registry(requireRuntimeBase(resolveBases(env)));
+}
+
+/** A Pod below its root, with the number of Pods above it. */
+export interface TreeNode {
+  readonly entry: Allocation;
+  readonly depth: number;
+  /** True for the last child of its parent: what a drawing needs. */
+  readonly last: boolean;
+}
+
+/** All Pods in drawing order: each root followed by everything below it. */
+export function treeOf(table: Allocations): TreeNode[] {
+  const roots = table.filter(
+    ({ delegated_from }) =>
+      delegated_from === null || findByName(table, delegated_from) === undefined,
+  );
+  return roots.flatMap((root, index) => subtree(table, root, 0, index === roots.length - 1));
+}
+
+function subtree(table: Allocations, entry: Allocation, depth: number, last: boolean): TreeNode[] {
+  // A tree deeper than the table is long would be a cycle.
+  if (depth > table.length) return [];
+  const children = childrenOf(table, entry.pod_name);
+  return [
+    { entry, depth, last },
+    ...children.flatMap((child, index) =>
+      subtree(table, child, depth + 1, index === children.length - 1),
+    ),
+  ];
+}
+
+/** The Pod of this name and everything below it; empty when there is none. */
+export function branchOf(table: Allocations, name: string): Allocation[] {
+  const top = findByName(table, name);
+  return top === undefined ? [] : subtree(table, top, 0, true).map(({ entry }) => entry);
+}
+
+/** What a Pod says of itself. */
+export type Status = Extract<Event, { event: "status" }>["data"];
+
+/** Asks a Pod what it does; undefined when it does not answer in time. */
+export async function statusOf(entry: Allocation): Promise<Status | undefined> {
+  try {
+    const answer = await request(
+      entry.socket,
+      { method: "status" },
+      {
+        timeoutMs: STATUS_TIMEOUT_MS,
+        until: (event) => event.event === "status",
+      },
+    );
+    return answer.event === "status" ? answer.data : undefined;
+  } catch (error) {
+    if (isPodError(error)) return undefined;
+    throw error;
+  }
+}
+
+/** One word for what a Pod is doing. */
+export function stateWord(entry: Allocation, status: Status | undefined): string {
+  if (isReservation(entry)) return "starting";
+  return status?.state ?? "unresponsive";
+}
+
+/** Ends a Pod and gives its allocation back once it is proven dead. */
+export async function stopEntry(registry: Registry, entry: Allocation): Promise<StopResult> {
+  if (isReservation(entry)) {
+    throw new PodError(
+      "unreachable",
+      `pod \`${entry.pod_name}\` is just being started by pod \`${entry.delegated_from ?? "?"}\`; retry`,
+    );
+  }
+  const result = await stopPod({ socket: entry.socket, owner: ownerOf(entry) });
+  if (result !== "alive") {
+    await registry.release({ name: entry.pod_name, instance: entry.instance });
+  }
+  return result;
+}
+
+/** Everything below a Pod that lives now, parents before their children. */
+export async function podsBelow(registry: Registry, name: string): Promise<Allocation[]> {
+  const { table } = await registry.reclaim();
+  return branchOf(table, name)
+    .slice(1)
+    .filter((entry) => !isReservation(entry));
+}
+
+/**
+ * Ends Pods in the order given and returns those that could not be ended. Parents first: the end of
+ * a child would wake its parent's model, and a person who stops all wants no more answers.
+ */
+export async function stopInOrder(
+  registry: Registry,
+  entries: readonly Allocation[],
+): Promise<Allocation[]> {
+  const left: Allocation[] = [];
+  for (const entry of entries) {
+    if ((await stopEntry(registry, entry)) === "alive") left.push(entry);
+  }
+  return left;
+}
+
+/**
+ * Resolves when nothing below and including Pod `name` is working or about to: two looks in a row
+ * found every Pod idle, nothing on its way, and nothing had happened in between. Ends early, without
+ * an error, when `signal` aborts.
+ */
+export async function untilQuiet(
+  registry: Registry,
+  name: string,
+  signal: AbortSignal,
+): Promise<void> {
+  let before: string | undefined;
+  while (!signal.aborted) {
+    const look = await lookAt(branchOf(registry.peek(), name), signal);
+    if (look.busy !== undefined) {
+      before = undefined;
+      await look.busy;
+      continue;
+    }
+    if (look.fingerprint === before) return;
+    before = look.fingerprint;
+  }
+}
+
+interface Look {
+  /** Settles when one of the busy Pods may no longer be; undefined when none is. */
+  readonly busy: Promise<unknown> | undefined;
+  readonly fingerprint: string;
+}
+
+async function lookAt(entries: readonly Allocation[], signal: AbortSignal): Promise<Look> {
+  const views = await Promise.all(entries.map(async (entry) => await watchPod(entry, signal)));
+  const busy = views.flatMap(({ working }) => (working === undefined ? [] : [working]));
+  const close = (): void => views.forEach(({ client }) => client?.terminate());
+  if (busy.length === 0) close();
+  return {
+    busy: busy.length === 0 ? undefined : Promise.race(busy).finally(close),
+    fingerprint: views.map(({ mark }) => mark).join(" "),
+  };
+}
+
+interface View {
+  readonly client: PodClient | undefined;
+  readonly working: Promise<unknown> | undefined;
+  readonly mark: string;
+}
+
+/** Pause before looking again at a Pod that cannot be asked. */
+const RETRY_MS = 500;
+
+async function watchPod(entry: Allocation, signal: AbortSignal): Promise<View> {
+  const later = (): View => ({ client: undefined, working: Bun.sleep(RETRY_MS), mark: "?" });
+  if (isReservation(entry)) return later();
+  let client: PodClient | undefined;
+  try {
+    client = await connectPod(entry.socket, { timeoutMs: STATUS_TIMEOUT_MS });
+    const { state, pending, runs, instance } = await askStatus(client);
+    const idle = state === "idle" && pending === 0;
+    const working = idle ? undefined : runEnd(client, state, signal);
+    return { client, working, mark: `${instance}:${runs}` };
+  } catch (error) {
+    client?.terminate();
+    if (isPodError(error)) return later();
+    throw error;
+  }
+}
+
+async function askStatus(client: PodClient): Promise<Status> {
+  await client.send({ method: "status" });
+  for (;;) {
+    const event = await client.next(STATUS_TIMEOUT_MS);
+    if (event === undefined) throw new PodError("unreachable", "connection closed before response");
+    if (event.event === "status") return event.data;
+  }
+}
+
+/** Settles at the end of the Pod's run, of its connection, or of the wait. */
+async function runEnd(client: PodClient, state: string, signal: AbortSignal): Promise<void> {
+  // Idle with a report on its way: it is soon delivered or given up.
+  if (state === "idle") return await Bun.sleep(RETRY_MS / 10);
+  const aborted = Promise.withResolvers<undefined>();
+  const onAbort = (): void => aborted.resolve(undefined);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    for (;;) {
+      const event = await Promise.race([client.next(MAX_RUN_MS), aborted.promise]);
+      if (event === undefined || event.event === "run_end") return;
+    }
+  } catch (error) {
+    if (!isPodError(error)) throw error;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/** A run may take long; after this the Pod is asked again. */
+const MAX_RUN_MS = 60_000;
