@@ -3,16 +3,28 @@
  * process ends, whatever way it ends. Lock obtainable means nobody lives there. Whoever holds it
  * owns the directory, and only the owner removes it (W14).
  */
-import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from "node:fs";
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
-import { removeEmptyDirectory, removeFile } from "../base/files.ts";
 import { tryFlock } from "../base/libc.ts";
 import { podPaths } from "../base/paths.ts";
 import { isStillAt } from "./lock.ts";
 
 /** Attempts against somebody who removes the directory at the same moment. */
 const MAX_ATTEMPTS = 20;
+
+/** Directories on their way out have names that no Pod can have. */
+const GONE_PREFIX = ".gone-";
 
 /** The held life lock of one Pod directory. */
 export class LifeLock {
@@ -28,24 +40,42 @@ export class LifeLock {
 
   /** Removes everything in the directory but the lock and the names in `keep`. */
   clear(keep: readonly string[] = []): void {
-    for (const name of readdirSync(this.directory)) {
-      if (name === "lock" || keep.includes(name)) continue;
-      rmSync(join(this.directory, name), { recursive: true, force: true });
+    try {
+      for (const name of readdirSync(this.directory)) {
+        if (name === "lock" || keep.includes(name)) continue;
+        rmSync(join(this.directory, name), { recursive: true, force: true });
+      }
+    } catch (error) {
+      throw ioError(`cannot clear ${this.directory}`, error);
     }
   }
 
   /**
-   * Removes the directory with all in it and gives the lock up. The lock file goes last: a newcomer
-   * that finds the directory makes its own lock in it, and then the directory stays.
+   * Takes the directory away from its name in one step, lock and all, and gives the lock up: whoever
+   * comes next makes a directory of its own, and never meets half of this one. Returns where it is
+   * now; undefined when the name no longer meant our directory.
    */
-  removeDirectory(): void {
+  moveAside(): string | undefined {
     try {
-      if (this.#fd === undefined || !isStillAt(this.#fd, this.#path)) return;
-      this.clear();
-      removeFile(this.#path);
-      removeEmptyDirectory(this.directory);
+      if (this.#fd === undefined || !isStillAt(this.#fd, this.#path)) return undefined;
+      const gone = join(dirname(this.directory), GONE_PREFIX + crypto.randomUUID());
+      renameSync(this.directory, gone);
+      return gone;
+    } catch (error) {
+      throw ioError(`cannot remove ${this.directory}`, error);
     } finally {
       this.release();
+    }
+  }
+
+  /** Removes the directory with all in it and gives the lock up; nothing when it is not ours any more. */
+  removeDirectory(): void {
+    const gone = this.moveAside();
+    if (gone === undefined) return;
+    try {
+      rmSync(gone, { recursive: true, force: true });
+    } catch {
+      // It has no name any more; `sweepGone` tries again.
     }
   }
 
@@ -59,17 +89,17 @@ export class LifeLock {
 
 /**
  * Takes the life lock of Pod `name` below `base`, making the directory (0700) if needed.
- * Undefined when a live process holds it.
+ * Undefined when a live process holds it, or looks at it at this very moment.
  */
 export function takeLife(base: string, name: string): LifeLock | undefined {
-  const { directory, lock } = podPaths(base, name);
+  const { directory } = podPaths(base, name);
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
     try {
       mkdirSync(directory, { mode: 0o700 });
     } catch (error) {
       if (errnoCode(error) !== "EEXIST") throw ioError(`create runtime dir ${directory}`, error);
     }
-    const held = lockExisting(directory, lock, constants.O_CREAT);
+    const held = takeExisting(base, name);
     if (held !== "vanished") return held;
   }
   throw new PodError("io", `${directory} keeps disappearing; is something cleaning ${base}?`);
@@ -77,9 +107,53 @@ export function takeLife(base: string, name: string): LifeLock | undefined {
 
 /** As `takeLife`, but only for a directory that exists; undefined when it is held or not there. */
 export function takeLifeIfPresent(base: string, name: string): LifeLock | undefined {
-  const { directory, lock } = podPaths(base, name);
-  const held = lockExisting(directory, lock, constants.O_CREAT);
+  const held = takeExisting(base, name);
   return held === "vanished" ? undefined : held;
+}
+
+function takeExisting(base: string, name: string): LifeLock | undefined | "vanished" {
+  const { directory, lock } = podPaths(base, name);
+  if (!isPodDirectory(directory)) return "vanished";
+  return lockExisting(directory, lock, constants.O_CREAT);
+}
+
+/**
+ * True for a directory that a Pod made: it has the lock, which is the first thing in it, or nothing.
+ * False when there is none. Anything else is not ours to clear, and an error: with a misplaced
+ * runtime base it may be somebody's work (W34).
+ */
+function isPodDirectory(directory: string): boolean {
+  let names: string[];
+  try {
+    // A link would lead the clearing elsewhere.
+    if (!lstatSync(directory).isDirectory()) {
+      throw new PodError("io", `${directory} is in the way: it is not a directory; remove it`);
+    }
+    names = readdirSync(directory);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return false;
+    throw error instanceof PodError ? error : ioError(`cannot read ${directory}`, error);
+  }
+  if (names.length === 0 || names.includes("lock")) return true;
+  throw new PodError(
+    "io",
+    `${directory} was not made by a pod (it contains ${names[0]}), so it is not cleared; ` +
+      "choose another pod name or another INSOMNIA_RUNTIME_DIR",
+  );
+}
+
+/** Deletes what was moved aside, here or by somebody who died before deleting it. Never throws. */
+export async function sweepGone(base: string): Promise<void> {
+  let names: string[] = [];
+  try {
+    names = readdirSync(base).filter((name) => name.startsWith(GONE_PREFIX));
+  } catch {
+    // Nothing to read, nothing to sweep.
+  }
+  for (const name of names) {
+    // Others may sweep the same one; what stays is for the next.
+    await rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
+  }
 }
 
 /** What a look at a life lock tells, without keeping it. */

@@ -11,7 +11,16 @@ import { tryFlock } from "../base/libc.ts";
 export const LOCK_WAIT_MS = 10_000;
 
 /** Longest pause between two attempts; the first ones are shorter, because holders need about 1 ms. */
-const MAX_PAUSE_MS = 25;
+const MAX_PAUSE_MS = 10;
+
+/** The lock while it is held. */
+export interface HeldLock {
+  /**
+   * Throws `registry_locked` when the lock file was removed or replaced meanwhile: then somebody else
+   * may be at work. Call it before anything is written.
+   */
+  assertHeld(): void;
+}
 
 /** Exclusive access to the registry across threads of work in this process and across processes. */
 export class RegistryLock {
@@ -29,19 +38,24 @@ export class RegistryLock {
    * Runs `work` under the lock and returns what it returns. Throws `registry_locked`, naming the
    * lock, when it could not be had in time, and `io` where the file system has no locks.
    */
-  async hold<Result>(work: () => Result): Promise<Result> {
+  async hold<Result>(work: (lock: HeldLock) => Result): Promise<Result> {
     const deadline = performance.now() + this.#waitMs;
-    const turn = this.#queue.then(() => this.#locked(work, deadline));
+    const turn = this.#queue.then(async () => {
+      // Without a wait for the lock nothing here would ever let the event loop turn, and a row of
+      // operations, when many children die at once, would block it for the length of all of them.
+      await new Promise(setImmediate);
+      return await this.#locked(work, deadline);
+    });
     this.#queue = turn.catch(() => undefined);
     return await turn;
   }
 
-  async #locked<Result>(work: () => Result, deadline: number): Promise<Result> {
+  async #locked<Result>(work: (lock: HeldLock) => Result, deadline: number): Promise<Result> {
     for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
       const fd = this.#attempt();
       if (fd !== undefined) {
         try {
-          return work();
+          return work({ assertHeld: () => this.#assertHeld(fd) });
         } finally {
           closeSync(fd); // ends the lock
         }
@@ -57,13 +71,22 @@ export class RegistryLock {
     }
   }
 
+  #assertHeld(fd: number): void {
+    if (isStillAt(fd, this.#path)) return;
+    throw new PodError(
+      "registry_locked",
+      `pod registry lock ${this.#path} was removed or replaced while it was held; ` +
+        "nothing was changed, try again",
+    );
+  }
+
   /** A descriptor that holds the lock, or undefined when somebody else holds it. */
   #attempt(): number | undefined {
     let fd: number;
     try {
       fd = openSync(this.#path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     } catch (error) {
-      throw ioError(`cannot open pod registry lock ${this.#path}`, error);
+      throw ioError(`I/O error on pods.json: cannot open pod registry lock ${this.#path}`, error);
     }
     const outcome = tryFlock(fd);
     if (outcome === "taken" && isStillAt(fd, this.#path)) return fd;
@@ -71,7 +94,7 @@ export class RegistryLock {
     if (typeof outcome === "object") {
       throw new PodError(
         "io",
-        `the file system of ${this.#path} does not support locks (errno ${outcome.errno}); ` +
+        `I/O error on pods.json: the file system of ${this.#path} does not support locks (errno ${outcome.errno}); ` +
           "set INSOMNIA_RUNTIME_DIR to a directory on a local disk",
       );
     }

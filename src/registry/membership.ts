@@ -2,17 +2,22 @@
  * One Pod's stay in the registry, from taking its directory to leaving without a trace. The life
  * lock is taken first and kept to the end; the allocation goes last of all that others can see (I5).
  */
-import { PodError } from "../base/errors.ts";
-import { replaceFile } from "../base/files.ts";
+import { messageOf, PodError } from "../base/errors.ts";
+import { log } from "../base/log.ts";
 import { assertSocketPath, type PodPaths, podPaths } from "../base/paths.ts";
 import type { Scope } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 import { type LifeLock, takeLife } from "./life.ts";
+import { isDead } from "./liveness.ts";
 import { findByName } from "./operations.ts";
 import type { PodId, Registry } from "./registry.ts";
 
 /** Files that a spawner puts into a child's directory before the child starts. */
 const FROM_SPAWNER = ["stderr.log", "launch.json"];
+
+/** How long a directory may be held by others that only look at it or clear it after somebody's death. */
+const CLEARING_MS = 500;
+const MAX_PAUSE_MS = 25;
 
 /** A registered Pod. */
 export class Membership {
@@ -33,9 +38,12 @@ export class Membership {
    * the process is what holders of the name are judged by until it is gone.
    */
   async leave(): Promise<void> {
-    this.#life.removeDirectory();
-    const { pod_name, instance } = this.allocation;
-    await this.#registry.release({ name: pod_name, instance });
+    try {
+      this.#life.removeDirectory();
+    } finally {
+      const { pod_name, instance } = this.allocation;
+      await this.#registry.release({ name: pod_name, instance });
+    }
   }
 }
 
@@ -66,23 +74,40 @@ async function join(
 ): Promise<Membership> {
   const paths = podPaths(registry.base, self.name);
   assertSocketPath(paths.socket);
-  const life = takeLife(registry.base, self.name);
-  if (life === undefined) throw duplicate(registry, self.name);
+  const life = await occupy(registry, self);
   try {
     life.clear(keep);
     const { value } = await enter();
-    const membership = new Membership(registry, life, value);
-    // Lets the table be rebuilt if it is ever lost while this Pod lives (W3).
-    replaceFile(membership.paths.allocation, JSON.stringify(value));
-    return membership;
+    return new Membership(registry, life, value);
   } catch (error) {
-    life.removeDirectory();
+    leaveNothing(life);
     throw error;
   }
 }
 
-function duplicate(registry: Registry, name: string): PodError {
-  const holder = findByName(registry.peek(), name);
+/** Takes the directory; refuses only for a Pod that lives, not for somebody who clears up after one. */
+async function occupy(registry: Registry, self: PodId): Promise<LifeLock> {
+  const deadline = performance.now() + CLEARING_MS;
+  for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
+    const life = takeLife(registry.base, self.name);
+    if (life !== undefined) return life;
+    const holder = findByName(registry.peek(), self.name);
+    const other = holder !== undefined && holder.instance !== self.instance;
+    if (other && !isDead(registry.base, holder, Date.now())) throw duplicate(self.name, holder);
+    if (performance.now() >= deadline) throw duplicate(self.name, undefined);
+    await Bun.sleep(pause);
+  }
+}
+
+function leaveNothing(life: LifeLock): void {
+  try {
+    life.removeDirectory();
+  } catch (error) {
+    log("warn", messageOf(error));
+  }
+}
+
+function duplicate(name: string, holder: Allocation | undefined): PodError {
   const where =
     holder === undefined
       ? "; it is just starting or ending"

@@ -3,7 +3,7 @@
  * may hold what; they know nothing of files, locks or processes (spec registry-and-spawn 3.7, 4).
  */
 import { PodError } from "../base/errors.ts";
-import type { ScopeRule } from "../scope/rule.ts";
+import { componentsOf, type ScopeRule } from "../scope/rule.ts";
 import {
   covers,
   deniesTouching,
@@ -46,26 +46,38 @@ interface Conflict {
   readonly rule: ScopeRule;
 }
 
-/** The rule by which `entry` may write somewhere in the region of `wanted`, if it has one. */
-function contestedRule(entry: Allocation, wanted: ScopeRule): ScopeRule | undefined {
+/**
+ * The rule by which `entry` may write somewhere in the region of `wanted`, if it has one. What either
+ * side denies itself wholly is not contested (W23).
+ */
+function contestedRule(
+  entry: Allocation,
+  wanted: ScopeRule,
+  denies: readonly ScopeRule[],
+): ScopeRule | undefined {
   return writeRules(entry.scope_allow).find(
-    (held) => overlaps(held, wanted) && !writeDenied(entry.scope_deny, held, wanted),
+    (held) =>
+      overlaps(held, wanted) &&
+      !writeDenied(entry.scope_deny, held, wanted) &&
+      !writeDenied(denies, held, wanted),
   );
 }
 
 /**
  * The holder to name when `wanted` (a write rule) cannot be given: of all allocations whose write
  * access overlaps it, the deepest of the first branch. Every allocation is looked at; the tree only
- * chooses whom to name (W30). `exempt` are holders that do not count: the spawner and its ancestors.
+ * chooses whom to name (W30). `exempt` are holders that do not count: the spawner and its ancestors;
+ * `denies` are the rules by which the one who asks keeps itself out.
  */
 export function conflictOwner(
   table: Allocations,
   wanted: ScopeRule,
   exempt: readonly string[] = [],
+  denies: readonly ScopeRule[] = [],
 ): Conflict | undefined {
   const conflicts = new Map<string, Conflict>();
   for (const entry of table) {
-    const rule = exempt.includes(entry.pod_name) ? undefined : contestedRule(entry, wanted);
+    const rule = exempt.includes(entry.pod_name) ? undefined : contestedRule(entry, wanted, denies);
     if (rule !== undefined) conflicts.set(entry.pod_name, { entry, rule });
   }
   const all = [...conflicts.values()];
@@ -106,20 +118,37 @@ function refuseHeldSession(table: Allocations, session: string, exceptName?: str
   );
 }
 
+/** The border check: what stands in the table was resolved before (W20), or two Pods could share a path. */
+function refuseLoose(rules: readonly ScopeRule[]): void {
+  for (const { target } of rules) {
+    const names = componentsOf(target);
+    if (target === `/${names.join("/")}` && !names.includes("..")) continue;
+    throw new PodError("invalid_argument", `scope target is not canonical: ${target}`);
+  }
+}
+
 /** Refusal for a name that is not registered. */
 export function unknownPod(name: string): PodError {
   return new PodError("unknown_pod", `pod \`${name}\` is not registered`);
 }
 
-/** Adds a root. `entry` is complete; its write rules must be free. */
+/** Adds a root. `entry` is complete, its targets are canonical, and its write rules must be free. */
 export function register(table: Allocations, entry: Allocation): Allocations {
+  refuseLoose([...entry.scope_allow, ...entry.scope_deny]);
   refuseDuplicate(table, entry.pod_name);
   if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
   for (const rule of writeRules(entry.scope_allow)) {
-    const conflict = conflictOwner(table, rule);
+    const conflict = conflictOwner(table, rule, [], entry.scope_deny);
     if (conflict !== undefined) refuseConflict(rule, conflict);
   }
-  return [...table, { ...entry, delegated_from: null }];
+  return [...withoutOrphansOf(table, entry.pod_name), { ...entry, delegated_from: null }];
+}
+
+/** An entry whose parent is not in the table counts as a root; a newcomer of that name is not its parent. */
+function withoutOrphansOf(table: Allocations, name: string): Allocations {
+  return table.map((entry) =>
+    entry.delegated_from === name ? { ...entry, delegated_from: null } : entry,
+  );
 }
 
 /** How far a tree may grow; a child at `maxDepth` is still allowed (roots are at depth 0). */
@@ -138,24 +167,26 @@ export function delegate(
   reservation: Allocation,
   limits: TreeLimits,
 ): { readonly table: Allocations; readonly entry: Allocation } {
+  refuseLoose(reservation.scope_allow);
   refuseDuplicate(table, reservation.pod_name);
   const holder = findByName(table, spawner.name);
   if (holder === undefined || holder.instance !== spawner.instance) throw unknownPod(spawner.name);
   refuseGrowth(table, holder, limits);
   const exempt = [holder, ...ancestorsOf(table, holder)].map((entry) => entry.pod_name);
+  const denies = deniesTouching(holder.scope_deny, reservation.scope_allow);
   for (const rule of reservation.scope_allow) {
     refuseUncovered(table, holder, rule);
     if (rule.permission !== "write") continue;
-    const conflict = conflictOwner(table, rule, exempt);
+    const conflict = conflictOwner(table, rule, exempt, denies);
     if (conflict !== undefined) refuseConflict(rule, conflict);
   }
   const entry: Allocation = {
     ...reservation,
     delegated_from: holder.pod_name,
     session_id: null,
-    scope_deny: deniesTouching(holder.scope_deny, reservation.scope_allow),
+    scope_deny: denies,
   };
-  return { table: [...table, entry], entry };
+  return { table: [...withoutOrphansOf(table, entry.pod_name), entry], entry };
 }
 
 function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits): void {
@@ -248,14 +279,30 @@ function withoutEntry(table: Allocations, gone: Allocation): Allocations {
     );
 }
 
-/** Removes every allocation that `isDead` says is dead, re-parenting on the way. */
+/** Removes every allocation that `isDead` says is dead, re-parenting on the way; asks once for each. */
 export function reclaim(
   table: Allocations,
   isDead: (entry: Allocation) => boolean,
 ): { readonly table: Allocations; readonly removed: readonly Allocation[] } {
-  const removed = table.filter(isDead);
-  let rest = table;
-  for (const { pod_name, instance } of removed) rest = release(rest, pod_name, instance);
+  const kept: Allocation[] = [];
+  const removed: Allocation[] = [];
+  for (const entry of table) (isDead(entry) ? removed : kept).push(entry);
+  if (removed.length === 0) return { table, removed };
+  const heirs = new Map(removed.map((entry) => [entry.pod_name, entry.delegated_from]));
+  for (const { pod_name } of kept) heirs.delete(pod_name);
+  const heirOf = (name: string | null): string | null => {
+    let parent = name;
+    for (let steps = 0; parent !== null && steps <= heirs.size; steps += 1) {
+      const next = heirs.get(parent);
+      if (next === undefined) return parent;
+      parent = next;
+    }
+    return null; // a root, or dead Pods that were each other's parents
+  };
+  const rest = kept.map((entry) => {
+    const parent = heirOf(entry.delegated_from);
+    return parent === entry.delegated_from ? entry : { ...entry, delegated_from: parent };
+  });
   return { table: rest, removed };
 }
 
@@ -268,6 +315,9 @@ export function updateSession(
 ): Allocations {
   refuseHeldSession(table, session, name);
   const entry = findByName(table, name);
-  if (entry === undefined || entry.instance !== instance) throw unknownPod(name);
+  // A reservation gets its session by being adopted.
+  if (entry === undefined || entry.instance !== instance || isReservation(entry)) {
+    throw unknownPod(name);
+  }
   return table.map((other) => (other === entry ? { ...entry, session_id: session } : other));
 }

@@ -9,14 +9,21 @@ import { identityOf } from "../base/process.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
-import { takeLifeIfPresent } from "./life.ts";
-import { isDead } from "./liveness.ts";
+import { sweepGone, takeLifeIfPresent } from "./life.ts";
+import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
+import { keepOwnRecord } from "./recovery.ts";
 import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
 
 /** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
 const RESERVATION_SLACK_MS = 50_000;
+
+/**
+ * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
+ * the cheap half is done, and the rest when somebody who may be dead is in the way.
+ */
+const MAX_PROOFS = 100;
 
 /** Identity of a Pod in the registry: the name, and which run of the name. */
 export interface PodId {
@@ -32,6 +39,21 @@ export interface Outcome<Value> {
   /** Allocations that were found dead and removed on the way. */
   readonly reclaimed: readonly Allocation[];
 }
+
+/** What an operation makes of the table. */
+interface Change<Value> {
+  readonly table: operations.Allocations;
+  readonly value: Value;
+  /** Set when this process's own entry changed: it is noted in its directory, too. */
+  readonly own?: Allocation;
+}
+type Operation<Value> = (table: operations.Allocations) => Change<Value>;
+
+/** A change, or why there is none, with the dead that were found on the way. */
+type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
+  | (Change<Value> & { readonly refused: false })
+  | { readonly refused: true; readonly table: operations.Allocations; readonly why: unknown }
+);
 
 /** Operations on the registry below one runtime base. Stateless between calls; share one per process. */
 export class Registry {
@@ -51,7 +73,7 @@ export class Registry {
         scope_deny: [...scope.deny],
         session_id: session,
       });
-      return { table: operations.register(table, entry), value: entry };
+      return { table: operations.register(table, entry), value: entry, own: entry };
     });
   }
 
@@ -82,7 +104,7 @@ export class Registry {
         owner,
         session,
       );
-      return { table: next, value: entry };
+      return { table: next, value: entry, own: entry };
     });
   }
 
@@ -96,15 +118,16 @@ export class Registry {
 
   /** Notes the session a Pod writes from now on. */
   async updateSession(self: PodId, session: string): Promise<Outcome<void>> {
-    return await this.#change((table) => ({
-      table: operations.updateSession(table, self.name, self.instance, session),
-      value: undefined,
-    }));
+    return await this.#change((table) => {
+      const next = operations.updateSession(table, self.name, self.instance, session);
+      const own = operations.findByName(next, self.name);
+      return { table: next, value: undefined, ...(own === undefined ? {} : { own }) };
+    });
   }
 
   /** The live Pods, after removing dead ones. */
   async reclaim(): Promise<Outcome<void>> {
-    return await this.#change((table) => ({ table, value: undefined }));
+    return await this.#change((table) => ({ table, value: undefined }), true);
   }
 
   /** The live holder of a session, if any. */
@@ -133,41 +156,57 @@ export class Registry {
     };
   }
 
-  async #change<Value>(
-    operation: (table: operations.Allocations) => {
-      readonly table: operations.Allocations;
-      readonly value: Value;
-    },
-  ): Promise<Outcome<Value>> {
-    return await this.#lock.hold(() => {
+  /** One operation; `thorough` looks into every entry's death, however long the table is. */
+  async #change<Value>(operation: Operation<Value>, thorough = false): Promise<Outcome<Value>> {
+    const decision = await this.#lock.hold((lock) => {
       const now = Date.now();
       const loaded = loadTable(this.base, now);
       for (const repair of loaded.repairs) log("warn", repair);
-      const living = operations.reclaim(loaded.allocations, (entry) =>
-        isDead(this.base, entry, now),
-      );
-      try {
-        const result = operation(living.table);
-        if (loaded.mended || result.table !== loaded.allocations) {
-          saveTable(this.base, { allocations: result.table, rest: loaded.rest });
+      const decided = this.#decide(loaded.allocations, operation, now, thorough);
+      lock.assertHeld();
+      // Directories before entries: after a crash in between, the entries still lead to the rest.
+      for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
+      // When the request is refused, the dead stay removed all the same.
+      if (loaded.mended || decided.table !== loaded.allocations) {
+        if (!decided.refused && decided.own !== undefined) {
+          keepOwnRecord(this.base, decided.table, decided.own);
         }
-        return { ...result, reclaimed: living.removed };
-      } catch (error) {
-        // The request is refused, but the dead stay removed.
-        if (loaded.mended || living.removed.length > 0) {
-          saveTable(this.base, { allocations: living.table, rest: loaded.rest });
-        }
-        throw error;
-      } finally {
-        for (const dead of living.removed) this.#removeDirectoryOf(dead);
+        saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
       }
+      return decided;
     });
+    // Deleting may take long; nobody has to wait for it with the lock.
+    if (decision.reclaimed.length > 0) await sweepGone(this.base);
+    if (decision.refused) throw decision.why;
+    return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
   }
 
-  /** Removes what a dead Pod left, unless a successor lives there already (W11, W14). */
-  #removeDirectoryOf(dead: Allocation): void {
+  #decide<Value>(
+    table: operations.Allocations,
+    operation: Operation<Value>,
+    now: number,
+    thorough: boolean,
+  ): Decision<Value> {
+    const decideWithout = (dead: (entry: Allocation) => boolean): Decision<Value> => {
+      const { table: living, removed: reclaimed } = operations.reclaim(table, dead);
+      try {
+        return { ...operation(living), reclaimed, refused: false };
+      } catch (why) {
+        return { table: living, reclaimed, refused: true, why };
+      }
+    };
+    if (!thorough && table.length > MAX_PROOFS) {
+      const here = identityOf(process.pid);
+      const quick = decideWithout((entry) => isPlainlyDead(this.base, entry, now, here));
+      if (!quick.refused) return quick;
+    }
+    return decideWithout((entry) => isDead(this.base, entry, now));
+  }
+
+  /** Takes away what a dead Pod left, unless a successor lives there already (W11, W14). */
+  #setAsideDirectoryOf(dead: Allocation): void {
     try {
-      takeLifeIfPresent(this.base, dead.pod_name)?.removeDirectory();
+      takeLifeIfPresent(this.base, dead.pod_name)?.moveAside();
     } catch (error) {
       log("warn", `could not clean up after pod \`${dead.pod_name}\``, messageOf(error));
     }

@@ -3,26 +3,18 @@
  * instruction leaves the old or the new table, and a lost or damaged file never counts as "no Pods"
  * while Pods live: they are read back from their own directories (W1, W2, W3).
  */
-import { linkSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { linkSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod/v3";
-import { errnoCode, messageOf, PodError } from "../base/errors.ts";
-import { readIfExists, removeFile, replaceFile } from "../base/files.ts";
-import { isPodName, podPaths } from "../base/paths.ts";
+import { errnoCode, ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
+import { removeFile, replaceFile } from "../base/files.ts";
 import { identityOf, stateOf } from "../base/process.ts";
-import { type Allocation, AllocationSchema } from "./allocation.ts";
-import { lifeState } from "./life.ts";
+import { AllocationSchema, isComplete, isRecord } from "./allocation.ts";
 import type { Allocations } from "./operations.ts";
+import { withLivingPods } from "./recovery.ts";
 
 /** Version of the file's meaning; a table without it was written by another program. */
 const VERSION = 1;
-
-const TableSchema = z
-  .object({
-    version: z.number().int().optional(),
-    allocations: z.array(AllocationSchema).default([]),
-  })
-  .passthrough();
 
 /** A loaded table; `rest` are top-level keys of newer versions, written back unchanged. */
 export interface Table {
@@ -43,24 +35,47 @@ export function tablePaths(base: string) {
   };
 }
 
-type Parsed =
-  | { readonly ok: true; readonly value: z.infer<typeof TableSchema> }
-  | { readonly ok: false; readonly why: string };
+type Unknown = Record<string, unknown>;
 
-function parseTable(bytes: Uint8Array): Parsed {
+/** What the bytes of a table turned out to be. */
+type Parsed =
+  | {
+      readonly kind: "ours" | "unversioned";
+      readonly allocations: Allocations;
+      readonly rest: Unknown;
+    }
+  | { readonly kind: "other version"; readonly version: number }
+  | { readonly kind: "missing" | "empty" }
+  | { readonly kind: "bad"; readonly why: string };
+
+const AllocationsSchema = z.array(AllocationSchema).default([]);
+
+function parseTable(bytes: Uint8Array | undefined): Parsed {
+  if (bytes === undefined) return { kind: "missing" };
+  let value: unknown;
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    if (text.trim() === "") return { ok: false, why: "is empty" };
-    const parsed = TableSchema.safeParse(JSON.parse(text));
-    if (parsed.success) return { ok: true, value: parsed.data };
-    const issue = parsed.error.issues[0];
-    return {
-      ok: false,
-      why: `has wrong content at ${issue?.path.join(".") ?? "?"}: ${issue?.message ?? ""}`,
-    };
+    if (text.trim() === "") return { kind: "empty" };
+    value = JSON.parse(text);
   } catch (error) {
-    return { ok: false, why: `cannot be parsed: ${messageOf(error)}` };
+    return { kind: "bad", why: `cannot be parsed: ${messageOf(error)}` };
   }
+  if (!isRecord(value)) return { kind: "bad", why: "has wrong content: not an object" };
+  const { version, allocations: entries, ...rest } = value;
+  // Before the shape, which another version may have changed; with nobody in it, it is free to take.
+  if (typeof version === "number" && version !== VERSION) {
+    const empty = Array.isArray(entries) && entries.length === 0;
+    return empty ? { kind: "empty" } : { kind: "other version", version };
+  }
+  const kind = version === VERSION ? "ours" : "unversioned";
+  if (Array.isArray(entries) && entries.every(isComplete)) {
+    return { kind, allocations: entries, rest };
+  }
+  const parsed = AllocationsSchema.safeParse(entries);
+  if (parsed.success) return { kind, allocations: parsed.data, rest };
+  const issue = parsed.error.issues[0];
+  const where = ["allocations", ...(issue?.path ?? [])].join(".");
+  return { kind: "bad", why: `has wrong content at ${where}: ${issue?.message ?? ""}` };
 }
 
 function readBytes(path: string): Uint8Array | undefined {
@@ -68,83 +83,67 @@ function readBytes(path: string): Uint8Array | undefined {
     return readFileSync(path);
   } catch (error) {
     if (errnoCode(error) === "ENOENT") return undefined;
-    throw new PodError("io", `I/O error on pods.json: ${messageOf(error)}`, { cause: error });
+    throw ioError("I/O error on pods.json", error);
   }
 }
 
 /** Loads the table without the lock and without mending anything: a snapshot for readers. */
 export function peekTable(base: string): Allocations {
-  const bytes = readBytes(tablePaths(base).file);
-  const parsed = bytes === undefined ? undefined : parseTable(bytes);
-  return parsed?.ok === true && parsed.value.version === VERSION ? parsed.value.allocations : [];
+  const parsed = parseTable(readBytes(tablePaths(base).file));
+  return parsed.kind === "ours" ? parsed.allocations : [];
 }
 
-/** Loads the table under the lock, mending what can be mended. `now` names set-aside files. */
+/**
+ * Loads the table under the lock, mending what can be mended. `now` names set-aside files. Throws
+ * `registry_foreign` for a table that is not ours to touch, `registry_corrupt` when a live Pod's
+ * region cannot be learnt, and `io`.
+ */
 export function loadTable(base: string, now: number): Table {
-  const { file, backup } = tablePaths(base);
-  const bytes = readBytes(file);
-  const parsed = bytes === undefined ? undefined : parseTable(bytes);
-  if (parsed?.ok === true) {
-    const { version, allocations, ...rest } = parsed.value;
-    if (version === VERSION) return { allocations, rest, repairs: [], mended: false };
-    refuseForeign(file, version, allocations);
+  try {
+    const { file } = tablePaths(base);
+    const parsed = parseTable(readBytes(file));
+    if (parsed.kind === "ours") {
+      return { allocations: parsed.allocations, rest: parsed.rest, repairs: [], mended: false };
+    }
+    if (parsed.kind === "other version") throw foreign(file, `version ${parsed.version}`);
+    if (parsed.kind === "unversioned") refuseLivingStrangers(file, parsed.allocations);
+    return recover(base, parsed, now);
+  } catch (error) {
+    throw isPodError(error) ? error : ioError("I/O error on pods.json", error);
   }
+}
+
+/** The table from the last good copy and from the Pods that live. */
+function recover(base: string, parsed: Parsed, now: number): Table {
+  const { file, backup } = tablePaths(base);
   const repairs: string[] = [];
-  let allocations: Allocations = [];
-  let rest: Record<string, unknown> = {};
-  if (parsed !== undefined && !parsed.ok && (bytes?.length ?? 0) > 0) {
+  if (parsed.kind === "bad") {
     const aside = `${file}.corrupt-${now}`;
     renameSync(file, aside);
     repairs.push(`${file} ${parsed.why}; it was moved to ${aside}`);
   }
-  const saved = readBytes(backup);
-  const good = saved === undefined ? undefined : parseTable(saved);
-  if (parsed?.ok !== true && good?.ok === true && good.value.version === VERSION) {
-    ({ allocations, ...rest } = good.value);
-    repairs.push(`the last good copy ${backup} is used`);
-  }
-  const living = livingAllocations(base, allocations);
-  if (living.length > 0) {
-    repairs.push(`allocations of live pods read back: ${living.map((e) => e.pod_name).join(", ")}`);
-    allocations = [...allocations, ...living];
-  }
-  const { version: _, allocations: __, ...unknown } = rest;
-  return { allocations, rest: unknown, repairs, mended: repairs.length > 0 };
+  // Another program's table has no copy of ours behind it.
+  const saved = parsed.kind === "unversioned" ? undefined : parseTable(readBytes(backup));
+  const copy = saved?.kind === "ours" ? saved : { allocations: [], rest: {} };
+  if (saved?.kind === "ours") repairs.push(`the last good copy ${backup} is used`);
+  const { table, found } = withLivingPods(base, copy.allocations);
+  if (found.length > 0) repairs.push(`allocations of live pods read back: ${found.join(", ")}`);
+  return { allocations: table, rest: copy.rest, repairs, mended: repairs.length > 0 };
 }
 
-/** Allocations of Pods that hold their life lock but are missing from `known`, from their directories. */
-function livingAllocations(base: string, known: Allocations): Allocation[] {
-  const found: Allocation[] = [];
-  for (const name of readdirSync(base)) {
-    if (!isPodName(name) || known.some((entry) => entry.pod_name === name)) continue;
-    if (lifeState(base, name) !== "held") continue;
-    const text = readIfExists(podPaths(base, name).allocation);
-    if (text === undefined) continue; // reserved or starting: it will fail to adopt and say so
-    const parsed = AllocationSchema.safeParse(JSON.parse(text));
-    if (parsed.success && parsed.data.pod_name === name) found.push(parsed.data);
-    else {
-      throw new PodError(
-        "registry_corrupt",
-        `pods.json is lost and ${podPaths(base, name).allocation} of live pod \`${name}\` cannot be ` +
-          `read; stop it (kill ${readIfExists(podPaths(base, name).pid) ?? "its process"}) and retry`,
-      );
-    }
-  }
-  return found;
-}
-
-/** A table of another program is only replaced when nobody of it lives any more (W1, design 2). */
-function refuseForeign(file: string, version: number | undefined, allocations: Allocations): void {
+/** A table without a version is only replaced when nobody of it lives any more (W1, design 2). */
+function refuseLivingStrangers(file: string, allocations: Allocations): void {
   const host = identityOf(process.pid);
-  const live = allocations.find(
-    (entry) => stateOf({ ...host, pid: entry.pid, start: null }) !== "dead",
-  );
-  if (live === undefined && (version === undefined || allocations.length === 0)) return;
-  throw new PodError(
+  const live = allocations.find(({ pid }) => stateOf({ ...host, pid, start: null }) !== "dead");
+  if (live === undefined) return;
+  throw foreign(file, `its pod \`${live.pod_name}\` (pid ${live.pid}) is alive`);
+}
+
+function foreign(file: string, detail: string): PodError {
+  return new PodError(
     "registry_foreign",
-    `${file} was written by another program${version === undefined ? "" : ` (version ${version})`}` +
-      `${live === undefined ? "" : ` whose pod \`${live.pod_name}\` (pid ${live.pid}) is alive`}; ` +
-      "end its pods first, or set INSOMNIA_RUNTIME_DIR to a directory of its own",
+    `${file} was written by another program (${detail}); end its pods first, or set ` +
+      "INSOMNIA_RUNTIME_DIR to a directory of its own",
   );
 }
 
@@ -153,19 +152,31 @@ function refuseForeign(file: string, version: number | undefined, allocations: A
  * is still in place and the error says which file and why.
  */
 export function saveTable(base: string, table: Pick<Table, "allocations" | "rest">): void {
-  const { file, backup } = tablePaths(base);
+  const { file } = tablePaths(base);
   const content = { ...table.rest, version: VERSION, allocations: table.allocations };
   try {
-    removeFile(backup);
-    try {
-      linkSync(file, backup); // the old content stays reachable under both names
-    } catch (error) {
-      if (errnoCode(error) !== "ENOENT") throw error;
-    }
+    keepBackup(base);
     replaceFile(file, JSON.stringify(content, null, 2), { durable: true });
   } catch (error) {
+    const errno = errnoCode(error);
     throw new PodError("io", `I/O error on pods.json: ${messageOf(error)} (${file})`, {
       cause: error,
+      ...(errno === undefined ? {} : { data: { errno } }),
     });
   }
+}
+
+/** Makes the present file the backup in one step; without a present file the old backup stays. */
+function keepBackup(base: string): void {
+  const { file, backup } = tablePaths(base);
+  const link = `${backup}.tmp`;
+  removeFile(link);
+  try {
+    linkSync(file, link);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return;
+    throw error;
+  }
+  renameSync(link, backup);
+  removeFile(link); // rename(2) does nothing when both names are the same file already
 }

@@ -1,0 +1,572 @@
+import { describe, expect, test } from "bun:test";
+import type { Allocation } from "../../src/registry/allocation.ts";
+import {
+  adopt,
+  type Allocations,
+  ancestorsOf,
+  childrenOf,
+  conflictOwner,
+  delegate,
+  reclaim,
+  register,
+  release,
+  updateSession,
+} from "../../src/registry/operations.ts";
+import { canonicalRule, type ScopeRule } from "../../src/scope/rule.ts";
+import { accessTo, covers, overlaps } from "../../src/scope/set.ts";
+import { temp } from "../support/temp.ts";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { entry, flat, names, one, reads, refusal, rule } from "./entries.ts";
+
+const LIMITS = { maxDepth: 4, maxChildren: 16 };
+
+/** The table after `spawner` gave `allow` to `child`, which has adopted it. */
+function spawned(
+  table: Allocations,
+  spawner: string,
+  child: string,
+  allow: readonly ScopeRule[],
+): Allocations {
+  const { table: reserved } = reserve(table, spawner, child, allow);
+  return adopt(reserved, child, `${child}-1`, { pid: 1 }, `session of ${child}-1`).table;
+}
+
+function reserve(
+  table: Allocations,
+  spawner: string,
+  child: string,
+  allow: readonly ScopeRule[],
+  limits = LIMITS,
+) {
+  const id = { name: spawner, instance: `${spawner}-1` };
+  return delegate(table, id, entry(child, allow, { session_id: null, expires_at: 9 }), limits);
+}
+
+const roots = (...entries: Allocation[]): Allocations =>
+  entries.reduce<Allocations>((table, next) => register(table, next), []);
+
+/** `a`: /src, its child `b`: /src/core. */
+const family = (): Allocations =>
+  spawned(roots(entry("a", [rule("/src")])), "a", "b", [rule("/src/core")]);
+
+/** `a`: /src, `b`: /src/core, `d`: /src/core/x, each the child of the one before. */
+const line = (): Allocations => spawned(family(), "b", "d", [rule("/src/core/x")]);
+
+const everyoneDead =
+  (...dead: string[]) =>
+  (candidate: Allocation) =>
+    dead.includes(candidate.pod_name);
+
+describe("a root", () => {
+  test("is refused where another Pod may write, which is named with how to end it (21)", () => {
+    const error = refusal(() =>
+      register(roots(entry("a", [rule("/src")])), entry("b", [rule("/src/core")])),
+    );
+    expect(error.code).toBe("write_conflict");
+    expect(error.message).toStartWith(
+      "requested scope `/src/core` conflicts with pod `a` rule `/src` (",
+    );
+    expect(error.message).toContain("pod stop a");
+    expect(error.data).toMatchObject({ pod: "a", socket: "/run/pods/a/sock", pid: process.pid });
+  });
+
+  test("may read what another one writes, and write what another one reads (22)", () => {
+    const table = roots(entry("a", [rule("/src")]), entry("b", [reads("/src/core")]));
+    expect(names(table)).toEqual(["a", "b"]);
+    expect(names(roots(entry("b", [reads("/src")]), entry("a", [rule("/src")])))).toEqual([
+      "b",
+      "a",
+    ]);
+  });
+
+  test("is refused under a name that is registered (23)", () => {
+    const error = refusal(() =>
+      register(roots(entry("a", [])), entry("a", [], { session_id: "S" })),
+    );
+    expect(error.code).toBe("duplicate_name");
+    expect(error.message).toBe("pod name `a` is already registered");
+  });
+
+  test("is refused with a session that another Pod writes, which is named with its socket (24)", () => {
+    const table = roots(entry("first", [rule("/one")], { session_id: "S" }));
+    const error = refusal(() =>
+      register(table, entry("second", [rule("/two")], { session_id: "S" })),
+    );
+    expect(error.code).toBe("session_conflict");
+    expect(error.message).toBe("session S is already held by pod `first` at /run/pods/first/sock");
+  });
+
+  test("has no parent, whatever its entry says", () => {
+    const table = roots(entry("a", []), entry("b", [], { delegated_from: "a" }));
+    expect(one(table, "b").delegated_from).toBeNull();
+  });
+
+  test("does not become the parent of an orphan that named a Pod of that name", () => {
+    const orphan = entry("d", [rule("/src")], { delegated_from: "gone" });
+    const table = register([orphan], entry("gone", [rule("/docs")]));
+    expect(childrenOf(table, "gone")).toEqual([]);
+    expect(one(table, "d").delegated_from).toBeNull();
+  });
+});
+
+describe("the refusal of a write conflict names", () => {
+  test("the child that holds the region, not the root above it (31)", () => {
+    const error = refusal(() => register(family(), entry("x", [rule("/src/core/x")])));
+    expect(error.message).toContain("conflicts with pod `b` rule `/src/core`");
+  });
+
+  test("the root where no child holds the region", () => {
+    expect(conflictOwner(family(), rule("/src/other"))?.entry.pod_name).toBe("a");
+  });
+
+  test("nobody when only the exempt holder has the region", () => {
+    expect(conflictOwner(family(), rule("/src/other"), ["a"])).toBeUndefined();
+  });
+
+  test("nobody when the only holder reads", () => {
+    expect(conflictOwner(roots(entry("a", [reads("/src")])), rule("/src"))).toBeUndefined();
+  });
+
+  test("the deepest holder of a tree of depth five", () => {
+    let table = roots(entry("p0", [rule("/t")]));
+    for (let depth = 1; depth <= 4; depth += 1) {
+      const path = `/t${"/s".repeat(depth)}`;
+      table = spawned(table, `p${depth - 1}`, `p${depth}`, [rule(path)]);
+    }
+    expect(conflictOwner(table, rule("/t/s/s/s/s/file"))?.entry.pod_name).toBe("p4");
+    expect(conflictOwner(table, rule("/t/s/s/other"))?.entry.pod_name).toBe("p2");
+    expect(conflictOwner(table, rule("/t"))?.entry.pod_name).toBe("p4");
+  });
+
+  test("the deepest holder of the first branch in table order", () => {
+    let table = roots(entry("a", [rule("/src")]));
+    table = spawned(table, "a", "left", [rule("/src/left")]);
+    table = spawned(table, "a", "right", [rule("/src/right")]);
+    table = spawned(table, "left", "leaf", [rule("/src/left/leaf")]);
+    expect(conflictOwner(table, rule("/src"))?.entry.pod_name).toBe("leaf");
+  });
+
+  test("a holder below a Pod that itself holds nothing there", () => {
+    // Damaged on purpose: the child's region lies outside its parent's.
+    const table = [entry("a", [rule("/a")]), entry("b", [rule("/b")], { delegated_from: "a" })];
+    expect(conflictOwner(table, rule("/b/x"))?.entry.pod_name).toBe("b");
+  });
+
+  test("a holder whose parent is not in the table: it counts as a root", () => {
+    const table = [entry("d", [rule("/src")], { delegated_from: "gone" })];
+    expect(conflictOwner(table, rule("/src/x"))?.entry.pod_name).toBe("d");
+  });
+
+  test("a holder even when the parents form a circle", () => {
+    const table = [
+      entry("a", [rule("/src")], { delegated_from: "b" }),
+      entry("b", [rule("/src")], { delegated_from: "a" }),
+    ];
+    expect(["a", "b"]).toContain(conflictOwner(table, rule("/src"))?.entry.pod_name ?? "");
+    expect(ancestorsOf(table, one(table, "a"))).toHaveLength(1);
+  });
+
+  test("a re-parented child", () => {
+    const table = release(line(), "b", "b-1");
+    expect(conflictOwner(table, rule("/src/core/x/y"))?.entry.pod_name).toBe("d");
+    expect(conflictOwner(table, rule("/src/core/y"))?.entry.pod_name).toBe("a");
+  });
+});
+
+describe("two rules (3.7)", () => {
+  const R = rule;
+  const N = flat;
+  type Kind = (target: string) => ScopeRule;
+  /** Kinds of a and b: R,R  R,N  N,R  N,N. */
+  const KINDS: readonly [Kind, Kind][] = [
+    [R, R],
+    [R, N],
+    [N, R],
+    [N, N],
+  ];
+
+  test.each([
+    ["equal", "/p/a", "/p/a", [true, true, true, true]],
+    ["a is the direct parent of b", "/p/a", "/p/a/b", [true, true, true, true]],
+    ["a is a higher ancestor of b", "/p/a", "/p/a/b/c", [true, true, false, false]],
+    ["a is a direct child of b", "/p/a/b", "/p/a", [true, true, true, true]],
+    ["a is deeper inside b", "/p/a/b/c", "/p/a", [true, false, true, false]],
+    ["only a string prefix (27)", "/p/src", "/p/src2", [false, false, false, false]],
+    ["unrelated", "/p/x", "/q/x", [false, false, false, false]],
+  ])("overlap as tabulated in both orders: %s (26)", (_, a, b, expected) => {
+    expect(KINDS.map(([ka, kb]) => overlaps(ka(a), kb(b)))).toEqual(expected);
+    expect(KINDS.map(([ka, kb]) => overlaps(kb(b), ka(a)))).toEqual(expected);
+  });
+
+  test.each([
+    ["equal", "/p/a", "/p/a", [true, true, false, true]],
+    ["inner is a direct child", "/p/a", "/p/a/b", [true, true, false, false]],
+    ["inner is deeper", "/p/a", "/p/a/b/c", [true, true, false, false]],
+    ["inner is above", "/p/a/b", "/p/a", [false, false, false, false]],
+    ["inner is only a string prefix (27)", "/p/src", "/p/src2", [false, false, false, false]],
+  ])("cover as tabulated: %s (26)", (_, outer, inner, expected) => {
+    // Columns c=R i=R, c=R i=N, c=N i=R, c=N i=N.
+    expect(KINDS.map(([c, i]) => covers(c(outer), i(inner)))).toEqual(expected);
+  });
+
+  test("a read rule never covers a write rule, a write rule covers a read rule", () => {
+    expect(covers(reads("/p"), rule("/p"))).toBe(false);
+    expect(covers(rule("/p"), reads("/p"))).toBe(true);
+  });
+
+  test("a non-recursive holder does not block deeper paths, but its children (25)", () => {
+    const table = roots(entry("a", [flat("/src")]));
+    expect(names(register(table, entry("b", [rule("/src/a/b")])))).toEqual(["a", "b"]);
+    expect(refusal(() => register(table, entry("b", [flat("/src/child")]))).code).toBe(
+      "write_conflict",
+    );
+  });
+});
+
+describe("a delegation", () => {
+  test("outside the spawner's scope is refused and changes nothing (28, 60)", () => {
+    const table = roots(entry("a", [rule("/src")]));
+    const before = structuredClone(table);
+    const error = refusal(() => reserve(table, "a", "b", [rule("/docs")]));
+    expect(error.code).toBe("not_subset");
+    expect(error.message).toStartWith(
+      "requested scope `/docs` is not within spawner `a`'s effective scope",
+    );
+    expect(error.message).toContain("it may write: /src"); // W25
+    expect(table).toEqual(before);
+    expect(accessTo({ allow: one(table, "a").scope_allow, deny: [] }, "/src/x")).toBe("write");
+  });
+
+  test("of what a child holds is refused, what it does not hold is given (29)", () => {
+    expect(refusal(() => reserve(family(), "a", "c", [rule("/src/core")])).code).toBe("not_subset");
+    expect(names(reserve(family(), "a", "c", [rule("/src/other")]).table)).toEqual(["a", "b", "c"]);
+  });
+
+  test("of a part of what a child holds is not within, and says to whom it is lent (30)", () => {
+    const error = refusal(() => reserve(family(), "a", "c", [rule("/src/core/sub")]));
+    expect(error.code).toBe("not_subset");
+    expect(error.message).toContain("lent out: /src/core to `b`");
+  });
+
+  test("that reaches over a child's region is refused, and over a grandchild's too", () => {
+    expect(refusal(() => reserve(family(), "a", "c", [rule("/src")])).code).toBe("not_subset");
+    const table = release(line(), "b", "b-1"); // now `d` is `a`'s
+    expect(refusal(() => reserve(table, "a", "c", [rule("/src/core")])).code).toBe("not_subset");
+    expect(names(reserve(table, "a", "c", [rule("/src/core/y")]).table)).toEqual(["a", "d", "c"]);
+  });
+
+  test("for reading is given even where a child writes", () => {
+    expect(names(reserve(family(), "a", "c", [reads("/src/core")]).table)).toContain("c");
+  });
+
+  test("for reading needs cover by one rule of the spawner (W24)", () => {
+    const table = roots(entry("a", [rule("/src")]));
+    expect(refusal(() => reserve(table, "a", "b", [reads("/docs")])).code).toBe("not_subset");
+  });
+
+  test("is not covered by two rules together (W25)", () => {
+    const table = roots(entry("a", [rule("/p/a"), rule("/p/b")]));
+    expect(refusal(() => reserve(table, "a", "b", [rule("/p")])).message).toContain(
+      "it may write: /p/a, /p/b",
+    );
+  });
+
+  test("below a non-recursive rule is refused, the same rule is given (32)", () => {
+    const table = roots(entry("a", [flat("/r")]));
+    expect(refusal(() => reserve(table, "a", "b", [flat("/r/child")])).code).toBe("not_subset");
+    expect(names(reserve(table, "a", "b", [flat("/r")]).table)).toEqual(["a", "b"]);
+  });
+
+  test("of what a stranger holds is refused, naming it, although a sound table never has that (W30)", () => {
+    const damaged = [entry("a", [rule("/src")]), entry("x", [rule("/src/core")])];
+    const error = refusal(() => reserve(damaged, "a", "b", [rule("/src/core/y")]));
+    expect(error.code).toBe("write_conflict");
+    expect(error.message).toContain("conflicts with pod `x`");
+  });
+
+  test("by a spawner that is not registered, or is another run of the name, is refused (33)", () => {
+    const error = refusal(() => reserve([], "a", "b", [rule("/src")]));
+    expect(error.code).toBe("unknown_pod");
+    expect(error.message).toBe("pod `a` is not registered");
+    const successor = [entry("a", [rule("/src")], { instance: "a-2" })];
+    expect(refusal(() => reserve(successor, "a", "b", [rule("/src")])).code).toBe("unknown_pod");
+  });
+
+  test("under a taken name is refused, the spawner's own included", () => {
+    expect(refusal(() => reserve(family(), "a", "b", [rule("/src/o")])).code).toBe(
+      "duplicate_name",
+    );
+    expect(refusal(() => reserve(family(), "b", "a", [rule("/src/core/o")])).code).toBe(
+      "duplicate_name",
+    );
+  });
+
+  test("is a reservation under its spawner without a session", () => {
+    const { entry: reserved } = reserve(roots(entry("a", [rule("/src")])), "a", "b", [
+      rule("/src/core"),
+    ]);
+    expect(reserved).toMatchObject({ delegated_from: "a", session_id: null, expires_at: 9 });
+  });
+
+  test("is held by no session that is looked up (44)", () => {
+    const { table } = reserve(roots(entry("a", [rule("/src")])), "a", "b", [rule("/src/core")]);
+    // A second reservation does not clash with the null of the first.
+    const { table: two } = reserve(table, "a", "c", [rule("/src/docs")]);
+    expect(two.map((held) => held.session_id)).toEqual(["session of a-1", null, null]);
+  });
+
+  test("of a path with `..` or of a link to the outside is refused (63)", async () => {
+    await using dir = temp();
+    mkdirSync(dir.join("proj"));
+    mkdirSync(dir.join("other"));
+    symlinkSync(dir.join("other"), dir.join("proj", "l"));
+    const table = roots(entry("a", [rule(dir.join("proj"))]));
+    expect(refusal(() => canonicalRule(rule(`${dir.path}/proj/../other`))).code).toBe(
+      "invalid_argument",
+    );
+    const link = canonicalRule(rule(dir.join("proj", "l")));
+    expect(refusal(() => reserve(table, "a", "b", [link])).code).toBe("not_subset");
+  });
+
+  test.each(["/proj/../etc", "/proj/..", "proj", "", "/proj//x", "/proj/./x", "/proj/"])(
+    "of a target that nobody made canonical is refused: %p (63)",
+    (target) => {
+      const table = roots(entry("a", [rule("/")]));
+      expect(refusal(() => reserve(table, "a", "b", [rule(target)])).code).toBe("invalid_argument");
+      expect(refusal(() => register([], entry("b", [rule(target)]))).code).toBe("invalid_argument");
+    },
+  );
+});
+
+describe("denies", () => {
+  const deny = (target: string): ScopeRule => reads(target);
+
+  test("of the spawner that touch the grant travel to the child and its children (66, W22)", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [deny("/proj/.env"), deny("/docs/x")] });
+    const { table, entry: child } = reserve(roots(a), "a", "b", [reads("/proj")]);
+    expect(child.scope_deny).toEqual([deny("/proj/.env")]);
+    const adopted = adopt(table, "b", "b-1", {}, "S").table;
+    const { entry: grandchild } = reserve(adopted, "b", "d", [reads("/proj")]);
+    for (const { scope_allow, scope_deny } of [child, grandchild]) {
+      expect(accessTo({ allow: scope_allow, deny: scope_deny }, "/proj/.env")).toBe("none");
+      expect(accessTo({ allow: scope_allow, deny: scope_deny }, "/proj/src")).toBe("read");
+    }
+  });
+
+  test("below the grant travel, denies beside it do not", () => {
+    const a = entry("a", [rule("/p")], { scope_deny: [deny("/p/a/secret"), deny("/p/b")] });
+    expect(reserve(roots(a), "a", "b", [rule("/p/a")]).entry.scope_deny).toEqual([
+      deny("/p/a/secret"),
+    ]);
+  });
+
+  test("refuse a grant whose target itself is denied, naming the rule", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [deny("/proj/secret")] });
+    const error = refusal(() => reserve(roots(a), "a", "b", [reads("/proj/secret/sub")]));
+    expect(error.code).toBe("denied");
+    expect(error.message).toBe(
+      "requested scope `/proj/secret/sub` is denied for spawner `a` by rule `/proj/secret`",
+    );
+  });
+
+  test("of writing refuse a write grant and allow a read grant of the same path", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor")] });
+    expect(refusal(() => reserve(roots(a), "a", "b", [rule("/proj/vendor")])).code).toBe("denied");
+    expect(names(reserve(roots(a), "a", "b", [reads("/proj/vendor")]).table)).toContain("b");
+  });
+
+  test("that a holder set on the whole region leave it to others (W23)", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor")] });
+    expect(names(register(roots(a), entry("b", [rule("/proj/vendor")])))).toEqual(["a", "b"]);
+    expect(names(register(roots(a), entry("b", [rule("/proj/vendor/x")])))).toEqual(["a", "b"]);
+  });
+
+  test("that cover only a part of the region do not (W23)", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor/x")] });
+    expect(refusal(() => register(roots(a), entry("b", [rule("/proj/vendor")]))).code).toBe(
+      "write_conflict",
+    );
+    const shallow = entry("a", [rule("/proj")], { scope_deny: [flat("/proj/vendor")] });
+    expect(refusal(() => register(roots(shallow), entry("b", [rule("/proj/vendor")]))).code).toBe(
+      "write_conflict",
+    );
+  });
+
+  test("that a newcomer set on what others hold let it in, in this order too (W23)", () => {
+    const b = entry("b", [rule("/proj/vendor")]);
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor")] });
+    expect(names(register(roots(b), a))).toEqual(["b", "a"]);
+    const less = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor/x")] });
+    expect(refusal(() => register(roots(b), less)).code).toBe("write_conflict");
+  });
+
+  test("that a spawner set on what others hold do not stop it from delegating the rest (W23)", () => {
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor")] });
+    const table = register(roots(a), entry("b", [rule("/proj/vendor")]));
+    const { entry: child } = reserve(table, "a", "c", [rule("/proj")]);
+    expect(accessTo({ allow: child.scope_allow, deny: child.scope_deny }, "/proj/vendor/f")).toBe(
+      "read",
+    );
+  });
+
+  test("of an ancestor do not hide a child that may write there", () => {
+    // Damaged on purpose: the child lacks its parent's deny.
+    const a = entry("a", [rule("/proj")], { scope_deny: [rule("/proj/vendor")] });
+    const b = entry("b", [rule("/proj/vendor")], { delegated_from: "a" });
+    expect(conflictOwner([a, b], rule("/proj/vendor"))?.entry.pod_name).toBe("b");
+  });
+});
+
+describe("a tree", () => {
+  test("grows to the depth limit and no further, and the refusal says the limit", () => {
+    let table = roots(entry("p0", [rule("/t")]));
+    for (const depth of [1, 2]) {
+      const { table: next } = reserve(table, `p${depth - 1}`, `p${depth}`, [reads("/t")], {
+        maxDepth: 2,
+        maxChildren: 9,
+      });
+      table = next;
+    }
+    const error = refusal(() =>
+      reserve(table, "p2", "p3", [reads("/t")], { maxDepth: 2, maxChildren: 9 }),
+    );
+    expect(error.code).toBe("limit_reached");
+    expect(error.message).toContain("2 levels below their root");
+  });
+
+  test("has at most the limit of live children at one Pod, reservations counted (77)", () => {
+    let table = roots(entry("a", [rule("/t")]));
+    for (const child of ["b", "c"]) table = reserve(table, "a", child, [reads("/t")]).table;
+    const limits = { maxDepth: 4, maxChildren: 2 };
+    const error = refusal(() => reserve(table, "a", "d", [reads("/t")], limits));
+    expect(error.code).toBe("limit_reached");
+    expect(error.message).toStartWith("too many live child pods (2, limit 2");
+    const freed = release(table, "b", "b-1");
+    expect(names(reserve(freed, "a", "d", [reads("/t")], limits).table)).toEqual(["a", "c", "d"]);
+  });
+
+  test("gives a removed Pod's children to its parent (34)", () => {
+    const table = release(line(), "b", "b-1");
+    expect(names(table)).toEqual(["a", "d"]);
+    expect(one(table, "d").delegated_from).toBe("a");
+  });
+
+  test("makes the children of a removed root roots with the same scope", () => {
+    const table = release(line(), "a", "a-1");
+    expect(one(table, "b")).toMatchObject({
+      delegated_from: null,
+      scope_allow: [rule("/src/core")],
+    });
+    expect(one(table, "d").delegated_from).toBe("b");
+  });
+
+  test("loses dead Pods in any position, several at once (35)", () => {
+    for (const order of [line(), line().toReversed()]) {
+      const { table, removed } = reclaim(order, everyoneDead("a", "b"));
+      expect(names(table)).toEqual(["d"]);
+      expect(one(table, "d")).toMatchObject({
+        delegated_from: null,
+        scope_allow: [rule("/src/core/x")],
+      });
+      expect(names(removed).toSorted()).toEqual(["a", "b"]);
+    }
+  });
+
+  test("stays the same object when nobody is dead", () => {
+    const table = line();
+    expect(reclaim(table, () => false).table).toBe(table);
+  });
+
+  test("loses exactly the dead one of two entries of one name", () => {
+    const alive = entry("a", [rule("/x")], { instance: "a-2" });
+    const dead = entry("a", [rule("/y")], { instance: "a-1" });
+    const { table } = reclaim([alive, dead], (candidate) => candidate === dead);
+    expect(table).toEqual([alive]);
+  });
+
+  test("gives the region back to the parent (36)", () => {
+    const table = release(family(), "b", "b-1");
+    expect(names(reserve(table, "a", "c", [rule("/src/core")]).table)).toEqual(["a", "c"]);
+  });
+
+  test("gives back only what no grandchild holds (37)", () => {
+    const table = release(line(), "b", "b-1");
+    expect(refusal(() => reserve(table, "a", "c", [rule("/src/core/x")])).code).toBe("not_subset");
+    expect(names(reserve(table, "a", "c", [rule("/src/core/y")]).table)).toContain("c");
+  });
+});
+
+describe("a release", () => {
+  test("of a name that is free or belongs to another run changes nothing", () => {
+    const table = line();
+    expect(release(table, "nobody", "x")).toBe(table);
+    expect(release(table, "b", "b-0")).toBe(table);
+  });
+});
+
+describe("an adoption", () => {
+  const reserved = () =>
+    reserve(roots(entry("a", [rule("/src")])), "a", "b", [rule("/src/core")]).table;
+
+  test("turns the reservation into the child's own entry (41)", () => {
+    const { table, entry: child } = adopt(reserved(), "b", "b-1", { pid: 77 }, "S");
+    expect(child).toMatchObject({
+      pid: 77,
+      session_id: "S",
+      expires_at: null,
+      delegated_from: "a",
+    });
+    expect(one(table, "b")).toBe(child);
+    expect(names(table)).toEqual(["a", "b"]);
+  });
+
+  test("with another instance, or a second time, is refused (42)", () => {
+    const wrong = refusal(() => adopt(reserved(), "b", "b-2", {}, "S"));
+    expect(wrong.code).toBe("not_reservation");
+    expect(wrong.message).toBe("pod `b` is not a reservation of this spawner");
+    expect(refusal(() => adopt(reserved(), "b", "", {}, "S")).code).toBe("not_reservation");
+    const { table } = adopt(reserved(), "b", "b-1", {}, "S");
+    expect(refusal(() => adopt(table, "b", "b-1", {}, "T")).code).toBe("not_reservation");
+  });
+
+  test("of a root is refused, and of nothing is unknown (42, 43)", () => {
+    expect(refusal(() => adopt(reserved(), "a", "a-1", {}, "S")).code).toBe("not_reservation");
+    const error = refusal(() => adopt(reserved(), "ghost", "g", {}, "S"));
+    expect(error.code).toBe("unknown_pod");
+    expect(error.message).toBe("pod `ghost` is not registered");
+  });
+
+  test("with a session that another Pod writes is refused", () => {
+    expect(refusal(() => adopt(reserved(), "b", "b-1", {}, "session of a-1")).code).toBe(
+      "session_conflict",
+    );
+  });
+});
+
+describe("a Pod that changes its session", () => {
+  const table = roots(entry("a", [], { session_id: "S1" }), entry("b", [], { session_id: "S2" }));
+
+  test("is refused one that another Pod writes, and frees its old one (45)", () => {
+    const error = refusal(() => updateSession(table, "a", "a-1", "S2"));
+    expect(error.message).toBe("session S2 is already held by pod `b` at /run/pods/b/sock");
+    const moved = updateSession(table, "a", "a-1", "S3");
+    expect(one(moved, "a").session_id).toBe("S3");
+    expect(names(register(moved, entry("c", [], { session_id: "S1" })))).toEqual(["a", "b", "c"]);
+  });
+
+  test("may name its own session again", () => {
+    expect(one(updateSession(table, "a", "a-1", "S1"), "a").session_id).toBe("S1");
+  });
+
+  test("is unknown when it is not registered, or as another run of the name", () => {
+    expect(refusal(() => updateSession(table, "x", "x-1", "S9")).code).toBe("unknown_pod");
+    expect(refusal(() => updateSession(table, "a", "a-2", "S9")).code).toBe("unknown_pod");
+  });
+
+  test("is unknown while it is a reservation: its session comes with its adoption", () => {
+    const reserved = reserve(roots(entry("a", [rule("/src")])), "a", "b", [
+      rule("/src/core"),
+    ]).table;
+    expect(refusal(() => updateSession(reserved, "b", "b-1", "S9")).code).toBe("unknown_pod");
+  });
+});
