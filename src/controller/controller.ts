@@ -13,6 +13,7 @@ import type { Connection } from "../transport/server.ts";
 import type { History } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
 import type { Warn } from "./attachments.ts";
+import { ChildReports } from "./child-reports.ts";
 import { Notices } from "./notices.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import { fitHistory } from "./history-window.ts";
@@ -20,6 +21,8 @@ import { INITIAL_STATE, type Input, type RunCause, transition } from "./state.ts
 
 /** Alerts that are kept for clients that connect later (spec protocol 6.1). */
 const MAX_ALERTS = 512;
+/** Of each of them: all together must fit before a client, or nobody could connect any more. */
+const MAX_ALERT_CHARACTERS = 4096;
 
 /** What a controller works with. */
 export interface ControllerDependencies {
@@ -54,11 +57,15 @@ export class Controller {
   #abort = new AbortController();
   #input: readonly Segment[] = [];
   #runs = 0;
+  /** True when the running run has got as far as a request, which takes the notices. */
+  #asked = false;
+  readonly #reports: ChildReports;
   /** What was typed, by the id of the user item it became. */
   readonly #typed = new Map<string, readonly Segment[]>();
 
   constructor(deps: ControllerDependencies) {
     this.#deps = deps;
+    this.#reports = new ChildReports(deps.childEvent);
   }
 
   /** What the Pod is doing. */
@@ -95,7 +102,7 @@ export class Controller {
         this.notice(method.params.message, true);
         return void answer.accept();
       case "pod_event":
-        return this.#childEvent(method.params, answer);
+        return this.#childEvent(id, method.params, answer);
       case "get_history":
         connection.send(this.#historyEvent());
         return void answer.accept();
@@ -139,6 +146,7 @@ export class Controller {
 
   /** The notices that wait, for the next model request. */
   takeNotices(): string[] {
+    this.#asked = true;
     return this.#notices.take();
   }
 
@@ -149,11 +157,11 @@ export class Controller {
 
   /** Sends an event to all clients; alerts are kept for those that come later. */
   publish(event: Event): void {
-    if (event.event === "alert") {
-      this.#alerts.push(event.data);
-      if (this.#alerts.length > MAX_ALERTS) this.#alerts.shift();
-    }
-    this.#deps.broadcast(event);
+    if (event.event !== "alert") return this.#deps.broadcast(event);
+    const data = { ...event.data, message: shortened(event.data.message) };
+    this.#alerts.push(data);
+    if (this.#alerts.length > MAX_ALERTS) this.#alerts.shift();
+    this.#deps.broadcast({ event: "alert", data });
   }
 
   #request(input: Input, answer: Answer, onAccept?: () => void): void {
@@ -183,30 +191,37 @@ export class Controller {
 
   /** One run from its first event to its last; never rejects. */
   async #run(cause: RunCause): Promise<void> {
-    const { broadcast, history, files, session, attach } = this.#deps;
+    const { history, files, session } = this.#deps;
     this.#abort = new AbortController();
+    this.#asked = false;
     this.#runs += 1;
     files.writeStatus("running", session);
-    if (cause === "request") {
-      const segments = this.#input;
-      broadcast({ event: "user_message", data: { segments: [...segments] } });
-      const [message] = history.append(textMessage("user", flattenSegments(segments)));
-      if (message !== undefined) this.#typed.set(message.id, segments);
-      history.append(...(await attach(segments, this.alert.bind(this))));
-    }
-    let end: RunEnd;
-    try {
-      end = await this.#deps.runTurns(this.#abort.signal);
-    } catch (error) {
-      log("error", "a run failed inside pod itself", error);
-      end = { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
-    }
+    const end = await this.#work(cause, this.#abort.signal);
     // Everything that others can read is true before the end is announced (W9).
     files.writeHistory(history.items);
     files.writeStatus("idle", session);
     this.#announce(end);
     if (cause === "request") this.#reportUp(end);
-    this.#request({ type: "run_ended", waking: this.#notices.waking }, SILENT);
+    // Notices that a run could not even ask about would start it again at once, and for ever.
+    this.#request({ type: "run_ended", waking: this.#asked && this.#notices.waking }, SILENT);
+  }
+
+  async #work(cause: RunCause, signal: AbortSignal): Promise<RunEnd> {
+    try {
+      if (cause === "request") await this.#takeInput(this.#input);
+      return await this.#deps.runTurns(signal);
+    } catch (error) {
+      log("error", "a run failed inside pod itself", error);
+      return { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
+    }
+  }
+
+  async #takeInput(segments: readonly Segment[]): Promise<void> {
+    const { broadcast, history, attach } = this.#deps;
+    broadcast({ event: "user_message", data: { segments: [...segments] } });
+    const [message] = history.append(textMessage("user", flattenSegments(segments)));
+    if (message !== undefined) this.#typed.set(message.id, segments);
+    history.append(...(await attach(segments, this.alert.bind(this))));
   }
 
   #announce(end: RunEnd): void {
@@ -241,8 +256,8 @@ export class Controller {
     }
   }
 
-  #childEvent(event: PodEvent, answer: Answer): Promise<void> {
-    return this.#deps.childEvent(event).then(
+  #childEvent(id: string | undefined, event: PodEvent, answer: Answer): Promise<void> {
+    return this.#reports.take(id, event).then(
       (believed) => {
         if (believed) answer.accept();
         else answer.reject("internal", "pod_event refused: not from a known child of this pod");
@@ -281,6 +296,11 @@ export class Controller {
       },
     };
   }
+}
+
+function shortened(message: string): string {
+  if (message.length <= MAX_ALERT_CHARACTERS) return message;
+  return `${message.slice(0, MAX_ALERT_CHARACTERS).toWellFormed()}…`;
 }
 
 /** How one request is answered. */

@@ -5,7 +5,8 @@
  * reported are kept as read-only views (W54).
  */
 import { replaceFile } from "../base/files.ts";
-import type { ProcessIdentity } from "../base/process.ts";
+import { log } from "../base/log.ts";
+import { type ProcessIdentity, stateOf } from "../base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { childrenOf, findByName, type Allocations } from "../registry/operations.ts";
 import type { ScopeRule } from "../scope/rule.ts";
@@ -24,7 +25,8 @@ export interface ChildRecord {
   /** Socket to which the Pod reports: ours for a direct child. */
   readonly callback: string;
   readonly direct: boolean;
-  readonly owner: ProcessIdentity | undefined;
+  /** The process of this run; never that of a reservation, which is its spawner's. */
+  readonly owner: ProcessIdentity;
   /** The kernel's report of the end, for processes that we started. */
   readonly exited: Promise<ExitInfo> | undefined;
   phase: ChildPhase;
@@ -124,7 +126,11 @@ export class Children {
     return adopted;
   }
 
-  /** Writes `spawned_pods.json` (spec 5.6); ended children are not in it. */
+  /**
+   * Writes `spawned_pods.json` (spec 5.6); ended children are not in it. The file only shows others
+   * what the registry and this table know: a disk that is full, or a directory that goes because
+   * this Pod is leaving, must not stop a spawn, an undo or a give-back half way (W41).
+   */
   #save(): void {
     const listed = this.list()
       .filter((record) => record.phase !== "ended")
@@ -135,8 +141,20 @@ export class Children {
         callback_address: record.callback,
         instance: record.instance,
       }));
-    replaceFile(this.#file, JSON.stringify(listed, null, 2), { temporary: `${this.#file}.tmp` });
+    try {
+      replaceFile(this.#file, JSON.stringify(listed, null, 2), { temporary: `${this.#file}.tmp` });
+    } catch (error) {
+      log("warn", `cannot write ${this.#file}`, error);
+    }
   }
+}
+
+/**
+ * True when this run of the name is over: whoever listens at its socket now is a stranger, who must
+ * hear nothing that was meant for it and be shown to nobody in its place (I2).
+ */
+export function hasEnded(record: ChildRecord): boolean {
+  return record.phase === "ended" || stateOf(record.owner) === "dead";
 }
 
 /** A record made from a registry entry, for a Pod that this process did not start. */

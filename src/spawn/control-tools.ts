@@ -1,12 +1,14 @@
 /** The tools `StopPod` and `ListPods`: ending Pods for certain, and seeing them (spec 6.3, 6.4). */
 import { z } from "zod/v3";
 import { isPodError } from "../base/errors.ts";
-import { stateOf } from "../base/process.ts";
+import { log } from "../base/log.ts";
+import { childrenOf, findByName } from "../registry/operations.ts";
 import { describeRules } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
-import type { ChildRecord } from "./children.ts";
+import { type ChildRecord, hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
+import { describeHeirs } from "./family.ts";
 import { STOP_LIMITS, type StopLimits, stopPod } from "./stop.ts";
 import { recordNamed } from "./talk-tools.ts";
 
@@ -33,77 +35,88 @@ async function stop(
   record: ChildRecord,
   limits: StopLimits,
 ): Promise<ToolOutput> {
-  const { children, family } = context;
+  const { children, family, registry, self } = context;
+  const { name, instance, socket, owner, exited } = record;
+  const table = registry.peek();
+  const parent = findByName(table, name)?.delegated_from ?? self.name;
+  const before = childrenOf(table, name).map((entry) => entry.instance);
   record.stopping = true;
-  const owner = record.owner ?? {
-    pid: 0,
-    start: null,
-    boot: null,
-    pidNamespace: null,
-    machine: null,
-  };
-  const { socket, exited } = record;
-  const result =
-    record.phase === "ended"
-      ? "ended"
-      : await stopPod({ socket, owner, ...(exited === undefined ? {} : { exited }) }, limits);
+  const target = { socket, owner, ...(exited === undefined ? {} : { exited }) };
+  const result = record.phase === "ended" ? "ended" : await stopPod(target, limits);
   if (result === "alive") {
     record.stopping = false;
     const seconds = (limits.askMs + limits.termMs + limits.killMs) / 1000;
     throw new ToolError(
       "execution_failed",
-      `pod \`${record.name}\` did not stop within ${seconds} s; its scope is kept`,
+      `pod \`${name}\` did not stop within ${seconds} s; its scope is kept`,
     );
   }
-  const inherited = await family.giveBack({ name: record.name, instance: record.instance });
+  // Its end is handled elsewhere too, and whoever comes first inherits: so heirs are told by name.
+  await family.settled(record);
+  const inherited = await family.giveBack({ name, instance });
   children.remove(record);
-  const heirs = inherited.map((heir) => `\`${heir.name}\` keeps ${describeRules(heir.scope)}`);
+  const heirs = children
+    .list()
+    .filter((heir) => heir.direct && !hasEnded(heir))
+    .filter((heir) => before.includes(heir.instance) || inherited.includes(heir));
   const forced = result === "forced" ? " (forced)" : "";
+  const scope = describeRules(record.scope);
+  const returned =
+    parent === self.name
+      ? `reclaimed scope: ${scope}`
+      : `its scope is back with pod \`${parent}\`: ${scope}`;
   return {
     summary:
-      `stopped pod \`${record.name}\`${forced}; reclaimed scope: ${describeRules(record.scope)}` +
-      (heirs.length === 0 ? "" : `; now yours: ${heirs.join("; ")}`),
+      `stopped pod \`${name}\`${forced}; ${returned}` +
+      (heirs.length === 0 ? "" : `; now yours: ${describeHeirs(heirs)}`),
   };
 }
 
 /** Shows every child with what it is doing. */
-export function listPodsTool(context: SpawnContext): Tool {
+export function listPodsTool(context: SpawnContext, probeMs: number = PROBE_TIMEOUT_MS): Tool {
   return defineTool({
     name: "ListPods",
     description:
       "Lists all Pods you spawned: alive or stopped, what each is doing, and the paths it holds.",
     schema: z.object({}).passthrough(),
-    execute: async () => await list(context),
+    execute: async () => await list(context, probeMs),
   });
 }
 
-async function list(context: SpawnContext): Promise<ToolOutput> {
+async function list(context: SpawnContext, probeMs: number): Promise<ToolOutput> {
   const { children, family } = context;
-  await family.refresh();
+  try {
+    await family.refresh();
+  } catch (error) {
+    log("warn", "pods are listed without asking the registry", error);
+  }
   const records = children.list();
   if (records.length === 0) return { summary: "no spawned pods" };
   const lines = await Promise.all(
     records.map(async (record) => {
-      const state = await stateOfPod(record);
-      const life = state === "stopped" ? "stopped" : "alive";
-      const detail = state === "stopped" ? "" : ` state=${state}`;
-      return `${record.name} [${life}] scope=${describeRules(record.scope)}${detail}`;
+      const state = await stateOfPod(record, probeMs);
+      const stopped = state === "stopped";
+      // Shown as stopped once; one that ends while others are asked is shown the next time.
+      if (stopped && record.phase === "ended") children.remove(record);
+      const detail = stopped ? "stopped" : "alive";
+      const line = `${record.name} [${detail}] scope=${describeRules(record.scope)}`;
+      return stopped ? line : `${line} state=${state}`;
     }),
   );
-  for (const record of records) if (record.phase === "ended") children.remove(record);
   return { summary: `${records.length} pod(s) known`, content: lines.join("\n") };
 }
 
-type ShownState = "idle" | "running" | "paused" | "stopped" | "unresponsive";
+type ShownState = "starting" | "idle" | "running" | "paused" | "stopped" | "unresponsive";
 
-async function stateOfPod(record: ChildRecord): Promise<ShownState> {
-  if (record.phase === "ended") return "stopped";
+async function stateOfPod(record: ChildRecord, probeMs: number): Promise<ShownState> {
+  if (hasEnded(record)) return "stopped";
+  if (record.phase === "starting") return "starting";
   try {
     const answer = await request(
       record.socket,
       { method: "status" },
       {
-        timeoutMs: PROBE_TIMEOUT_MS,
+        timeoutMs: probeMs,
         until: (event) => event.event === "status",
       },
     );
@@ -111,7 +124,6 @@ async function stateOfPod(record: ChildRecord): Promise<ShownState> {
     return same ? answer.data.state : "unresponsive";
   } catch (error) {
     if (!isPodError(error)) throw error;
-    const dead = record.owner !== undefined && stateOf(record.owner) === "dead";
-    return dead ? "stopped" : "unresponsive";
+    return hasEnded(record) ? "stopped" : "unresponsive";
   }
 }

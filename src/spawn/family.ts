@@ -6,14 +6,15 @@
 import { readTail } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { isPodName, podPaths } from "../base/paths.ts";
-import { signalGroup, stateOf } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
+import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
+import { clearGroup, isGone } from "./group.ts";
 import { describeExit, type ExitInfo } from "./launch.ts";
 
 /** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
@@ -31,7 +32,25 @@ export interface FamilyDependencies {
   readonly notify: (notice: Notice) => void;
   /** Sends an event to this Pod's own parent, if it has one. */
   readonly report: (event: PodEvent) => void;
+  readonly limits?: WatchLimits;
 }
+
+/** Limits of the watch over Pods that another process started. Milliseconds. */
+export interface WatchLimits {
+  readonly connectMs: number;
+  /** How long the end of a watched connection may take to become the end of the process. */
+  readonly endMs: number;
+  /** First pause before a Pod that lives on is connected to again; it doubles. */
+  readonly retryMs: number;
+  readonly maxRetryMs: number;
+}
+
+const WATCH_LIMITS: WatchLimits = {
+  connectMs: 5000,
+  endMs: 5000,
+  retryMs: 1000,
+  maxRetryMs: 60_000,
+};
 
 /** Longest text taken over from a child's event (W59). */
 const MAX_MESSAGE_CHARACTERS = 2048;
@@ -39,13 +58,13 @@ const MAX_MESSAGE_CHARACTERS = 2048;
 /** Lines of a dead child's standard error that its parent's model is shown. */
 const STDERR_LINES = 10;
 
-/** How long the end of a watched connection may take to become the end of the process. */
-const END_WAIT_MS = 5000;
-const WATCH_CONNECT_MS = 5000;
+/** How long what is left of a dead Pod's group may survive SIGKILL. */
+const CLEAR_MS = 2000;
 
 /** Reactions of one spawner to its children. */
 export class Family {
   readonly #deps: FamilyDependencies;
+  readonly #endings = new WeakMap<ChildRecord, Promise<void>>();
 
   constructor(deps: FamilyDependencies) {
     this.#deps = deps;
@@ -53,7 +72,12 @@ export class Family {
 
   /** Watches a child that this process started; call once the record is in place. */
   watch(record: ChildRecord): void {
-    void record.exited?.then((exit) => this.#ended(record, exit));
+    void record.exited?.then((exit) => this.#end(record, exit));
+  }
+
+  /** Resolves when all that follows from a record's end is done; at once while it lives. */
+  async settled(record: ChildRecord): Promise<void> {
+    await this.#endings.get(record);
   }
 
   /**
@@ -62,7 +86,7 @@ export class Family {
    */
   apply(table: Allocations): ChildRecord[] {
     const adopted = this.#deps.children.apply(table);
-    for (const record of adopted) void this.#watchConnection(record);
+    for (const record of adopted) void this.#watchOther(record);
     return adopted;
   }
 
@@ -97,7 +121,8 @@ export class Family {
         record.phase = "idle";
         this.#notify(
           record,
-          `Pod \`${record.name}\` reported an error: ${untrusted(event.message)}`,
+          // One line: further ones could pass for notices of our own.
+          `Pod \`${record.name}\` reported an error: ${untrusted(event.message).replace(/\n+/g, " ")}`,
         );
         return true;
       case "shut_down":
@@ -127,7 +152,10 @@ export class Family {
     if (sender === undefined || !isPodName(event.sub_pod)) return false;
     const table = registry.peek();
     const entry = findByName(table, event.sub_pod);
-    if (entry === undefined || entry.socket !== event.sub_socket) return false;
+    // A reservation has no process of its own yet: stopping it would hit its spawner.
+    if (entry === undefined || entry.socket !== event.sub_socket || isReservation(entry)) {
+      return false;
+    }
     const chain = ancestorsOf(table, entry).map((ancestor) => ancestor.pod_name);
     if (!chain.includes(sender.name) || !chain.includes(self.name)) return false;
     if (children.find(entry.pod_name, entry.instance) !== undefined) return true;
@@ -141,57 +169,109 @@ export class Family {
     this.#deps.notify({ text, wake: true });
   }
 
-  async #ended(record: ChildRecord, exit: ExitInfo | undefined): Promise<void> {
+  /** What follows from a Pod's end, once; never rejects. */
+  #end(record: ChildRecord, exit: ExitInfo | Parting): Promise<void> {
+    const known = this.#endings.get(record);
+    if (known !== undefined) return known;
+    const ending = this.#ended(record, exit).catch((error: unknown) =>
+      log("error", `the end of pod \`${record.name}\` was not handled`, error),
+    );
+    this.#endings.set(record, ending);
+    return ending;
+  }
+
+  async #ended(record: ChildRecord, exit: ExitInfo | Parting): Promise<void> {
     const { children, registry } = this.#deps;
-    if (children.find(record.name, record.instance) !== record || record.phase === "ended") return;
-    const clean = exit === undefined || (exit.code === 0 && exit.signal === null);
-    // After a crash nobody was left to end what the Pod had started in its group.
-    if (!clean && record.owner !== undefined) signalGroup(record.owner.pid, "SIGKILL");
-    const tail = clean ? "" : lastLines(podPaths(registry.base, record.name).stderr);
+    if (children.find(record.name, record.instance) !== record) return;
+    const crashed = this.#hasCrashed(record, exit);
+    const tail = crashed ? lastLines(podPaths(registry.base, record.name).stderr) : "";
     children.end(record);
+    // Nobody is left to end what the Pod had started in its group, and it may still write.
+    if (!(await clearGroup(record.owner.pid, CLEAR_MS))) {
+      log("warn", `something in the group of pod \`${record.name}\` cannot be killed`);
+    }
+    let returned = `Its scope is yours again: ${describeRules(record.scope)}.`;
+    let heirs = "";
     try {
-      await this.giveBack(record);
+      heirs = describeHeirs(await this.giveBack(record));
     } catch (error) {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
+      returned = "Its scope could not be given back yet; ListPods tries again.";
     }
-    if (clean) {
-      this.#notify(record, `Pod \`${record.name}\` has stopped.`);
-      return;
-    }
-    const returned = `Its scope is yours again: ${describeRules(record.scope)}.`;
+    const now = heirs === "" ? "" : ` Now yours: ${heirs}.`;
+    if (!crashed) return this.#notify(record, `Pod \`${record.name}\` has stopped.${now}`);
+    const how = typeof exit === "string" ? "" : ` (${describeExit(exit)})`;
     const said = tail === "" ? "" : `\nLast lines of its standard error:\n${untrusted(tail)}`;
     this.#notify(
       record,
-      `Pod \`${record.name}\` died unexpectedly (${describeExit(exit)}). ${returned}${said}`,
+      `Pod \`${record.name}\` died unexpectedly${how}. ${returned}${now}${said}`,
     );
+  }
+
+  #hasCrashed({ name, instance }: ChildRecord, exit: ExitInfo | Parting): boolean {
+    if (typeof exit !== "string") return exit.code !== 0 || exit.signal !== null;
+    if (exit !== "unseen") return exit === "silent";
+    // A Pod that ends in order gives its allocation back itself.
+    return findByName(this.#deps.registry.peek(), name)?.instance === instance;
   }
 
   /**
    * Watches a Pod that another process started: its socket's end tells of its end. The kernel wakes
-   * us, nothing polls; only after the end-of-file the process is given a bounded time to be gone.
+   * us, nothing polls; only after the end-of-file the process is given a bounded time to be gone. One
+   * that lives on without its connection is connected to again, ever less often.
    */
-  async #watchConnection(record: ChildRecord): Promise<void> {
-    try {
-      await using client = await connectPod(record.socket, { timeoutMs: WATCH_CONNECT_MS });
-      client.unref();
-      // Read and forget: a connection whose events pile up would not notice its end.
-      while ((await client.next(Number.POSITIVE_INFINITY)) !== undefined);
-    } catch {
-      // Not connectable: then only the registry can tell.
+  async #watchOther(record: ChildRecord): Promise<void> {
+    const { children, limits = WATCH_LIMITS } = this.#deps;
+    const isOurs = (): boolean => children.find(record.name, record.instance) === record;
+    for (let pause = limits.retryMs; isOurs(); pause = Math.min(pause * 2, limits.maxRetryMs)) {
+      const parting = await untilDisconnected(record.socket, limits);
+      if (await diesWithin(record, limits.endMs)) return await this.#end(record, parting);
+      log("warn", `pod \`${record.name}\` (pid ${record.owner.pid}) lives on unconnected`);
+      await idle(pause);
     }
-    const { owner } = record;
-    if (owner === undefined || this.#deps.children.find(record.name, record.instance) !== record)
-      return;
-    const deadline = performance.now() + END_WAIT_MS;
-    for (let pause = 2; stateOf(owner) !== "dead"; pause = Math.min(pause * 2, 100)) {
-      if (performance.now() >= deadline) {
-        log("warn", `pod \`${record.name}\` (pid ${owner.pid}) closed its connection but lives on`);
-        return;
-      }
-      await Bun.sleep(pause);
-    }
-    await this.#ended(record, undefined);
   }
+}
+
+/** How a Pod that another process started has gone: announced, without a word, or out of sight. */
+type Parting = "announced" | "silent" | "unseen";
+
+async function untilDisconnected(socket: string, limits: WatchLimits): Promise<Parting> {
+  let parting: Parting = "unseen";
+  try {
+    await using client = await connectPod(socket, { timeoutMs: limits.connectMs });
+    client.unref();
+    parting = "silent";
+    // All is read: a connection whose events pile up would not notice its end.
+    for (;;) {
+      const event = await client.next(Number.POSITIVE_INFINITY);
+      if (event === undefined) break;
+      if (event.event === "shutdown") parting = "announced";
+    }
+  } catch {
+    // Not connectable, or a line that is too long: the process itself is looked at then.
+  }
+  return parting;
+}
+
+async function diesWithin({ owner }: ChildRecord, ms: number): Promise<boolean> {
+  const deadline = performance.now() + ms;
+  for (let pause = 2; !isGone(owner); pause = Math.min(pause * 2, 100)) {
+    if (performance.now() >= deadline) return false;
+    await idle(pause);
+  }
+  return true;
+}
+
+/** A pause that keeps no process alive. */
+async function idle(ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setTimeout(resolve, ms).unref();
+  await promise;
+}
+
+/** Pods that a dead one left to its parent, with the paths that they still hold. */
+export function describeHeirs(heirs: readonly ChildRecord[]): string {
+  return heirs.map(({ name, scope }) => `\`${name}\` keeps ${describeRules(scope)}`).join("; ");
 }
 
 /** The last few lines a dead Pod wrote to its standard error, without its ready lines. */

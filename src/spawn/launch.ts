@@ -5,6 +5,7 @@
  */
 import { messageOf, PodError } from "../base/errors.ts";
 import { settlesWithin, signalGroup } from "../base/process.ts";
+import { clearGroup } from "./group.ts";
 
 /** How a process ended. */
 export interface ExitInfo {
@@ -77,11 +78,19 @@ export function launch(request: LaunchRequest): Launched {
         : { code: null, signal: String(child.signalCode) },
     (): ExitInfo => ({ code: null, signal: null }),
   );
-  const line = awaitReadyLine(child.stdout, request.instance);
+  const reader = child.stdout.getReader();
+  const line = awaitReadyLine(reader, request.instance);
   return {
     pid: child.pid,
     exited,
-    ready: (limits) => firstOf(line, exited, limits),
+    ready: async (limits) => {
+      try {
+        return await firstOf(line, exited, limits);
+      } finally {
+        // Somebody below the child may hold the other end for ever; we need not hold ours.
+        void reader.cancel().catch(() => undefined);
+      }
+    },
   };
 }
 
@@ -106,18 +115,20 @@ async function firstOf(
   }
 }
 
+/** The part of a stream's reader that the handshake needs. */
+interface Reader {
+  read(): Promise<{ readonly done: boolean; readonly value?: Uint8Array | undefined }>;
+  cancel(): Promise<unknown>;
+}
+
 /** True at the ready line of `instance`; false when the pipe ends or the child babbles. */
-async function awaitReadyLine(
-  stream: ReadableStream<Uint8Array>,
-  instance: string,
-): Promise<boolean> {
+async function awaitReadyLine(reader: Reader, instance: string): Promise<boolean> {
   const decoder = new TextDecoder();
   let text = "";
-  const reader = stream.getReader();
   try {
     for (let bytes = 0; bytes <= MAX_HANDSHAKE_BYTES;) {
       const { done, value } = await reader.read();
-      if (done) return false;
+      if (done || value === undefined) return false;
       bytes += value.length;
       text += decoder.decode(value, { stream: true });
       const lines = text.split("\n");
@@ -128,7 +139,7 @@ async function awaitReadyLine(
   } catch {
     return false;
   } finally {
-    // Lets the pipe go, so that neither side keeps the other's descriptor.
+    // Lets the pipe go at once, so that neither side keeps the other's descriptor.
     void reader.cancel().catch(() => undefined);
   }
 }
@@ -148,13 +159,14 @@ const KILL_WAIT_MS = 2000;
 
 /**
  * Ends a child of this process with its whole group: SIGTERM, a grace, SIGKILL. True when the
- * leader's end was seen; its group is signalled once more afterwards, so that nothing survives it.
+ * leader's end was seen and nothing of its group can run any more.
  */
 export async function endGroup(child: Launched, graceMs: number = TERM_GRACE_MS): Promise<boolean> {
   signalGroup(child.pid, "SIGTERM");
-  let gone = await settlesWithin(child.exited, graceMs);
+  if (!(await settlesWithin(child.exited, graceMs))) {
+    signalGroup(child.pid, "SIGKILL");
+    if (!(await settlesWithin(child.exited, KILL_WAIT_MS))) return false;
+  }
   // Also after a clean end of the leader: members that ignored SIGTERM are in the same group.
-  signalGroup(child.pid, "SIGKILL");
-  if (!gone) gone = await settlesWithin(child.exited, KILL_WAIT_MS);
-  return gone;
+  return await clearGroup(child.pid, KILL_WAIT_MS);
 }

@@ -5,7 +5,7 @@
  */
 import { isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
-import { identityOf } from "../base/process.ts";
+import { identityOf, settlesWithin } from "../base/process.ts";
 import { runMethod } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { takeLife } from "../registry/life.ts";
@@ -19,9 +19,14 @@ import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
+/** A process that dies closes its sockets an instant before the kernel reports its end. */
+const EXIT_GRACE_MS = 250;
 
 /** The tool, bound to its spawner. */
-export function spawnPodTool(context: SpawnContext): Tool {
+export function spawnPodTool(
+  context: SpawnContext,
+  deliveryMs: number = DELIVERY_TIMEOUT_MS,
+): Tool {
   return defineTool({
     name: "SpawnPod",
     description:
@@ -32,13 +37,14 @@ export function spawnPodTool(context: SpawnContext): Tool {
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
       "`name` to talk to it, read from it and end it.",
     schema: SpawnInputSchema,
-    execute: async (input, { signal }) => await spawn(context, input, signal),
+    execute: async (input, { signal }) => await spawn(context, input, deliveryMs, signal),
   });
 }
 
 async function spawn(
   context: SpawnContext,
   input: SpawnInput,
+  deliveryMs: number,
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
@@ -51,7 +57,7 @@ async function spawn(
     const cwd = chooseCwd(context, plan, entry);
     const child = start(context, plan, entry, cwd, undo);
     await becomeReady(context, entry, child, undo, signal);
-    doubt = await deliverTask(plan, entry, child, undo, signal);
+    doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
     throw await undo.run(error);
   }
@@ -160,7 +166,7 @@ function start(
     owner: identityOf(child.pid),
     exited: child.exited,
     phase: "starting",
-    stopping: true, // until it is accepted, its end is told by this call and not by a notice
+    stopping: false,
     cursor: { item: undefined, offset: 0 },
   };
   context.children.add(undo.record);
@@ -205,10 +211,10 @@ async function deliverTask(
   entry: Allocation,
   child: Launched,
   undo: SpawnUndo,
-  signal: AbortSignal,
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<string | undefined> {
   const method = runMethod(plan.input.task);
-  const delivered = request(entry.socket, method, { timeoutMs: DELIVERY_TIMEOUT_MS, signal }).then(
+  const delivered = request(entry.socket, method, limits).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -220,8 +226,26 @@ async function deliverTask(
       ),
   );
   const failure = await Promise.race([delivered, exited]);
-  if (signal.aborted) throw cancelled();
+  if (failure !== undefined && (await settlesWithin(exited, EXIT_GRACE_MS))) throw await exited;
+  if (limits.signal.aborted) throw cancelled();
   if (failure === undefined) return undefined;
+  if (!isPodError(failure)) throw failure;
+  const { errno, wire } = failure.data;
+  if (wire !== undefined) {
+    const name = entry.pod_name;
+    throw new PodError(
+      "spawn_failed",
+      `pod \`${name}\` rejected the run with ${wire}: ${messageOf(failure)}`,
+    );
+  }
+  if (errno !== undefined) {
+    // Not even connected: the task cannot have been heard.
+    throw new PodError(
+      "spawn_failed",
+      `spawned pod is ready but cannot be reached at ${entry.socket}: ` +
+        `${messageOf(failure)}${undo.stderrBlock()}`,
+    );
+  }
   if (!isPodError(failure, "unreachable", "timed_out")) throw failure;
   return messageOf(failure);
 }

@@ -1,10 +1,12 @@
 /**
  * Ends a Pod for certain: asks, waits, and escalates, with the identity checked before every
- * signal. Says "ended" only on proof of death; write access is given back by the caller after that
- * and never before (W50, W51, I5). Used by the StopPod tool and by the commands for people.
+ * signal. Says "ended" only on proof of death, of the Pod and of what it started in its group; write
+ * access is given back by the caller after that and never before (W50, W51, I5). Used by the StopPod
+ * tool and by the commands for people.
  */
-import { type ProcessIdentity, settlesWithin, signalGroup, stateOf } from "../base/process.ts";
+import { type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
 import { deliver } from "../transport/client.ts";
+import { clearGroup, isGone, signalPod } from "./group.ts";
 
 /** Limits of each step (spec registry-and-spawn W50). */
 export interface StopLimits {
@@ -38,8 +40,16 @@ export async function stopPod(
   target: StopTarget,
   limits: StopLimits = STOP_LIMITS,
 ): Promise<StopResult> {
+  // Who has been dead for a while has no group any more: its number may be a stranger's by now.
   if (isGone(target.owner)) return "ended";
-  const asked = deliver(target.socket, { method: "shutdown" }, { timeoutMs: ASK_TIMEOUT_MS });
+  const result = await endLeader(target, limits);
+  if (result === "alive") return "alive";
+  return (await clearGroup(target.owner.pid, limits.killMs)) ? result : "alive";
+}
+
+async function endLeader(target: StopTarget, limits: StopLimits): Promise<StopResult> {
+  const timeoutMs = Math.min(ASK_TIMEOUT_MS, limits.askMs);
+  const asked = deliver(target.socket, { method: "shutdown" }, { timeoutMs });
   // An unreachable Pod may still be alive: failure to ask is not proof of anything.
   const unreachable = await asked.then(
     () => false,
@@ -60,13 +70,13 @@ async function endedBySignal(
 ): Promise<boolean> {
   const state = stateOf(target.owner);
   // Another machine's or namespace's pid means a stranger here.
-  if (state !== "alive") return state === "dead";
-  signalGroup(target.owner.pid, signal);
+  if (state === "unknown") return false;
+  if (state === "alive") {
+    signalPod(target.owner.pid, signal);
+    // A stopped process hears of SIGTERM only when it goes on.
+    signalPod(target.owner.pid, "SIGCONT");
+  }
   return await diesWithin(target, limitMs);
-}
-
-function isGone(owner: ProcessIdentity): boolean {
-  return stateOf(owner) === "dead";
 }
 
 const FIRST_LOOK_MS = 2;

@@ -1,17 +1,21 @@
 /** The tools `SendToPod` and `ReadPodOutput`: talking to Pods in the spawner's list (spec 6.1, 6.2). */
 import { z } from "zod/v3";
 import { isPodError, messageOf } from "../base/errors.ts";
-import { stateOf } from "../base/process.ts";
 import type { Event } from "../protocol/event.ts";
 import { ItemSchema, messageText } from "../protocol/history.ts";
 import { runMethod } from "../protocol/method.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
-import type { ChildRecord, Children } from "./children.ts";
+import { type ChildRecord, type Children, hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
 
 /** Limit for one exchange with a Pod. */
 const EXCHANGE_TIMEOUT_MS = 5000;
+
+interface Limits {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
 
 /** The record of a Pod the model named, or the refusal of spec 6. */
 export function recordNamed(children: Children, name: string): ChildRecord {
@@ -30,7 +34,10 @@ const SendInputSchema = z.object({
 });
 
 /** Gives a child its next task. */
-export function sendToPodTool(context: SpawnContext): Tool {
+export function sendToPodTool(
+  context: SpawnContext,
+  timeoutMs: number = EXCHANGE_TIMEOUT_MS,
+): Tool {
   return defineTool({
     name: "SendToPod",
     description:
@@ -40,19 +47,21 @@ export function sendToPodTool(context: SpawnContext): Tool {
     schema: SendInputSchema,
     execute: async ({ name, message }, { signal }) => {
       const record = recordNamed(context.children, name);
-      await send(record, message, signal);
-      record.phase = "running";
+      await send(record, message, { timeoutMs, signal });
+      // It may have ended since; that is for the kernel to say and stays so.
+      if (record.phase === "idle") record.phase = "running";
       return { summary: `sent message to \`${name}\`` };
     },
   });
 }
 
-async function send(record: ChildRecord, message: string, signal: AbortSignal): Promise<void> {
+async function send(record: ChildRecord, message: string, limits: Limits): Promise<void> {
   const fail = (text: string): never => {
     throw new ToolError("execution_failed", text);
   };
+  if (hasEnded(record)) fail(`send to \`${record.name}\`: the pod has ended`);
   try {
-    await request(record.socket, runMethod(message), { timeoutMs: EXCHANGE_TIMEOUT_MS, signal });
+    await request(record.socket, runMethod(message), limits);
   } catch (error) {
     const code = isPodError(error) ? error.data.wire : undefined;
     if (code === "already_running") {
@@ -68,7 +77,10 @@ async function send(record: ChildRecord, message: string, signal: AbortSignal): 
 const ReadInputSchema = z.object({ name: nameField });
 
 /** Hands out what a child has written since the last call, no more at once than a result may hold. */
-export function readPodOutputTool(context: SpawnContext): Tool {
+export function readPodOutputTool(
+  context: SpawnContext,
+  timeoutMs: number = EXCHANGE_TIMEOUT_MS,
+): Tool {
   return defineTool({
     name: "ReadPodOutput",
     description:
@@ -77,41 +89,41 @@ export function readPodOutputTool(context: SpawnContext): Tool {
     schema: ReadInputSchema,
     execute: async ({ name }, { signal }) => {
       const record = recordNamed(context.children, name);
-      const history = await fetchHistory(record, signal);
-      return history === undefined
-        ? { summary: describeUnreachable(record) }
-        : readNewText(record, history, context.maxOutputBytes);
+      const history = await fetchHistory(record, { timeoutMs, signal });
+      if (history === undefined) return { summary: describeUnreachable(record) };
+      if (isStranger(record, history)) {
+        return { summary: `pod \`${record.name}\` is stopped (unreachable)` };
+      }
+      return readNewText(record, history, context.maxOutputBytes);
     },
   });
 }
 
 type HistoryData = Extract<Event, { event: "history" }>["data"];
 
-async function fetchHistory(
-  record: ChildRecord,
-  signal: AbortSignal,
-): Promise<HistoryData | undefined> {
+async function fetchHistory(record: ChildRecord, limits: Limits): Promise<HistoryData | undefined> {
+  if (hasEnded(record)) return undefined;
   try {
     const answer = await request(
       record.socket,
       { method: "get_history" },
-      {
-        timeoutMs: EXCHANGE_TIMEOUT_MS,
-        signal,
-        until: (event) => event.event === "history",
-      },
+      { ...limits, until: (event) => event.event === "history" },
     );
     return answer.event === "history" ? answer.data : undefined;
   } catch (error) {
-    if (!isPodError(error)) throw error;
+    if (!isPodError(error) || limits.signal.aborted) throw error;
     return undefined;
   }
 }
 
 function describeUnreachable(record: ChildRecord): string {
-  const alive = record.owner !== undefined && stateOf(record.owner) === "alive";
-  if (alive && record.phase !== "ended") return `pod \`${record.name}\` is unresponsive`;
-  return `pod \`${record.name}\` is stopped (unreachable)`;
+  const state = hasEnded(record) ? "stopped (unreachable)" : "unresponsive";
+  return `pod \`${record.name}\` is ${state}`;
+}
+
+/** True when a Pod of the same name but of another run has answered. */
+function isStranger(record: ChildRecord, { greeting }: HistoryData): boolean {
+  return greeting.instance !== undefined && greeting.instance !== record.instance;
 }
 
 /**

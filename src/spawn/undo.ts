@@ -45,31 +45,38 @@ export class SpawnUndo {
     return this.record;
   }
 
-  /** Takes everything back and returns the error to throw. */
+  /** Takes everything back and returns the error to throw; never rejects. */
   async run(cause: unknown): Promise<unknown> {
-    const { registry, children, family } = this.#context;
-    try {
-      const gone = this.child === undefined || (await endGroup(this.child));
-      this.#closeLog();
-      if (!gone) {
-        this.accepted();
-        return new PodError(
-          "spawn_failed",
-          `${messageOf(cause)}; its process ${this.child?.pid ?? ""} could not be ended, so pod ` +
-            `\`${this.#entry.pod_name}\` stays listed and keeps its scope`,
-        );
-      }
-      if (this.record !== undefined) children.remove(this.record);
-      if (this.#directory)
-        takeLifeIfPresent(registry.base, this.#entry.pod_name)?.removeDirectory();
-      await family.giveBack({ name: this.#entry.pod_name, instance: this.#entry.instance });
-      return cause;
-    } catch (error) {
+    if (this.record !== undefined) this.record.stopping = true;
+    const gone = this.child === undefined || (await endGroup(this.child));
+    this.#closeLog();
+    if (!gone) {
+      this.accepted();
       return new PodError(
         "spawn_failed",
-        `${messageOf(cause)}; undoing it failed: ${messageOf(error)}`,
+        `${messageOf(cause)}; its process ${this.child?.pid ?? ""} could not be ended, so pod ` +
+          `\`${this.#entry.pod_name}\` stays listed and keeps its scope`,
       );
     }
+    if (this.record !== undefined) this.#context.children.remove(this.record);
+    // Each step for itself: what cannot be done must not keep the rest from being done.
+    const failures = [
+      await failureOf(() => this.#removeDirectory()),
+      await failureOf(() => this.#giveBack()),
+    ].filter((text) => text !== undefined);
+    if (failures.length === 0) return cause;
+    const text = `${messageOf(cause)}; undoing it failed: ${failures.join("; ")}`;
+    return new PodError("spawn_failed", text);
+  }
+
+  #removeDirectory(): void {
+    if (!this.#directory) return;
+    takeLifeIfPresent(this.#context.registry.base, this.#entry.pod_name)?.removeDirectory();
+  }
+
+  async #giveBack(): Promise<void> {
+    const { pod_name: name, instance } = this.#entry;
+    await this.#context.family.giveBack({ name, instance });
   }
 
   /** The tail of the child's standard error as spec 5.5 words it; empty when it said nothing. */
@@ -84,5 +91,15 @@ export class SpawnUndo {
   #closeLog(): void {
     if (this.stderr >= 0) closeSync(this.stderr);
     this.stderr = -1;
+  }
+}
+
+/** Runs one step; what went wrong in one sentence, or undefined. */
+async function failureOf(step: () => void | Promise<void>): Promise<string | undefined> {
+  try {
+    await step();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
   }
 }

@@ -1,0 +1,102 @@
+/**
+ * The processes a Pod leaves or takes along: those of the session that a spawned Pod leads. Signals
+ * go to a whole group only where the Pod leads its session, which SpawnPod sees to; a root in
+ * somebody's shell shares its group with strangers. Identity is the caller's to check.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { errnoCode } from "../base/errors.ts";
+import { identityOf, type ProcessIdentity, signalGroup, stateOf } from "../base/process.ts";
+
+interface Membership {
+  readonly pid: number;
+  readonly state: string;
+  readonly group: number;
+  readonly session: number;
+}
+
+/** State, group and session of a process (proc(5), `stat` fields 3, 5, 6); undefined when it is gone. */
+function membershipOf(pid: number): Membership | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/${pid}/stat`, "utf8");
+  } catch {
+    return undefined;
+  }
+  // The command name is in parentheses and may itself contain blanks and parentheses.
+  const [state = "", , group, session] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { pid, state, group: Number(group), session: Number(session) };
+}
+
+/**
+ * True when a process is gone with all its threads. A killed one whose first thread is a zombie
+ * already may have others that hold its locks and end a write that is under way (I5).
+ */
+export function isGone(owner: ProcessIdentity): boolean {
+  if (stateOf(owner) !== "dead") return false;
+  const isStillThere = owner.start !== null && identityOf(owner.pid).start === owner.start;
+  return !isStillThere || !hasThreads(owner.pid);
+}
+
+/** True when a zombie has threads besides its first one, which still run. */
+function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false; // gone in this moment, or no /proc
+  }
+}
+
+/** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
+export function signalPod(pid: number, signal: NodeJS.Signals): void {
+  if (pid <= 1) return;
+  const member = membershipOf(pid);
+  // Without /proc a group of that number is the best evidence there is.
+  const leads = member === undefined ? groupExists(pid) : member.session === pid;
+  if (leads) return signalGroup(pid, signal);
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if (errnoCode(error) !== "ESRCH" && errnoCode(error) !== "EPERM") throw error;
+  }
+}
+
+function groupExists(leader: number): boolean {
+  try {
+    process.kill(-leader, 0);
+    return true;
+  } catch (error) {
+    return errnoCode(error) !== "ESRCH";
+  }
+}
+
+/** Members of the group and session led by `leader` that can still run; zombies cannot. */
+function livingMembers(leader: number): number[] {
+  return readdirSync("/proc").flatMap((name) => {
+    const member = /^\d+$/.test(name) ? membershipOf(Number(name)) : undefined;
+    if (member?.group !== leader || member.session !== leader || member.state === "X") return [];
+    return member.state !== "Z" || hasThreads(member.pid) ? [member.pid] : [];
+  });
+}
+
+const FIRST_LOOK_MS = 1;
+const MAX_LOOK_MS = 50;
+
+/**
+ * Kills what is left of the group of a Pod that has just been seen to die, so that nothing of it
+ * writes any more. True when nothing is left; false when something survives SIGKILL for `ms`
+ * milliseconds. A leader that lives under this number is a stranger, and its group is not touched.
+ */
+export async function clearGroup(leader: number, ms: number): Promise<boolean> {
+  if (leader <= 1) return true;
+  const deadline = performance.now() + ms;
+  for (let pause = FIRST_LOOK_MS; groupExists(leader); pause = Math.min(pause * 2, MAX_LOOK_MS)) {
+    if (process.platform === "linux") {
+      const members = livingMembers(leader);
+      if (members.length === 0 || members.includes(leader)) return true;
+    }
+    signalGroup(leader, "SIGKILL");
+    if (performance.now() >= deadline) return false;
+    await Bun.sleep(pause);
+  }
+  return true;
+}
