@@ -84,10 +84,11 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
 }
 
 function toObjectSchema(name: string, schema: z.ZodTypeAny): JsonObjectSchema {
-  const { $schema: _, ...converted } = zodToJsonSchema(schema, { $refStrategy: "none" }) as Record<
-    string,
-    unknown
-  >;
+  const { $schema: _, ...converted } = zodToJsonSchema(schema, {
+    $refStrategy: "none",
+    // Unknown keys are ignored, so the schema must not forbid them.
+    removeAdditionalStrategy: "strict",
+  }) as Record<string, unknown>;
   if (converted.type !== "object") {
     throw new PodError("internal", `input schema of tool ${name} is not an object schema`);
   }

@@ -1,0 +1,66 @@
+/**
+ * The refusals and failures of the file tools, word for word (spec worker-and-tools 3.2). `path` is
+ * always the path as the model gave it, so that it recognises its own call.
+ */
+import { errnoCode, isPodError, messageOf } from "../base/errors.ts";
+import { ToolError } from "./tool.ts";
+
+/** The file or a directory above it was exchanged between check and open; nothing was read or written. */
+export class MovedError extends ToolError {
+  constructor(path: string) {
+    super("execution_failed", `path changed while it was being opened: ${path}`);
+    this.name = "MovedError";
+  }
+}
+
+const invalid = (message: string): ToolError => new ToolError("invalid_argument", message);
+const failed = (message: string): ToolError => new ToolError("execution_failed", message);
+
+/** One function for each failure; each takes the path as given. */
+export const fileError = {
+  notAbsolute: (path: string) => invalid(`path must be absolute: ${path}`),
+  outside: (path: string) => invalid(`path is outside allowed scope: ${path}`),
+  readOnly: (path: string) => invalid(`path is read-only in this scope: ${path}`),
+  directory: (path: string) => invalid(`path is a directory: ${path}`),
+  special: (path: string, kind: string) =>
+    invalid(`path is a ${kind}, not a regular file: ${path}`),
+  brokenLink: (path: string) =>
+    invalid(
+      `path is a symbolic link to something that does not exist: ${path}; ` +
+        "write to the place it points to, or remove the link first",
+    ),
+  missing: (path: string) => failed(`file not found: ${path}`),
+  notRead: (path: string) =>
+    invalid(`file has not been read in this session; read it first: ${path}`),
+  changed: (path: string) => invalid(`file was modified externally after last read: ${path}`),
+  appeared: (path: string) =>
+    invalid(`file was created by someone else in the meantime; read it first: ${path}`),
+  tooLarge: (path: string, bytes: number, limit: number) =>
+    failed(
+      `file is too large: ${path} has ${bytes} bytes, the limit is ${limit}; ` +
+        "find the part you need with Grep, or use a shell command",
+    ),
+  resultTooLarge: (path: string, bytes: number, limit: number) =>
+    invalid(`file would become too large: ${path} with ${bytes} bytes, the limit is ${limit}`),
+} as const;
+
+/**
+ * Any other operating-system failure, as `I/O error at {path}: Not a directory (os error 20)`. What
+ * is already meant for the model, and a cancel, pass unchanged.
+ */
+export function ioFailure(path: string, cause: unknown): Error {
+  if (cause instanceof ToolError || isPodError(cause)) return cause;
+  if (errnoCode(cause) === "ENOENT") return fileError.missing(path);
+  return failed(`I/O error at ${path}: ${osText(cause)}`);
+}
+
+function osText(cause: unknown): string {
+  // `ENOTDIR: not a directory, open '/x'` without its code, call and (maybe internal) path.
+  const text = messageOf(cause)
+    .replace(/^E[A-Z0-9]+: /, "")
+    .replace(/, [a-z]+(?: '.*)?$/, "");
+  const sentence = text.charAt(0).toUpperCase() + text.slice(1);
+  const number =
+    typeof cause === "object" && cause !== null && "errno" in cause ? cause.errno : undefined;
+  return typeof number === "number" ? `${sentence} (os error ${Math.abs(number)})` : sentence;
+}

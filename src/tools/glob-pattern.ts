@@ -1,0 +1,139 @@
+/**
+ * File name patterns turned into regular expressions for paths. One syntax, two habits: for Glob `*`
+ * and `?` also match `/`, which no library has, for Grep's filter they stop at it.
+ * Syntax: `*`, `?`, `**` between slashes, `[ab]`, `[!a]`, `[a-z]`, `{a,b}`, backslash escapes.
+ */
+import { Regex, RegexSyntaxError } from "./regex.ts";
+
+/** Why a pattern cannot be used, worded as the reference's library words it. */
+export class GlobSyntaxError extends Error {
+  override readonly name = "GlobSyntaxError";
+
+  constructor(glob: string, detail: string) {
+    super(`error parsing glob '${glob}': ${detail}`);
+  }
+}
+
+/** What the special characters mean. */
+export interface GlobOptions {
+  /** `*` and `?` match `/` too; classes do anyway. */
+  readonly crossSlash: boolean;
+  /** `{a,b}` means either; otherwise braces are themselves, as git has it. */
+  readonly braces: boolean;
+}
+
+const MAX_PATTERN_CHARACTERS = 4096;
+
+/** Compiles a pattern that must match a whole path; throws `GlobSyntaxError`. */
+export function compileGlob(glob: string, options: GlobOptions): Regex {
+  if (glob.length > MAX_PATTERN_CHARACTERS) {
+    throw new GlobSyntaxError(`${glob.slice(0, 40)}…`, "pattern is too long");
+  }
+  const body = new Translator(glob, options).translate();
+  try {
+    return new Regex(`\\A(?:${body})\\z`, { ignoreCase: false, multiline: true });
+  } catch (error) {
+    // An unknown `[:class:]`, or far too much of everything.
+    throw error instanceof RegexSyntaxError ? new GlobSyntaxError(glob, error.message) : error;
+  }
+}
+
+class Translator {
+  readonly #glob: string;
+  readonly #chars: readonly string[];
+  readonly #options: GlobOptions;
+  readonly #any: string;
+  #at = 0;
+
+  constructor(glob: string, options: GlobOptions) {
+    this.#glob = glob;
+    this.#chars = [...glob];
+    this.#options = options;
+    this.#any = options.crossSlash ? "." : "[^/]";
+  }
+
+  translate(): string {
+    let open = 0;
+    let result = "";
+    for (; this.#at < this.#chars.length; this.#at += 1) {
+      const char = this.#chars[this.#at] ?? "";
+      const { braces } = this.#options;
+      if (char === "*") result += this.#stars();
+      else if (char === "?") result += this.#any;
+      else if (char === "[") result += this.#class();
+      else if (char === "\\") result += this.#escaped();
+      else if (char === "{" && braces) {
+        open += 1;
+        result += "(?:";
+      } else if (char === "}" && braces) {
+        if (open === 0) throw this.#error("unopened alternate group; missing '{'");
+        open -= 1;
+        result += ")";
+      } else if (char === "," && open > 0) result += "|";
+      else result += literal(char);
+    }
+    if (open > 0) throw this.#error("unclosed alternate group; missing '}'");
+    return result;
+  }
+
+  #error(detail: string): GlobSyntaxError {
+    return new GlobSyntaxError(this.#glob, detail);
+  }
+
+  /** `**` is any number of directories when it stands alone between slashes, else like `*`. */
+  #stars(): string {
+    const start = this.#at;
+    while (this.#chars[this.#at + 1] === "*") this.#at += 1;
+    const before = this.#chars[start - 1];
+    const after = this.#chars[this.#at + 1];
+    const begins = before === undefined || before === "/";
+    if (this.#at > start && begins && (after === undefined || after === "/")) {
+      if (after === undefined) return ".*";
+      this.#at += 1; // the slash belongs to the directories
+      return "(?:.*/)?";
+    }
+    return `${this.#any}*`;
+  }
+
+  #escaped(): string {
+    this.#at += 1;
+    const char = this.#chars[this.#at];
+    if (char === undefined) throw this.#error("dangling '\\'");
+    return literal(char);
+  }
+
+  #class(): string {
+    const unclosed = "unclosed character class; missing ']'";
+    let members = "";
+    let at = this.#at + 1;
+    const negated = this.#chars[at] === "!" || this.#chars[at] === "^";
+    if (negated) at += 1;
+    const first = at;
+    for (; at === first || this.#chars[at] !== "]"; at += 1) {
+      const named = /^\[:\w+:\]/.exec(this.#chars.slice(at, at + 12).join(""))?.[0];
+      if (named !== undefined) {
+        members += named; // means the same in the regular expression
+        at += named.length - 1;
+        continue;
+      }
+      if (this.#chars[at] === "\\") at += 1;
+      const from = this.#chars[at];
+      if (from === undefined) throw this.#error(unclosed);
+      const to = this.#chars[at + 2];
+      if (this.#chars[at + 1] !== "-" || to === "]" || to === undefined) {
+        members += literal(from);
+        continue;
+      }
+      if (to < from) throw this.#error(`invalid range; '${from}' > '${to}'`);
+      members += `${literal(from)}-${literal(to)}`;
+      at += 2;
+    }
+    this.#at = at;
+    return `[${negated ? "^" : ""}${members}]`;
+  }
+}
+
+/** A character that stands for itself, whatever it means to the regular expression. */
+function literal(char: string): string {
+  return `\\x{${(char.codePointAt(0) ?? 0).toString(16)}}`;
+}

@@ -1,0 +1,173 @@
+/**
+ * One Grep call: which files, what is counted, when to stop. A file that cannot be read or searched
+ * is counted and passed over, never a failure of the whole search (W16).
+ */
+import { closeSync } from "node:fs";
+import { type ContentOptions, ContentPrinter } from "./grep-content.ts";
+import { matchingLines } from "./grep-match.ts";
+import { PORTION_BYTES, portionsOf } from "./grep-text.ts";
+import type { Pace } from "./pace.ts";
+import type { Regex } from "./regex.ts";
+import type { ScopedFiles } from "./scoped-fs.ts";
+import type { DirectoryFilter, SearchBase } from "./walk.ts";
+import { walk } from "./walk.ts";
+import type { Scope } from "../scope/set.ts";
+import { isPodError } from "../base/errors.ts";
+
+/** Most output kept, in characters; far above what is shown to a model. */
+const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
+
+/** What to search for and how to tell it. `limit` 0 means none; `offset` skips in the same unit. */
+export interface GrepQuery extends ContentOptions {
+  readonly regex: Regex;
+  readonly multiline: boolean;
+  readonly mode: "files_with_matches" | "content" | "count";
+  readonly limit: number;
+  readonly offset: number;
+}
+
+/** What was found; `shown` counts files, or matches in `content` mode. */
+export interface GrepResult {
+  readonly lines: readonly string[];
+  readonly files: number;
+  readonly matches: number;
+  readonly skipped: number;
+  readonly limited: boolean;
+  readonly oversized: boolean;
+}
+
+/** Where to search. */
+export interface GrepPlace {
+  readonly files: ScopedFiles;
+  readonly scope: Scope;
+  readonly base: SearchBase;
+  readonly filter: (names: readonly string[]) => DirectoryFilter;
+}
+
+/** Searches until everything is seen, the limit is reached or the time is up. */
+export async function search(place: GrepPlace, query: GrepQuery, pace: Pace): Promise<GrepResult> {
+  return await new Search(place, query, pace).run();
+}
+
+class Search {
+  readonly #place: GrepPlace;
+  readonly #query: GrepQuery;
+  readonly #pace: Pace;
+  readonly #buffer = Buffer.allocUnsafe(PORTION_BYTES);
+  readonly #lines: string[] = [];
+  #size = 0;
+  #toSkip: number;
+  #files = 0;
+  #matches = 0;
+  #skipped = 0;
+  #limited = false;
+
+  constructor(place: GrepPlace, query: GrepQuery, pace: Pace) {
+    this.#place = place;
+    this.#query = query;
+    this.#pace = pace;
+    this.#toSkip = query.offset;
+  }
+
+  async run(): Promise<GrepResult> {
+    const { base, files, scope, filter } = this.#place;
+    if (base.kind === "file") await this.#file(base.canonical, base.shown);
+    if (base.kind === "directory") {
+      const skipped = (): void => void (this.#skipped += 1);
+      const options = { files, scope, pace: this.#pace, filter, skipped };
+      for await (const { canonical, relative } of walk(base.canonical, options)) {
+        await this.#file(canonical, `${base.shown}/${relative}`);
+        if (this.#full || this.#pace.expired) break;
+        if (this.#pace.due) await this.#pace.rest();
+      }
+    }
+    return {
+      lines: this.#lines,
+      files: this.#files,
+      matches: this.#matches,
+      skipped: this.#skipped,
+      limited: this.#limited,
+      oversized: this.#oversized,
+    };
+  }
+
+  get #oversized(): boolean {
+    return this.#size >= MAX_OUTPUT_CHARACTERS;
+  }
+
+  get #full(): boolean {
+    return this.#limited || this.#oversized;
+  }
+
+  async #file(canonical: string, shown: string): Promise<void> {
+    try {
+      const fd = this.#place.files.openChecked(canonical);
+      try {
+        if (this.#query.mode === "content") await this.#showContent(fd, shown);
+        else await this.#countMatches(fd, shown);
+      } finally {
+        closeSync(fd);
+      }
+    } catch (error) {
+      if (isPodError(error, "cancelled")) throw error;
+      this.#skipped += 1;
+    }
+  }
+
+  async #showContent(fd: number, shown: string): Promise<void> {
+    const { regex, multiline, before } = this.#query;
+    const printer = new ContentPrinter(shown, this.#query, (line) => this.#print(line));
+    const options = { whole: multiline, overlap: before };
+    let any = false;
+    for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
+      printer.enter(portion);
+      const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
+      for await (const span of spans) {
+        if (this.#toSkip > 0) {
+          this.#toSkip -= 1;
+          continue;
+        }
+        if (!any) this.#files += 1;
+        any = true;
+        printer.match(span);
+        this.#took(1);
+        if (this.#full) return;
+      }
+    }
+    printer.finish();
+  }
+
+  async #countMatches(fd: number, shown: string): Promise<void> {
+    const { regex, multiline, mode } = this.#query;
+    const options = { whole: multiline, overlap: 0 };
+    let count = 0;
+    for await (const { text, fresh } of portionsOf(fd, this.#buffer, options, this.#pace)) {
+      const spans = matchingLines(regex, text, fresh, multiline, this.#pace);
+      for await (const _ of spans) {
+        count += 1;
+        if (mode === "files_with_matches") break;
+      }
+      if (count > 0 && mode === "files_with_matches") break;
+    }
+    if (count === 0) return;
+    if (this.#toSkip > 0) {
+      this.#toSkip -= 1;
+      return;
+    }
+    this.#files += 1;
+    this.#print(mode === "count" ? `${shown}:${count}` : shown);
+    this.#took(count);
+  }
+
+  #print(line: string): void {
+    this.#lines.push(line);
+    this.#size += line.length + 1;
+  }
+
+  #took(matches: number): void {
+    this.#matches += matches;
+    const { limit, mode } = this.#query;
+    const used = mode === "content" ? this.#matches : this.#files;
+    this.#limited = limit > 0 && used >= limit;
+  }
+}

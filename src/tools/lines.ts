@@ -1,0 +1,49 @@
+/**
+ * Files as numbered lines, the form in which Read and Edit show them (spec worker-and-tools 3.4).
+ * Lines end at `\n` only; one `\r` before it is dropped; there is no empty line after the last `\n`.
+ */
+
+const NEWLINE = 10;
+const NUMBER_WIDTH = 6;
+/** Most lines rendered at once, whatever was asked for: keeps one call from blocking the event loop. */
+const MAX_LINES = 100_000;
+
+/** Lines `offset` (0-based) and following, at most `limit`, and how many the file has. */
+export interface LineSlice {
+  readonly text: string;
+  readonly shown: number;
+  readonly total: number;
+}
+
+/**
+ * Renders part of a file: each line as its 1-based number right-aligned to 6, a tab, its text and a
+ * newline. Bytes that are not UTF-8 appear as replacement characters; a BOM stays.
+ */
+export function renderLines(bytes: Uint8Array, offset: number, limit: number): LineSlice {
+  const end = offset + Math.min(limit, MAX_LINES);
+  let total = 0;
+  let from = offset === 0 ? 0 : bytes.length;
+  let to = bytes.length;
+  // Lines are found in the bytes: no other byte of UTF-8 is 0x0A, and only the slice is decoded.
+  for (let position = 0; position < bytes.length; position += 1) {
+    if (bytes[position] !== NEWLINE) continue;
+    total += 1;
+    if (total === offset) from = position + 1;
+    if (total === end) to = position + 1;
+  }
+  if (bytes.length > 0 && bytes[bytes.length - 1] !== NEWLINE) total += 1;
+  const shown = Math.max(0, Math.min(total, end) - offset);
+  if (shown === 0) return { text: "", shown, total };
+  const decoded = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes.subarray(from, to));
+  const text = splitLines(decoded)
+    .map((line, index) => `${String(offset + index + 1).padStart(NUMBER_WIDTH)}\t${line}\n`)
+    .join("");
+  return { text, shown, total };
+}
+
+/** Lines of a text by the rules above. */
+export function splitLines(text: string): string[] {
+  const lines = text.split("\n");
+  if (lines.at(-1) === "") lines.pop();
+  return lines.map((line) => (line.endsWith("\r") ? line.slice(0, -1) : line));
+}

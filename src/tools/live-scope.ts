@@ -1,0 +1,80 @@
+/**
+ * The one live scope of a Pod. Its layers stay apart: what the Pod was given (base), what it added
+ * for its own needs (internal reads), what its children hold now (delegated). The delegated layer is
+ * replaced as a whole, never patched (W32); stored targets are never resolved again (W26).
+ */
+import { PodError } from "../base/errors.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import { type Access, accessTo, delegatedDenies, type Scope } from "../scope/set.ts";
+
+/** Scope shared by every tool of a Pod. A change holds from the next check on; snapshots keep theirs. */
+export class LiveScope {
+  readonly #base: Scope;
+  #reads: readonly ScopeRule[] = [];
+  #delegated: readonly ScopeRule[] = [];
+  #snapshot: Scope;
+  #last: Promise<void> = Promise.resolve();
+
+  /** `base` must hold canonical targets (`buildScope`); they are taken as they are. */
+  constructor(base: Scope) {
+    this.#base = base;
+    this.#snapshot = base;
+  }
+
+  /** One deny-write rule for each write rule of every direct child. */
+  get delegated(): readonly ScopeRule[] {
+    return this.#delegated;
+  }
+
+  /**
+   * Replaces the delegated layer by the write rules among `grants` (all rules of all direct children,
+   * recomputed from the registry). Call it inside `exclusive` when the set grows (W47).
+   */
+  setDelegated(grants: readonly ScopeRule[]): void {
+    this.#delegated = delegatedDenies(grants);
+    this.#rebuild();
+  }
+
+  /** Lets the tools read a place of our own, such as Bash's output directory. A deny rule still wins. */
+  addRead(rule: ScopeRule): void {
+    if (rule.permission !== "read") {
+      throw new PodError("internal", `internal scope rule must be a read rule: ${rule.target}`);
+    }
+    this.#reads = [...this.#reads, rule];
+    this.#rebuild();
+  }
+
+  /** What is permitted now; later changes do not touch the returned value. */
+  current(): Scope {
+    return this.#snapshot;
+  }
+
+  /** Permission of a canonical path now. */
+  accessTo(canonicalPath: string): Access {
+    return accessTo(this.#snapshot, canonicalPath);
+  }
+
+  /**
+   * Runs `task` alone, in order of arrival. Every file write runs under it, from check to rename, and
+   * a spawner reserves under it: so no write is in flight while a region is handed away (W47). Not
+   * reentrant; the task must end by itself, because the next one waits for it.
+   */
+  async exclusive<Value>(task: () => Promise<Value>): Promise<Value> {
+    const previous = this.#last;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#last = promise;
+    await previous;
+    try {
+      return await task();
+    } finally {
+      resolve();
+    }
+  }
+
+  #rebuild(): void {
+    this.#snapshot = {
+      allow: [...this.#base.allow, ...this.#reads],
+      deny: [...this.#base.deny, ...this.#delegated],
+    };
+  }
+}

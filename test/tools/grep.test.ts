@@ -1,0 +1,364 @@
+import { expect, test } from "bun:test";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { fileTools } from "../../src/tools/file-tools.ts";
+import { within } from "../support/temp.ts";
+import { type Bench, bench, failed, linesOf, refused, rule } from "./support.ts";
+
+type Input = Record<string, unknown>;
+
+/** Paths (or lines) found, relative to the root. */
+async function found(b: Bench, pattern: string, input: Input = {}): Promise<string[]> {
+  const result = await b.call("Grep", { pattern, ...input });
+  expect(result).toMatchObject({ isError: false });
+  return linesOf(result).map((line) => line.replaceAll(`${b.root}/`, ""));
+}
+
+test("files that match are listed by path and counted", async () => {
+  await using b = bench();
+  for (const name of ["b/x", "a", "b.txt", "c"]) b.file(name, name === "c" ? "no" : "a needle\n");
+  expect(await b.call("Grep", { pattern: "n..dle" })).toEqual({
+    summary: "Found matches in 3 file(s)",
+    content: [b.path("a"), b.path("b/x"), b.path("b.txt")].join("\n"),
+    isError: false,
+  });
+  expect(await b.call("Grep", { pattern: "nothing" })).toEqual({
+    summary: "No files matched",
+    isError: false,
+  });
+});
+
+test("63: nothing below a denied directory is searched", async () => {
+  await using b = bench((root) => [rule("read", `${root}/secret`)]);
+  b.file("secret/key", "needle");
+  b.file("open", "needle");
+  expect(await found(b, "needle")).toEqual(["open"]);
+  const named = await b.call("Grep", { pattern: "needle", path: b.path("secret/key") });
+  expect(named.summary).toBe("No files matched");
+});
+
+test("64: git's ignore files count only inside a repository, and glob overrules them", async () => {
+  await using b = bench();
+  b.file("kept.txt", "needle");
+  b.file("target/out.txt", "needle");
+  b.file(".gitignore", "target/\n");
+  expect(await found(b, "needle")).toEqual(["kept.txt", "target/out.txt"]);
+  mkdirSync(b.path(".git"));
+  expect(await found(b, "needle")).toEqual(["kept.txt"]);
+  expect(await found(b, "needle", { glob: "*" })).toEqual(["kept.txt", "target/out.txt"]);
+});
+
+test(".ignore counts everywhere, overrules git's and may be above the base", async () => {
+  await using b = bench();
+  mkdirSync(b.path(".git"));
+  b.file(".gitignore", "*.log\n/sub/git\n");
+  b.file(".ignore", "!keep.log\nown\n");
+  for (const name of ["sub/a.log", "sub/keep.log", "sub/own", "sub/git", "sub/free"]) {
+    b.file(name, "needle");
+  }
+  const expected = ["sub/free", "sub/keep.log"];
+  expect(await found(b, "needle")).toEqual(expected);
+  expect(await found(b, "needle", { path: b.path("sub") })).toEqual(expected);
+});
+
+test(".ignore may include a directory that git ignores, of which other rules still hold", async () => {
+  await using b = bench();
+  mkdirSync(b.path(".git"));
+  b.file(".gitignore", "vendor/\n*.log\n");
+  b.file(".ignore", "!vendor/\n");
+  for (const name of ["vendor/a", "vendor/sub/b", "vendor/sub/c.log"]) b.file(name, "needle");
+  expect(await found(b, "needle")).toEqual(["vendor/a", "vendor/sub/b"]);
+});
+
+test("the user's own excludes are the weakest, and count in repositories only", async () => {
+  await using b = bench();
+  const globalExcludes = b.file(".excludes", "*.tmp\n/mine\n");
+  for (const name of ["a.tmp", "mine", "repo/b.tmp", "repo/c.tmp", "repo/mine", "repo/sub/mine"]) {
+    b.file(name, "needle");
+  }
+  b.file("repo/.git/info/exclude", "!b.tmp");
+  const grep = fileTools({ scope: b.scope, cwd: b.root, globalExcludes }).at(-1);
+  const context = { signal: new AbortController().signal, callId: "c1" };
+  const result = await grep?.run({ pattern: "needle" }, context);
+  expect(result?.content?.replaceAll(`${b.root}/`, "").split("\n")).toEqual([
+    "a.tmp",
+    "mine",
+    "repo/b.tmp",
+    "repo/sub/mine",
+  ]);
+});
+
+test("a repository inside another one has rules of its own, with info/exclude", async () => {
+  await using b = bench();
+  mkdirSync(b.path(".git"));
+  b.file(".gitignore", "*.tmp\n");
+  b.file("inner/.git/info/exclude", "*.bak\n");
+  for (const name of ["a.tmp", "a.bak", "inner/b.tmp", "inner/b.bak"]) b.file(name, "needle");
+  expect(await found(b, "needle")).toEqual(["a.bak", "inner/b.tmp"]);
+});
+
+test("hidden files are left out unless an ignore file, a type or glob names them", async () => {
+  await using b = bench();
+  for (const name of [".env", ".hidden/a.rs", ".b.rs", "c.rs"]) b.file(name, "needle");
+  expect(await found(b, "needle")).toEqual(["c.rs"]);
+  expect(await found(b, "needle", { glob: ".env" })).toEqual([".env"]);
+  expect(await found(b, "needle", { glob: "*" })).toEqual([
+    ".b.rs",
+    ".env",
+    ".hidden/a.rs",
+    "c.rs",
+  ]);
+  expect(await found(b, "needle", { type: "rust" })).toEqual([".b.rs", "c.rs"]);
+  b.file(".ignore", "!.env\n");
+  expect(await found(b, "needle")).toEqual([".env", "c.rs"]);
+});
+
+test("a base is searched even if it is hidden, ignored or a link", async () => {
+  await using b = bench();
+  mkdirSync(b.path(".git"));
+  b.file(".gitignore", "target\n*.log\n");
+  const file = b.file("target/.deep/a", "needle");
+  b.file("target/.deep/b.log", "needle");
+  symlinkSync(file, b.path("link"));
+  expect(await found(b, "needle")).toEqual([]);
+  expect(await found(b, "needle", { path: b.path("target/.deep") })).toEqual(["target/.deep/a"]);
+  expect(await found(b, "needle", { path: b.path("link") })).toEqual(["link"]);
+});
+
+test("glob follows the rules of ignore files and knows braces", async () => {
+  await using b = bench();
+  for (const name of ["a.ts", "b.tsx", "c.md", "src/d.ts", "src/x/e.ts"]) b.file(name, "needle");
+  const by = async (glob: string) => await found(b, "needle", { glob });
+  expect(await by("*.ts")).toEqual(["a.ts", "src/d.ts", "src/x/e.ts"]);
+  expect(await by("src/*.ts")).toEqual(["src/d.ts"]);
+  expect(await by("**/x/*")).toEqual(["src/x/e.ts"]);
+  expect(await by("*.{tsx,md}")).toEqual(["b.tsx", "c.md"]);
+  expect(await by("!*.ts")).toEqual(["b.tsx", "c.md"]);
+  expect(await by("!src/")).toEqual(["a.ts", "b.tsx", "c.md"]);
+  expect(await by("/*.ts")).toEqual(["a.ts"]);
+  expect(await by("[!ab].??")).toEqual(["c.md", "src/d.ts", "src/x/e.ts"]);
+  expect(await by("{src,none}/**/[[:alpha:]].ts")).toEqual(["src/d.ts", "src/x/e.ts"]);
+  for (const glob of ["[a", "{a", "[[:none:]]"]) {
+    const bad = await b.call("Grep", { pattern: "x", glob });
+    expect(bad.summary).toContain(`invalid glob pattern: error parsing glob '${glob}'`);
+  }
+});
+
+test("types choose by name; all means any of them", async () => {
+  await using b = bench();
+  for (const name of ["a.rs", "b.py", "c.pyi", "d.unknown", "Makefile"]) b.file(name, "needle");
+  expect(await found(b, "needle", { type: "py" })).toEqual(["b.py", "c.pyi"]);
+  expect(await found(b, "needle", { type: "make" })).toEqual(["Makefile"]);
+  const all = await found(b, "needle", { type: "all" });
+  expect(all).toEqual(["Makefile", "a.rs", "b.py", "c.pyi"]);
+});
+
+test("65: count mode counts matching lines per file", async () => {
+  await using b = bench();
+  b.file("a.txt", "x x\nx\nno\nx");
+  b.file("b.txt", "x\n");
+  const result = await b.call("Grep", { pattern: "x", output_mode: "count" });
+  expect(result.summary).toBe("Found matches in 2 file(s), 4 total line(s)");
+  expect(linesOf(result)).toEqual([`${b.path("a.txt")}:3`, `${b.path("b.txt")}:1`]);
+});
+
+const TEN = Array.from({ length: 10 }, (_, index) => `line ${index + 1}`).join("\n");
+
+test("66: context lines are marked with hyphens and shown once", async () => {
+  await using b = bench();
+  b.file("a", TEN);
+  const show = async (pattern: string, input: Input) =>
+    await found(b, pattern, { output_mode: "content", ...input });
+  expect(await show("line 6", { "-C": 1 })).toEqual(["a-5-line 5", "a:6:line 6", "a-7-line 7"]);
+  expect(await show("line [46]", { "-A": 1, "-B": 1 })).toEqual([
+    "a-3-line 3",
+    "a:4:line 4",
+    "a-5-line 5",
+    "a:6:line 6",
+    "a-7-line 7",
+  ]);
+  expect(await show("line [59]", { "-B": 2, "-A": 3 })).toEqual([
+    ...["a-3-line 3", "a-4-line 4", "a:5:line 5", "a-6-line 6", "a-7-line 7", "a-8-line 8"],
+    ...["a:9:line 9", "a-10-line 10"],
+  ]);
+  expect(await show("line 6", { "-A": 1, "-C": 0 })).toEqual(["a:6:line 6"]);
+  expect(await show("line 1$", { "-n": false, "-A": 1 })).toEqual(["a:line 1", "a-line 2"]);
+  expect(await show("line 1$", { "-n": null, "-B": null })).toEqual(["a:1:line 1"]);
+});
+
+test("content summaries count matching lines and files; final line breaks go", async () => {
+  await using b = bench();
+  b.file("a", "x\r\ny\r\nx\r\n");
+  b.file("b", "x");
+  const result = await b.call("Grep", { pattern: "x", output_mode: "content" });
+  expect(result.summary).toBe("3 matching line(s) in 2 file(s)");
+  expect(linesOf(result)).toEqual([
+    `${b.path("a")}:1:x`,
+    `${b.path("a")}:3:x`,
+    `${b.path("b")}:1:x`,
+  ]);
+  const none = await b.call("Grep", { pattern: "z", output_mode: "content" });
+  expect(none).toEqual({ summary: "No matches", isError: false });
+});
+
+test("67: head_limit and offset cut pages out of the sorted result", async () => {
+  await using b = bench();
+  for (const name of ["a", "b", "c", "d", "e"]) b.file(name, "needle");
+  const page = await b.call("Grep", { pattern: "needle", head_limit: 2 });
+  expect(page.summary).toBe("Found matches in 2 file(s) (truncated at 2)");
+  expect(linesOf(page)).toEqual([b.path("a"), b.path("b")]);
+  expect(await found(b, "needle", { offset: 3 })).toEqual(["d", "e"]);
+  expect(await found(b, "needle", { offset: 9 })).toEqual([]);
+  const all = await b.call("Grep", { pattern: "needle", head_limit: 0 });
+  expect(all.summary).toBe("Found matches in 5 file(s)");
+});
+
+test("in content mode the limit counts matches, and context ends with the last", async () => {
+  await using b = bench();
+  b.file("a", TEN);
+  const input = { pattern: "line", output_mode: "content", head_limit: 2, offset: 2, "-A": 1 };
+  const result = await b.call("Grep", input);
+  expect(result.summary).toBe("2 matching line(s) in 1 file(s) (truncated at 2)");
+  expect(linesOf(result)).toEqual([`${b.path("a")}:3:line 3`, `${b.path("a")}:4:line 4`]);
+});
+
+test("68: a NUL near the start makes a file binary, a later one ends the search", async () => {
+  await using b = bench();
+  b.file("binary", "needle\n\0");
+  b.file("late", `needle\n${"x\n".repeat(40_000)}\0\nneedle\n`);
+  const result = await b.call("Grep", { pattern: "needle", output_mode: "count" });
+  expect(linesOf(result)).toEqual([`${b.path("late")}:1`]);
+});
+
+test("69: a bad pattern, an unknown type and a wrong mode are refused", async () => {
+  await using b = bench();
+  const open = await b.call("Grep", { pattern: "(" });
+  expect(open.summary).toContain("Invalid argument: invalid regex: missing closing ): `(`");
+  const type = await b.call("Grep", { pattern: "x", type: "nonexistent" });
+  expect(type).toEqual(
+    refused("invalid argument: invalid type nonexistent: unrecognized file type: nonexistent"),
+  );
+  const mode = await b.call("Grep", { pattern: "x", output_mode: "lines" });
+  for (const name of ["files_with_matches", "content", "count"]) {
+    expect(mode.summary).toContain(name);
+  }
+});
+
+test("70: a multiline match is one entry over its lines", async () => {
+  await using b = bench();
+  b.file("a", "one\nfoo\nbar two\nfoo bar\n");
+  const input = { pattern: "foo[\\s\\S]*?bar", multiline: true };
+  const content = await b.call("Grep", { ...input, output_mode: "content" });
+  expect(content.content).toBe(`${b.path("a")}:2:foo\nbar two\n${b.path("a")}:4:foo bar`);
+  expect(content.summary).toBe("2 matching line(s) in 1 file(s)");
+  expect(await found(b, "foo.bar", { ...input, output_mode: "count" })).toEqual(["a:2"]);
+  expect(await found(b, "foo[\\s\\S]*?bar")).toEqual(["a"]);
+  expect(await found(b, "foo\\nbar", { multiline: true })).toEqual(["a"]);
+});
+
+test("71: a file that is not UTF-8 hinders neither the others nor itself", async () => {
+  await using b = bench();
+  b.file("a", "needle\n");
+  b.file("latin1", Buffer.from([0xe9, ...Buffer.from(" needle\n")]));
+  expect(await found(b, "needle")).toEqual(["a", "latin1"]);
+  const shown = await found(b, "needle", { output_mode: "content" });
+  expect(shown).toEqual(["a:1:needle", "latin1:1:\uFFFD needle"]);
+});
+
+test("a file that cannot be read is passed over and counted", async () => {
+  await using b = bench();
+  b.file("a", "needle\n");
+  // A name that is not UTF-8 can be listed, but not opened by the name that the runtime shows.
+  writeFileSync(Buffer.concat([Buffer.from(`${b.root}/bad`), Buffer.from([0xff])]), "needle");
+  const result = await b.call("Grep", { pattern: "needle" });
+  expect(result.summary).toBe("Found matches in 1 file(s), 1 file(s) skipped");
+  expect(linesOf(result)).toEqual([b.path("a")]);
+});
+
+test("UTF-16 with a mark is decoded, and a UTF-8 mark is not part of the first line", async () => {
+  await using b = bench();
+  const text = "first\r\nnädel\r\n";
+  const little = Buffer.from(`\uFEFF${text}`, "utf16le");
+  b.file("le", little);
+  b.file("be", Buffer.from(little).swap16());
+  b.file("utf8", `\uFEFF${text}`);
+  const input = { output_mode: "content" };
+  expect(await found(b, "nädel", input)).toEqual(["be:2:nädel", "le:2:nädel", "utf8:2:nädel"]);
+  expect(await found(b, "^first")).toEqual(["be", "le", "utf8"]);
+});
+
+test("case, and a pattern that sees no newline", async () => {
+  await using b = bench();
+  b.file("a", "Needle\n\n");
+  expect(await found(b, "needle")).toEqual([]);
+  expect(await found(b, "needle", { "-i": true })).toEqual(["a"]);
+  expect(await found(b, "e\\s", {})).toEqual([]);
+  expect(await found(b, "^$", { output_mode: "content" })).toEqual(["a:2:"]);
+});
+
+test("a file of many portions is searched with the right numbers and context", async () => {
+  await using b = bench();
+  const lines = Array.from({ length: 300_000 }, (_, index) => `line number ${index + 1}`);
+  b.file("log", lines.join("\n"));
+  const shown = await found(b, "number \\d?\\d?00000$", { output_mode: "content", "-C": 1 });
+  const around = (n: number) => [
+    `log-${n - 1}-line number ${n - 1}`,
+    `log:${n}:line number ${n}`,
+    `log-${n + 1}-line number ${n + 1}`,
+  ];
+  expect(shown).toEqual([...around(100_000), ...around(200_000), ...around(300_000).slice(0, 2)]);
+  expect(await found(b, "number", { output_mode: "count" })).toEqual(["log:300000"]);
+  const every = await found(b, "00$", { output_mode: "content", "-A": 1, head_limit: 2500 });
+  expect(every.slice(0, 2)).toEqual(["log:100:line number 100", "log-101-line number 101"]);
+  expect(every).toHaveLength(4999);
+  expect(every.at(-1)).toBe("log:250000:line number 250000");
+});
+
+test("a base that is relative or missing is refused, one outside has nothing", async () => {
+  await using b = bench();
+  const grep = async (path: string) => await b.call("Grep", { pattern: "x", path });
+  expect(await grep("sub")).toEqual(refused("path must be absolute: sub"));
+  expect(await grep(b.path("none"))).toEqual(failed(`file not found: ${b.path("none")}`));
+  writeFileSync(`${b.outside}/x`, "x");
+  expect((await grep(b.outside)).summary).toBe("No files matched");
+});
+
+test("the event loop goes on while large files are searched, and a cancel ends it", async () => {
+  await using b = bench();
+  const line = "const a=1;".repeat(100_000);
+  for (let n = 0; n < 8; n += 1) b.file(`min${n}.js`, line);
+  let longest = 0;
+  let last = performance.now();
+  const clock = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }, 1);
+  expect(await found(b, "a.*b")).toEqual([]);
+  clearInterval(clock);
+  expect(longest).toBeLessThan(250);
+  const controller = new AbortController();
+  const searching = b.call("Grep", { pattern: "[a-z].*[XYZ]" }, controller.signal);
+  controller.abort();
+  const result = await within(searching, 5000, "the cancelled search");
+  expect(result.isError).toBe(true);
+});
+
+test("output that nobody could read is cut off and said to be", async () => {
+  await using b = bench();
+  b.file("a", `${"x".repeat(100_000)}\n`.repeat(20));
+  const result = await b.call("Grep", { pattern: "x", output_mode: "content" });
+  expect(result.summary).toContain("(truncated at 1 MiB of output)");
+  expect(linesOf(result).length).toBeLessThan(12);
+});
+
+test("what is too long to search is skipped and counted: a line, or with multiline a file", async () => {
+  await using b = bench();
+  b.file("large", `${"x".repeat(99)}\n`.repeat(11_000).concat("needle\n"));
+  const spanning = await b.call("Grep", { pattern: "needle", multiline: true });
+  expect(spanning.summary).toBe("No files matched, 1 file(s) skipped");
+  expect(await found(b, "needle")).toEqual(["large"]);
+  for (const length of [1_100_000, 3_000_000]) {
+    b.file("large", `needle\n${"x".repeat(length)}\nneedle`);
+    const counted = await b.call("Grep", { pattern: "needle", output_mode: "count" });
+    expect(counted.summary).toBe("No files matched, 1 file(s) skipped");
+  }
+});
