@@ -36,19 +36,24 @@ function readPidNamespace(): string | null {
 }
 
 interface Stat {
-  readonly state: string;
   readonly start: string;
+  /** No thread of it runs any more. */
+  readonly ended: boolean;
 }
 
-/** State letter and start time of a process, or null when there is none (or no /proc). */
+/** What `/proc/<pid>/stat` says of a process, or null when there is none (or no /proc). */
 function readStat(pid: number): Stat | null {
   const text = readTrimmed(`/proc/${pid}/stat`);
   if (text === null) return null;
   // The command name is in parentheses and may itself contain blanks and parentheses.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0];
-  const start = fields[19]; // field 22 of the file, the state being field 3
-  return state === undefined || start === undefined ? null : { state, start };
+  const [state] = fields; // field 3 of the file
+  const threads = fields[17];
+  const start = fields[19];
+  if (state === undefined || start === undefined) return null;
+  // A killed process whose first thread is a zombie while others are not still holds its files and
+  // locks, and a write under way may yet come to its end.
+  return { start, ended: state === "X" || (state === "Z" && threads === "1") };
 }
 
 let host: Omit<ProcessIdentity, "pid" | "start"> | undefined;
@@ -84,7 +89,7 @@ export function stateOf(identity: ProcessIdentity): ProcessState {
   }
   const stat = readStat(identity.pid);
   if (stat === null) return identity.start === null ? "alive" : "dead";
-  if (stat.state === "Z" || stat.state === "X") return "dead";
+  if (stat.ended) return "dead";
   return identity.start !== null && stat.start !== identity.start ? "dead" : "alive";
 }
 

@@ -284,6 +284,8 @@ export class Controller {
 
   #statusEvent(): Event {
     const { name, instance } = this.#deps.self;
+    // What waits in an idle Pod waits for a person: it is not on its way to any request.
+    const waiting = this.#state.phase === "running" ? this.#notices.count : 0;
     return {
       event: "status",
       data: {
@@ -292,7 +294,7 @@ export class Controller {
         instance,
         pid: process.pid,
         runs: this.#runs,
-        pending: this.#notices.count + this.#deps.unreported(),
+        pending: waiting + this.#deps.unreported(),
       },
     };
   }

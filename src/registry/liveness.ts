@@ -3,7 +3,6 @@
  * time, boot), else by its life lock; a reservation also when it has expired (W4, W5, W6, W38).
  * Doubt means alive: an unanswered connect is never proof.
  */
-import { readdirSync } from "node:fs";
 import { errnoCode, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { identityOf, type ProcessIdentity, stateOf } from "../base/process.ts";
@@ -15,7 +14,7 @@ export function isDead(base: string, entry: Allocation, now: number): boolean {
   if (hasExpired(entry, now)) return true;
   const owner = ownerOf(entry);
   const state = stateOf(owner);
-  if (state === "dead") return !isStillDying(owner);
+  if (state === "dead") return true;
   // Pid and start time agree: this is the process that registered.
   if (state === "alive" && owner.start !== null) return false;
   // A reservation's lock belongs to a child that may not have started; it says nothing.
@@ -27,20 +26,6 @@ export function isDead(base: string, entry: Allocation, now: number): boolean {
   } catch (error) {
     log("warn", `cannot tell whether pod \`${entry.pod_name}\` lives`, messageOf(error));
     return false;
-  }
-}
-
-/**
- * True for a killed process whose first thread is a zombie already while others are not: they share
- * its open files, so its locks are held and a write under way may yet come to its end (I5).
- */
-function isStillDying({ pid, start, boot }: ProcessIdentity): boolean {
-  const now = identityOf(pid);
-  if (start === null || now.start !== start || now.boot !== boot) return false;
-  try {
-    return readdirSync(`/proc/${pid}/task`).length > 1;
-  } catch {
-    return false; // gone in this moment
   }
 }
 

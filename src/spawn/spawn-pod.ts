@@ -3,7 +3,7 @@
  * task was accepted undoes everything: group killed, exit awaited, reservation released, directory
  * and record removed, scope as before (spec registry-and-spawn 5 and 8.4, I4).
  */
-import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
 import { runMethod } from "../protocol/method.ts";
@@ -124,7 +124,7 @@ function start(
   undo.directoryMade();
   try {
     life.clear();
-    undo.stderr = openPrivateLog(paths.stderr, true);
+    undo.stderr = openLog(paths.stderr);
     writeLaunchFile(paths.launch, {
       version: 1,
       name: entry.pod_name,
@@ -171,6 +171,14 @@ function start(
   };
   context.children.add(undo.record);
   return child;
+}
+
+function openLog(path: string): number {
+  try {
+    return openPrivateLog(path, true);
+  } catch (error) {
+    throw ioError(`open ${path}`, error);
+  }
 }
 
 async function becomeReady(

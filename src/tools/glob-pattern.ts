@@ -18,8 +18,6 @@ export class GlobSyntaxError extends Error {
 export interface GlobOptions {
   /** `*` and `?` match `/` too; classes do anyway. */
   readonly crossSlash: boolean;
-  /** `{a,b}` means either; otherwise braces are themselves, as git has it. */
-  readonly braces: boolean;
 }
 
 const MAX_PATTERN_CHARACTERS = 4096;
@@ -41,14 +39,12 @@ export function compileGlob(glob: string, options: GlobOptions): Regex {
 class Translator {
   readonly #glob: string;
   readonly #chars: readonly string[];
-  readonly #options: GlobOptions;
   readonly #any: string;
   #at = 0;
 
   constructor(glob: string, options: GlobOptions) {
     this.#glob = glob;
     this.#chars = [...glob];
-    this.#options = options;
     this.#any = options.crossSlash ? "." : "[^/]";
   }
 
@@ -57,15 +53,14 @@ class Translator {
     let result = "";
     for (; this.#at < this.#chars.length; this.#at += 1) {
       const char = this.#chars[this.#at] ?? "";
-      const { braces } = this.#options;
       if (char === "*") result += this.#stars();
       else if (char === "?") result += this.#any;
       else if (char === "[") result += this.#class();
       else if (char === "\\") result += this.#escaped();
-      else if (char === "{" && braces) {
+      else if (char === "{") {
         open += 1;
         result += "(?:";
-      } else if (char === "}" && braces) {
+      } else if (char === "}") {
         if (open === 0) throw this.#error("unopened alternate group; missing '{'");
         open -= 1;
         result += ")";

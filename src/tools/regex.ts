@@ -3,7 +3,7 @@
  * backtracks, for minutes on one unlucky line, and cannot be interrupted. RE2 takes linear time but
  * cannot be interrupted either: so callers search line by line and rest in between.
  */
-import type { RE2JS } from "re2js";
+import { RE2JS, RE2JSException } from "re2js";
 
 /** Why a pattern cannot be used; the message completes `invalid regex: `. */
 export class RegexSyntaxError extends Error {
@@ -61,8 +61,6 @@ export class Regex {
 }
 
 function compile(pattern: string, flags: string): RE2JS {
-  // Loaded when first needed: a Pod that never searches does not pay for it.
-  const { RE2JS, RE2JSException }: typeof import("re2js") = require("re2js");
   try {
     return RE2JS.compile(flags + pattern);
   } catch (error) {

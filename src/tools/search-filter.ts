@@ -62,7 +62,7 @@ function choiceOf(glob: string | null): Choice | undefined {
   const [, not, top, pattern, end] = /^(!?)(\/?)(.*?)(\/?)$/s.exec(glob ?? "") ?? [];
   if (pattern === undefined || pattern === "") return undefined;
   return {
-    regex: compileGlob(pattern, { crossSlash: false, braces: true }),
+    regex: compileGlob(pattern, { crossSlash: false }),
     excludes: not !== "",
     directoriesOnly: end !== "",
     anchored: top !== "" || pattern.includes("/"),
