@@ -3,11 +3,11 @@
  * codes of the reference (spec manifest 7). Children are started this way.
  */
 import { parseArgs } from "node:util";
-import { EXIT, isPodError, messageOf, PodError } from "../base/errors.ts";
+import { EXIT, isPodError, messageOf, PodError, renderForTerminal } from "../base/errors.ts";
 import { writeLine } from "../base/log.ts";
 import type { Environment } from "../base/paths.ts";
 import type { PodOptions } from "../serve/configuration.ts";
-import { startPod } from "../serve/pod.ts";
+import { type RunningPod, startPod } from "../serve/pod.ts";
 import { announceReady, endOnSignals, exitOnInternalFailure } from "../serve/process.ts";
 
 const FLAGS = {
@@ -81,7 +81,15 @@ export async function servePod(
   cwd: string,
 ): Promise<number> {
   exitOnInternalFailure();
-  const pod = await startPod(parsePodFlags(args), env, cwd);
+  const options = parsePodFlags(args);
+  let pod: RunningPod;
+  try {
+    pod = await startPod(options, env, cwd);
+  } catch (error) {
+    // Whatever the kind: a Pod that cannot start exits 1 (spec manifest 7.3).
+    writeLine(renderForTerminal(error));
+    return EXIT.failed;
+  }
   endOnSignals(pod);
   announceReady(pod);
   const reason = await pod.ended;

@@ -115,7 +115,7 @@ export const EventSchema = z.discriminatedUnion("event", [
       pid: z.number().int(),
       /** Runs started so far, so that two looks can tell whether anything happened in between. */
       runs: z.number().int(),
-      /** Notices that wait for the next model request, and reports on their way to the parent. */
+      /** What is still to come: notices that a run will take up, and reports on their way to the parent. */
       pending: z.number().int(),
     }),
   ),

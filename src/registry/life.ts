@@ -29,6 +29,8 @@ const GONE_PREFIX = ".gone-";
 /** The held life lock of one Pod directory. */
 export class LifeLock {
   readonly directory: string;
+  /** The directory was made by the call that took the lock: nobody else can have put anything there. */
+  isFresh = false;
   readonly #path: string;
   #fd: number | undefined;
 
@@ -94,13 +96,17 @@ export class LifeLock {
 export function takeLife(base: string, name: string): LifeLock | undefined {
   const { directory } = podPaths(base, name);
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt += 1) {
+    let made = true;
     try {
       mkdirSync(directory, { mode: 0o700 });
     } catch (error) {
       if (errnoCode(error) !== "EEXIST") throw ioError(`create runtime dir ${directory}`, error);
+      made = false;
     }
     const held = takeExisting(base, name);
-    if (held !== "vanished") return held;
+    if (held === "vanished") continue;
+    if (held !== undefined) held.isFresh = made;
+    return held;
   }
   throw new PodError("io", `${directory} keeps disappearing; is something cleaning ${base}?`);
 }

@@ -12,6 +12,8 @@ import { isDead } from "./liveness.ts";
 import { findByName } from "./operations.ts";
 import type { PodId, Registry } from "./registry.ts";
 
+/** The file that joining writes. */
+const OWN_RECORD = "allocation.json";
 /** Files that a spawner puts into a child's directory before the child starts. */
 const FROM_SPAWNER = ["stderr.log", "launch.json"];
 
@@ -76,11 +78,12 @@ async function join(
   assertSocketPath(paths.socket);
   const life = await occupy(registry, self);
   try {
-    life.clear(keep);
     const { value } = await enter();
+    // Only now is what lies there known to be a predecessor's.
+    life.clear([...keep, OWN_RECORD]);
     return new Membership(registry, life, value);
   } catch (error) {
-    leaveNothing(life);
+    leaveNothing(registry, self, life);
     throw error;
   }
 }
@@ -99,9 +102,13 @@ async function occupy(registry: Registry, self: PodId): Promise<LifeLock> {
   }
 }
 
-function leaveNothing(life: LifeLock): void {
+/** Removes the directory, unless the name is somebody else's: a child may be starting in it. */
+function leaveNothing(registry: Registry, self: PodId, life: LifeLock): void {
   try {
-    life.removeDirectory();
+    const holder = findByName(registry.peek(), self.name);
+    const isOthers = holder !== undefined && holder.instance !== self.instance;
+    if (isOthers && !life.isFresh) life.release();
+    else life.removeDirectory();
   } catch (error) {
     log("warn", messageOf(error));
   }

@@ -31,6 +31,7 @@ import { ScopedFiles } from "../tools/scoped-fs.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { History } from "../worker/history.ts";
 import { runTurns } from "../worker/loop.ts";
+import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
 import {
   assertReadableCwd,
   type Configuration,
@@ -158,6 +159,10 @@ async function assemble(
     notify: ({ text, wake }) => controller.notice(text, wake),
     report: (event) => uplink.report(event),
   });
+  const output: OutputLimits = {
+    defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
+    perTool: manifest.worker.tool_output.per_tool,
+  };
   const context: SpawnContext = {
     self,
     cwd,
@@ -173,7 +178,7 @@ async function assemble(
     command: spawnCommand(env),
     env: { ...childEnvironment(env), INSOMNIA_RUNTIME_DIR: base },
     store: configuration.store,
-    maxOutputBytes: manifest.worker.tool_output.default_max_bytes,
+    maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
   };
@@ -217,10 +222,7 @@ async function assemble(
           system,
           options: requestOptions(manifest),
           maxTurns: manifest.worker.max_turns,
-          output: {
-            defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
-            perTool: manifest.worker.tool_output.per_tool,
-          },
+          output,
           takeNotices: () => controller.takeNotices(),
           emit: (event) => controller.publish(event),
           turns,

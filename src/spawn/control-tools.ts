@@ -1,6 +1,6 @@
 /** The tools `StopPod` and `ListPods`: ending Pods for certain, and seeing them (spec 6.3, 6.4). */
 import { z } from "zod/v3";
-import { isPodError } from "../base/errors.ts";
+import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { childrenOf, findByName } from "../registry/operations.ts";
 import { describeRules } from "../scope/rule.ts";
@@ -8,7 +8,7 @@ import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool
 import { request } from "../transport/client.ts";
 import { type ChildRecord, hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
-import { describeHeirs } from "./family.ts";
+import { describeHeirs, type Family } from "./family.ts";
 import { STOP_LIMITS, type StopLimits, stopPod } from "./stop.ts";
 import { recordNamed } from "./talk-tools.ts";
 
@@ -38,8 +38,10 @@ async function stop(
   const { children, family, registry, self } = context;
   const { name, instance, socket, owner, exited } = record;
   const table = registry.peek();
-  const parent = findByName(table, name)?.delegated_from ?? self.name;
-  const before = childrenOf(table, name).map((entry) => entry.instance);
+  const entry = findByName(table, name);
+  const isThere = entry?.instance === instance;
+  const parent = (isThere ? entry.delegated_from : null) ?? self.name;
+  const before = isThere ? childrenOf(table, name).map((heir) => heir.instance) : [];
   record.stopping = true;
   const target = { socket, owner, ...(exited === undefined ? {} : { exited }) };
   const result = record.phase === "ended" ? "ended" : await stopPod(target, limits);
@@ -53,7 +55,7 @@ async function stop(
   }
   // Its end is handled elsewhere too, and whoever comes first inherits: so heirs are told by name.
   await family.settled(record);
-  const inherited = await family.giveBack({ name, instance });
+  const inherited = await giveBack(family, record);
   children.remove(record);
   const heirs = children
     .list()
@@ -70,6 +72,18 @@ async function stop(
       `stopped pod \`${name}\`${forced}; ${returned}` +
       (heirs.length === 0 ? "" : `; now yours: ${describeHeirs(heirs)}`),
   };
+}
+
+async function giveBack(family: Family, { name, instance }: ChildRecord): Promise<ChildRecord[]> {
+  try {
+    return await family.giveBack({ name, instance });
+  } catch (error) {
+    throw new ToolError(
+      "execution_failed",
+      `pod \`${name}\` has stopped, but its scope could not be given back: ` +
+        `${messageOf(error)}; call StopPod again`,
+    );
+  }
 }
 
 /** Shows every child with what it is doing. */

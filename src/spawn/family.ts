@@ -6,6 +6,7 @@
 import { readTail } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { isPodName, podPaths } from "../base/paths.ts";
+import { stateOf } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
@@ -14,7 +15,7 @@ import { describeRules } from "../scope/rule.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
-import { clearGroup, isGone } from "./group.ts";
+import { clearGroup } from "./group.ts";
 import { describeExit, type ExitInfo } from "./launch.ts";
 
 /** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
@@ -255,7 +256,7 @@ async function untilDisconnected(socket: string, limits: WatchLimits): Promise<P
 
 async function diesWithin({ owner }: ChildRecord, ms: number): Promise<boolean> {
   const deadline = performance.now() + ms;
-  for (let pause = 2; !isGone(owner); pause = Math.min(pause * 2, 100)) {
+  for (let pause = 2; stateOf(owner) !== "dead"; pause = Math.min(pause * 2, 100)) {
     if (performance.now() >= deadline) return false;
     await idle(pause);
   }

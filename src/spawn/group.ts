@@ -5,7 +5,7 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
-import { identityOf, type ProcessIdentity, signalGroup, stateOf } from "../base/process.ts";
+import { signalGroup } from "../base/process.ts";
 
 interface Membership {
   readonly pid: number;
@@ -25,16 +25,6 @@ function membershipOf(pid: number): Membership | undefined {
   // The command name is in parentheses and may itself contain blanks and parentheses.
   const [state = "", , group, session] = text.slice(text.lastIndexOf(")") + 2).split(" ");
   return { pid, state, group: Number(group), session: Number(session) };
-}
-
-/**
- * True when a process is gone with all its threads. A killed one whose first thread is a zombie
- * already may have others that hold its locks and end a write that is under way (I5).
- */
-export function isGone(owner: ProcessIdentity): boolean {
-  if (stateOf(owner) !== "dead") return false;
-  const isStillThere = owner.start !== null && identityOf(owner.pid).start === owner.start;
-  return !isStillThere || !hasThreads(owner.pid);
 }
 
 /** True when a zombie has threads besides its first one, which still run. */

@@ -6,7 +6,7 @@
  */
 import { type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
 import { deliver } from "../transport/client.ts";
-import { clearGroup, isGone, signalPod } from "./group.ts";
+import { clearGroup, signalPod } from "./group.ts";
 
 /** Limits of each step (spec registry-and-spawn W50). */
 export interface StopLimits {
@@ -41,7 +41,7 @@ export async function stopPod(
   limits: StopLimits = STOP_LIMITS,
 ): Promise<StopResult> {
   // Who has been dead for a while has no group any more: its number may be a stranger's by now.
-  if (isGone(target.owner)) return "ended";
+  if (stateOf(target.owner) === "dead") return "ended";
   const result = await endLeader(target, limits);
   if (result === "alive") return "alive";
   return (await clearGroup(target.owner.pid, limits.killMs)) ? result : "alive";
@@ -85,11 +85,11 @@ const MAX_LOOK_MS = 50;
 /** Proof of death within a limit. Without the kernel's report it looks, ever less often, for a bounded time. */
 async function diesWithin(target: StopTarget, limitMs: number): Promise<boolean> {
   if (target.exited !== undefined) {
-    return (await settlesWithin(target.exited, limitMs)) || isGone(target.owner);
+    return (await settlesWithin(target.exited, limitMs)) || stateOf(target.owner) === "dead";
   }
   const deadline = performance.now() + limitMs;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(pause * 2, MAX_LOOK_MS)) {
-    if (isGone(target.owner)) return true;
+    if (stateOf(target.owner) === "dead") return true;
     if (performance.now() >= deadline) return false;
     await Bun.sleep(pause);
   }

@@ -338,6 +338,9 @@ describe("a notice", () => {
     await settle();
     expect(pod.runs).toBe(1);
     expect(pod.controller.phase).toBe("idle");
+    // Whoever waits for the tree to be quiet does not wait for it.
+    await pod.send(client, { method: "status" });
+    expect(client.received.at(-1)).toMatchObject({ data: { state: "idle", pending: 0 } });
     await pod.send(client, runOf("again"));
     expect((await pod.nextRun()).take()).toEqual(["[Notification] late"]);
   });

@@ -23,6 +23,17 @@ describe("a Pod that joins", () => {
     expect(statSync(pod.paths.allocation).mode & 0o777).toBe(0o600);
   });
 
+  test("under a name that is reserved is refused and leaves what the spawner put there", async () => {
+    await using dir = temp();
+    const { give } = await household(dir.path);
+    await give("/src/core", "c");
+    mkdirSync(dir.join("c"), { mode: 0o700 });
+    for (const file of ["lock", "launch.json"]) writeFileSync(dir.join("c", file), "x");
+    const joining = joinAsRoot(new Registry(dir.path), id("c", "other"), writing("/p"), "S");
+    await expect(joining).rejects.toThrow("pod name `c` is already registered");
+    expect(readdirSync(dir.join("c")).toSorted()).toEqual(["launch.json", "lock"]);
+  });
+
   test("as a child keeps what its spawner put there, and notes its parents", async () => {
     await using dir = temp();
     const { give } = await household(dir.path);

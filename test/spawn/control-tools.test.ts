@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { PodError } from "../../src/base/errors.ts";
 import { tryFlock } from "../../src/base/libc.ts";
 import { identityOf } from "../../src/base/process.ts";
+import { joinAsRoot } from "../../src/registry/membership.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { listPodsTool, stopPodTool } from "../../src/spawn/control-tools.ts";
 import { Family } from "../../src/spawn/family.ts";
@@ -149,6 +151,37 @@ describe("StopPod", () => {
     );
     expect(spawner.context.children.get("kid")).toBe(pod.record);
     expect(pod.record.stopping).toBe(false);
+  });
+
+  test("that cannot give the paths back says so, and can be called again", async () => {
+    await using spawner = await startSpawner();
+    await spawned(spawner, "kid", "adopt", "listen=ack", "ready");
+    const { registry } = spawner.context;
+    const release = registry.release.bind(registry);
+    registry.release = () => Promise.reject(new PodError("registry_locked", "locked"));
+    expect((await stop(spawner, "kid")).summary).toBe(
+      "Tool execution failed: Execution failed: pod `kid` has stopped, but its scope could not be " +
+        "given back: locked; call StopPod again",
+    );
+    expect(spawner.access(join(spawner.world.work, "kid/f"))).toBe("read");
+    registry.release = release;
+    expect((await stop(spawner, "kid")).isError).toBe(false);
+    expectGone(spawner, "kid");
+  });
+
+  test("of a pod that ended says nothing of another one that has its name now", async () => {
+    await using spawner = await startSpawner();
+    const { registry } = spawner.world;
+    const other = { name: "kid", instance: "of-somebody-else" };
+    const scope = { allow: [rule("/nowhere")], deny: [] };
+    const stranger = await joinAsRoot(registry, other, scope, Bun.randomUUIDv7());
+    listed(spawner, "kid", { phase: "ended", owner: deadOwner() });
+    expect((await stop(spawner, "kid")).summary).toBe(
+      "stopped pod `kid`; reclaimed scope: write:/x",
+    );
+    expect(spawner.entry("kid")?.instance).toBe("of-somebody-else");
+    expect(spawner.world.directories()).toContain("kid");
+    await stranger.leave();
   });
 
   test("twice at once ends it once, and both succeed", async () => {

@@ -1,6 +1,13 @@
 /** Whole trees of real Pods: what spawning, dying and stopping mean for all of them. */
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { podPaths } from "../../src/base/paths.ts";
 import type { Event } from "../../src/protocol/event.ts";
@@ -197,6 +204,22 @@ describe("a root that is killed", () => {
 });
 
 describe("a real root", () => {
+  for (const name of ["", ".", "..", "../x", "/abs", "a/b", "a\tb", "pods.json", "n".repeat(65)]) {
+    test(`named ${JSON.stringify(name.slice(0, 12))} does not start and touches nothing (61, W34)`, async () => {
+      await using world = startWorld();
+      const start = world.start({ name });
+      const failure = await start.then(
+        () => "started",
+        (error: unknown) => String(error),
+      );
+      expect(failure).toContain("invalid pod name `");
+      expect(world.directories()).toEqual([]);
+      // Bun itself keeps a cache there when it runs from source.
+      const files = readdirSync(world.home).filter((file) => file !== ".bun");
+      expect(files.toSorted()).toEqual(["run", "scenario-1.json", "work"]);
+    });
+  }
+
   test("is woken by its child's death, and can use the paths again", async () => {
     const file = "{scenario_dir}/work/kid/f";
     await using root = await startRoot({

@@ -151,6 +151,24 @@ describe("SpawnPod", () => {
     expect(spawner.entry("coder")?.scope_deny).toEqual([denied]);
   });
 
+  test("hands denies on at every level: a grandchild has them too (66)", async () => {
+    await using root = await startSpawner({
+      scope: ({ work }) => ({ allow: [rule(work)], deny: [rule(join(work, "a/b/.env"), "read")] }),
+    });
+    const target = root.directory("a");
+    await using child = await startSpawner({
+      name: "child",
+      parent: { spawner: root, target },
+      command: fakeChild(...POLITE),
+    });
+    const scope = [grant(root.directory("a/b"))];
+    expect((await spawn(child, { name: "deep", task: "t", scope })).isError).toBe(false);
+    const denied = rule(join(root.world.work, "a/b/.env"), "read");
+    expect(root.entry("deep")).toMatchObject({ delegated_from: "child", scope_deny: [denied] });
+    const secret = { name: "x", task: "t", scope: [grant(denied.target, "read")] };
+    await refuses(child, secret, "is denied for spawner `child` by rule");
+  });
+
   test("of one name twice in a turn succeeds once (76)", async () => {
     await using spawner = await startSpawner({ command: fakeChild(...POLITE) });
     const call = (directory: string) =>

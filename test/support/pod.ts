@@ -4,9 +4,8 @@
  * world: no process, no allocation, no directory. Pods run from source, or `command` says otherwise.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { messageOf } from "../../src/base/errors.ts";
-import { podPaths } from "../../src/base/paths.ts";
 import { identityOf } from "../../src/base/process.ts";
 import type { Event, EventName } from "../../src/protocol/event.ts";
 import { runMethod, type Method } from "../../src/protocol/method.ts";
@@ -271,7 +270,8 @@ class StartedPod implements RootPod {
   constructor(world: World, options: RootOptions) {
     this.world = world;
     this.name = options.name ?? "root";
-    this.socket = podPaths(world.runtime, this.name).socket;
+    // Not `podPaths`: what an invalid name leads to is for the Pod itself to say.
+    this.socket = join(world.runtime, this.name, "sock");
     const { command = SOURCE_COMMAND, args = [], cwd = world.work } = options;
     this.#process = Bun.spawn(
       [...command, "--overlay", overlayOf(world, this.name, options), ...args],
