@@ -6,13 +6,16 @@ import {
   closeSync,
   constants,
   fstatSync,
+  fsync,
   fsyncSync,
   openSync,
+  read,
   readFileSync,
   readSync,
   renameSync,
   rmdirSync,
   unlinkSync,
+  write,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
@@ -27,6 +30,43 @@ export function writeAll(fd: number, data: string | Uint8Array): void {
   while (offset < bytes.length) {
     offset += writeSync(fd, bytes, offset, bytes.length - offset);
   }
+}
+
+// Not `promisify`: loading `node:util` costs every Pod 2 ms and 2.5 MiB.
+
+/** Reads into a part of `buffer` off the event loop; the number of bytes read, 0 at the end. */
+export function readAsync(
+  fd: number,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, offset, length, null, (error, count) =>
+      error === null ? resolve(count) : reject(error),
+    );
+  });
+}
+
+/** Writes a part of `bytes` off the event loop; the number of bytes written. */
+export function writeAsync(
+  fd: number,
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, offset, length, null, (error, count) =>
+      error === null ? resolve(count) : reject(error),
+    );
+  });
+}
+
+/** Flushes a file or directory to disk off the event loop. */
+export function fsyncAsync(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fsync(fd, (error) => (error === null ? resolve() : reject(error)));
+  });
 }
 
 /** Flushes a directory's entries to disk, so that a rename in it survives a power cut (fsync(2)). */

@@ -10,20 +10,15 @@ import {
   fchmodSync,
   fchownSync,
   fstatSync,
-  fsync,
   openSync,
   renameSync,
   type Stats,
   unlinkSync,
-  write,
 } from "node:fs";
-import { promisify } from "node:util";
+import { fsyncAsync, writeAsync } from "../base/files.ts";
 import { fileError, MovedError } from "./file-errors.ts";
 import { assertNotCancelled } from "./pace.ts";
 import type { VerifiedDirectory } from "./verified-path.ts";
-
-const writeAsync = promisify(write);
-const fsyncAsync = promisify(fsync);
 
 const PERMISSION_BITS = 0o7777;
 const SET_ID_BITS = 0o6000;
@@ -58,7 +53,7 @@ export async function replaceIn(
   try {
     try {
       for (let offset = 0; offset < bytes.length;) {
-        const { bytesWritten } = await writeAsync(fd, bytes, offset, bytes.length - offset, null);
+        const bytesWritten = await writeAsync(fd, bytes, offset, bytes.length - offset);
         offset += bytesWritten;
       }
       if (before !== undefined) copyOwnerAndMode(fd, before);

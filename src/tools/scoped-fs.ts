@@ -9,15 +9,14 @@ import {
   type Dirent,
   fstatSync,
   lstatSync,
-  read,
   readdirSync,
   type Stats,
   statSync,
 } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { promisify } from "node:util";
 import { errnoCode } from "../base/errors.ts";
+import { readAsync } from "../base/files.ts";
 import { canonicalPath, componentsOf } from "../scope/rule.ts";
 import { accessTo, ruleMatches } from "../scope/set.ts";
 import { fileError, ioFailure, MovedError } from "./file-errors.ts";
@@ -25,8 +24,6 @@ import type { LiveScope } from "./live-scope.ts";
 import { assertNotCancelled } from "./pace.ts";
 import { replaceIn } from "./replace-in.ts";
 import { assertRegular, openVerifiedFile, VerifiedDirectory } from "./verified-path.ts";
-
-const readAsync = promisify(read);
 
 /** Largest file that is read or written whole (W30). */
 export const MAX_FILE_BYTES = 10 * 1024 * 1024;
@@ -233,7 +230,7 @@ async function readWhole(fd: number, canonical: string, path: string): Promise<F
     if (length === buffer.length) {
       buffer = Buffer.concat([buffer], Math.min(buffer.length * 2, MAX_FILE_BYTES + 1));
     }
-    const { bytesRead } = await readAsync(fd, buffer, length, buffer.length - length, null);
+    const bytesRead = await readAsync(fd, buffer, length, buffer.length - length);
     if (bytesRead === 0) return { canonical, bytes: buffer.subarray(0, length), info };
     length += bytesRead;
     if (length > MAX_FILE_BYTES) throw fileError.tooLarge(path, length, MAX_FILE_BYTES);

@@ -3,8 +3,6 @@
  * An answer is recognised by the request's `id` (W19), never by its kind alone; no answer within the
  * limit is an error.
  */
-import { randomUUID } from "node:crypto";
-import { getSystemErrorMessage } from "node:util";
 import { errnoCode, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { assertSocketPath } from "../base/paths.ts";
 import type { Event } from "../protocol/event.ts";
@@ -45,7 +43,7 @@ export async function connectPod(path: string, options: ConnectOptions): Promise
       (late) => late.terminate(),
       () => undefined,
     );
-    throw error instanceof PodError ? error : connectError(error);
+    throw error instanceof PodError ? error : await connectError(error);
   } finally {
     timer.stop();
     options.signal?.removeEventListener("abort", cancel);
@@ -67,12 +65,15 @@ async function dial(path: string, client: ClientConnection): Promise<Bun.Socket<
   });
 }
 
-function connectError(error: unknown): PodError {
+async function connectError(error: unknown): Promise<PodError> {
   const code = errnoCode(error);
   const number = error instanceof Error && "errno" in error ? error.errno : undefined;
   // Bun's own text is "Failed to connect" whatever happened.
   const known = typeof number === "number" && code !== undefined;
-  const text = known ? `${getSystemErrorMessage(number)} (${code})` : messageOf(error);
+  // Loaded only here: `node:crypto` and `node:util` cost 2 ms and 3 MiB each.
+  const text = known
+    ? `${(await import("node:util")).getSystemErrorMessage(number)} (${code})`
+    : messageOf(error);
   return new PodError("unreachable", `connect: ${text}`, {
     cause: error,
     ...(code === undefined ? {} : { data: { errno: code } }),
@@ -101,7 +102,7 @@ export async function request(
   method: Method,
   options: RequestOptions,
 ): Promise<Event> {
-  const id = method.id ?? randomUUID();
+  const id = method.id ?? crypto.randomUUID();
   const deadline = performance.now() + options.timeoutMs;
   const left = (): number => Math.max(0, deadline - performance.now());
   const { signal, until } = options;

@@ -1,0 +1,84 @@
+/**
+ * `bun run bench/spawn.ts`: what it costs that every agent is a process. Prints a table, or JSON with
+ * `--json`; what the figures mean stands in bench/README.md. Every measurement is taken beside one
+ * of a hello-world compiled in the same way, one after the other, so that both see the same machine.
+ */
+import { loadavg, cpus } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { measureChildren } from "./children.ts";
+import { measureSettled, writeManifests } from "./settled.ts";
+import { Hello, measureStart } from "./start.ts";
+import { type Figure, renderTable } from "./stats.ts";
+import { ModelServer, Workspace } from "./support.ts";
+
+const USAGE = `usage: bun run bench/spawn.ts [options]
+  --pod PATH      program to measure (default: dist/pod)
+  --rounds N      measurements of each kind (default: 30; of fresh parents a third)
+  --only LIST     groups of figures: start, children, settled (default: all)
+  --quick         leave out the idle Pod's system calls, which take 45 s
+  --runtime DIR   put the runtime directory there, for example on another file system
+  --json          print JSON`;
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      pod: { type: "string", default: join(import.meta.dir, "../dist/pod") },
+      rounds: { type: "string", default: "30" },
+      only: { type: "string", default: "start,children,settled" },
+      quick: { type: "boolean", default: false },
+      runtime: { type: "string" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) return console.log(USAGE);
+  const pod = resolve(values.pod);
+  const rounds = Number(values.rounds);
+  const groups = values.only.split(",");
+  if (process.platform !== "linux") throw new Error("the figures come from the kernel of Linux");
+  if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
+  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
+
+  const workspace = new Workspace(pod, values.runtime);
+  const loadBefore = loadavg()[0];
+  const hello = await Hello.build(workspace);
+  const server = await ModelServer.start(workspace);
+  writeManifests(workspace, server.url);
+  const figures: Figure[] = [];
+  const measure = async (group: string, work: () => Promise<Figure[]>): Promise<void> => {
+    if (!groups.includes(group)) return;
+    console.error(`measuring: ${group} …`);
+    figures.push(...(await work()));
+  };
+  const fresh = Math.ceil(rounds / 3);
+  await hello.run(); // the first of all pays for the disk
+  await measure("children", () =>
+    measureChildren(workspace, server, hello, { single: rounds, fresh }),
+  );
+  await measure("start", () => measureStart(workspace, server, hello, rounds));
+  await measure("settled", () => measureSettled(workspace, hello, values.quick));
+  figures.unshift(...hello.figures());
+  figures.sort((a, b) => (a.id < b.id ? -1 : 1));
+
+  const machine = {
+    processors: cpus().length,
+    bun: Bun.version,
+    load_before: loadBefore,
+    load_after: loadavg()[0],
+  };
+  if (values.json) return console.log(JSON.stringify({ machine, figures }, null, 2));
+  console.log(`${machine.processors} processors, Bun ${machine.bun}`);
+  console.log(
+    `load ${machine.load_before?.toFixed(1)} before, ${machine.load_after?.toFixed(1)} after\n`,
+  );
+  console.log(renderTable(figures));
+}
+
+try {
+  await main();
+  process.exit(0); // the model server's channel would keep this process
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+}
