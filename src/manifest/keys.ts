@@ -3,7 +3,7 @@
  * editors elsewhere. Nothing is written down twice.
  */
 import { z } from "zod/v3";
-import { ManifestLayerSchema } from "./schema.ts";
+import { manifestLayerSchema } from "./schema.ts";
 
 /** One key that a manifest may have. */
 export interface KeyDoc {
@@ -16,7 +16,7 @@ export interface KeyDoc {
 }
 
 /** Every key of `schema` (a manifest layer unless given), depth first, each once. */
-export function listKeys(schema: z.ZodTypeAny = ManifestLayerSchema): KeyDoc[] {
+export function listKeys(schema: z.ZodTypeAny = manifestLayerSchema()): KeyDoc[] {
   const found = new Map<string, KeyDoc>();
   walk(schema, "", found);
   return [...found.values()];

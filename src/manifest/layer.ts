@@ -8,7 +8,7 @@ import { dottedKey, findingsOf } from "./issues.ts";
 import { lineFinder } from "./locate.ts";
 import { absolutePaths } from "./paths.ts";
 import { ManifestError, type Problem } from "./problem.ts";
-import { type ManifestLayer, ManifestLayerSchema } from "./schema.ts";
+import { type ManifestLayer, manifestLayerSchema } from "./schema.ts";
 
 /** Where a layer's text comes from. */
 export interface LayerSource {
@@ -24,7 +24,7 @@ export interface LayerSource {
  */
 export async function parseLayer(text: string, source: LayerSource): Promise<ManifestLayer> {
   const data = await parseToml(text, source);
-  const parsed = ManifestLayerSchema.safeParse(absolutePaths(data, source.base));
+  const parsed = manifestLayerSchema().safeParse(absolutePaths(data, source.base));
   if (parsed.success) return parsed.data;
   const lineOf = lineFinder(text);
   const problems = findingsOf(parsed.error)

@@ -3,103 +3,112 @@
  * who pays, what it can do (spec manifest 1.2, 4.5). What a table means is not decided here.
  */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 
 /** A string that says something. */
-export const text = z.string().min(1);
+export const text = lazily(() => z.string().min(1));
 
 /** `[model] scheme`: the wire format; `script` is the offline model (design 3). */
-export const ModelSchemeSchema = z.enum([
-  "anthropic",
-  "openai_chat",
-  "openai_responses",
-  "gemini",
-  "script",
-]);
-export type ModelScheme = z.infer<typeof ModelSchemeSchema>;
+export const modelSchemeSchema = lazily(() =>
+  z.enum(["anthropic", "openai_chat", "openai_responses", "gemini", "script"]),
+);
+export type ModelScheme = z.infer<ReturnType<typeof modelSchemeSchema>>;
 
 const AUTH_KINDS = '"none", "api_key"';
 /** `auth`: how the provider is told who pays (spec manifest 4.5). There is no key for a key itself. */
-export const AuthSchema = z.discriminatedUnion(
-  "kind",
-  [
-    z.object({ kind: z.literal("none") }).strict(),
-    z
-      .object({
-        kind: z.literal("api_key").describe('`"none"` or `"api_key"`'),
-        env: text
-          .optional()
-          .describe("environment variable that holds the key; asked before `file`"),
-        file: text.optional().describe("file that holds the key; relative to the layer's base"),
-      })
-      .strict(),
-  ],
-  {
-    errorMap: (issue, context) => {
-      if (issue.code !== "invalid_union_discriminator") return { message: context.defaultError };
-      const kind: unknown = (context.data as { kind?: unknown }).kind;
-      if (kind === "codex_oauth") {
-        return {
-          message:
-            '"codex_oauth" is not supported: this program does not use another program\'s login; ' +
-            'use kind = "api_key"',
-        };
-      }
-      return { message: `expected one of ${AUTH_KINDS}` };
+export const authSchema = lazily(() =>
+  z.discriminatedUnion(
+    "kind",
+    [
+      z.object({ kind: z.literal("none") }).strict(),
+      z
+        .object({
+          kind: z.literal("api_key").describe('`"none"` or `"api_key"`'),
+          env: text()
+            .optional()
+            .describe("environment variable that holds the key; asked before `file`"),
+          file: text().optional().describe("file that holds the key; relative to the layer's base"),
+        })
+        .strict(),
+    ],
+    {
+      errorMap: (issue, context) => {
+        if (issue.code !== "invalid_union_discriminator") return { message: context.defaultError };
+        const kind: unknown = (context.data as { kind?: unknown }).kind;
+        if (kind === "codex_oauth") {
+          return {
+            message:
+              '"codex_oauth" is not supported: this program does not use another program\'s login; ' +
+              'use kind = "api_key"',
+          };
+        }
+        return { message: `expected one of ${AUTH_KINDS}` };
+      },
     },
-  },
+  ),
 );
 
 /** `capability`: what a model can do; replaced whole by an upper layer, never merged. */
-export const CapabilitySchema = z
-  .object({
-    tool_calling: z.enum(["none", "sequential", "parallel"]).describe("how tools may be called"),
-    structured_output: z
-      .enum(["none", "json_object", "json_schema"])
-      .describe("how an answer can be bound to a form"),
-    reasoning: z
-      .enum(["effort", "budget_tokens", "both"])
-      .optional()
-      .describe("forms of `worker.reasoning` the model takes; absent: none"),
-    vision: z.boolean().default(false).describe("takes pictures"),
-    prompt_caching: z
-      .discriminatedUnion("kind", [
-        z
-          .object({
-            kind: z.literal("explicit").describe('`"explicit"` (marked by us) or `"auto"`'),
-            max_breakpoints: z.number().int().min(0).max(255).describe("marks per request"),
-          })
-          .strict(),
-        z.object({ kind: z.literal("auto") }).strict(),
-      ])
-      .describe("how the provider caches prompts"),
-  })
-  .strict();
+export const capabilitySchema = lazily(() =>
+  z
+    .object({
+      tool_calling: z.enum(["none", "sequential", "parallel"]).describe("how tools may be called"),
+      structured_output: z
+        .enum(["none", "json_object", "json_schema"])
+        .describe("how an answer can be bound to a form"),
+      reasoning: z
+        .enum(["effort", "budget_tokens", "both"])
+        .optional()
+        .describe("forms of `worker.reasoning` the model takes; absent: none"),
+      vision: z.boolean().default(false).describe("takes pictures"),
+      prompt_caching: z
+        .discriminatedUnion("kind", [
+          z
+            .object({
+              kind: z.literal("explicit").describe('`"explicit"` (marked by us) or `"auto"`'),
+              max_breakpoints: z.number().int().min(0).max(255).describe("marks per request"),
+            })
+            .strict(),
+          z.object({ kind: z.literal("auto") }).strict(),
+        ])
+        .describe("how the provider caches prompts"),
+    })
+    .strict(),
+);
 
-const BaseUrlSchema = z
-  .string()
-  .superRefine((value, context) => {
-    // The value is not quoted: it may hold a password (FIX 6).
-    const fail = (message: string): void => context.addIssue({ code: "custom", message });
-    const url = URL.parse(value);
-    if (url === null || !/^https?:$/.test(url.protocol))
-      return fail("must be an http or https URL");
-    if (url.username !== "" || url.password !== "") {
-      fail("must not contain a user name or password; use `auth`");
-    }
-  })
-  .transform((url) => url.replace(/\/+$/, ""));
+const baseUrlSchema = lazily(() =>
+  z
+    .string()
+    .superRefine((value, context) => {
+      // The value is not quoted: it may hold a password (FIX 6).
+      const fail = (message: string): void => context.addIssue({ code: "custom", message });
+      const url = URL.parse(value);
+      if (url === null || !/^https?:$/.test(url.protocol))
+        return fail("must be an http or https URL");
+      if (url.username !== "" || url.password !== "") {
+        fail("must not contain a user name or password; use `auth`");
+      }
+    })
+    .transform((url) => url.replace(/\/+$/, "")),
+);
 
 /** A `[model]` table; incomplete ones are legal here and refused when the client is built (4.4). */
-export const ModelTableSchema = z
-  .object({
-    ref: text.describe("`<provider>/<model>` of the catalog; the other keys override its entry"),
-    scheme: ModelSchemeSchema.describe("wire format; required without `ref`"),
-    base_url: BaseUrlSchema.describe("address of the API, with or without its version segment"),
-    model_id: text.describe("id sent to the API; required without `ref`"),
-    auth: AuthSchema.describe("required without `ref`"),
-    capability: CapabilitySchema.describe("replaces the catalog's capability as a whole"),
-    script: text.describe('scenario file of `scheme = "script"`; relative to the layer\'s base'),
-  })
-  .partial()
-  .strict();
-export type ModelTable = z.infer<typeof ModelTableSchema>;
+export const modelTableSchema = lazily(() =>
+  z
+    .object({
+      ref: text().describe(
+        "`<provider>/<model>` of the catalog; the other keys override its entry",
+      ),
+      scheme: modelSchemeSchema().describe("wire format; required without `ref`"),
+      base_url: baseUrlSchema().describe("address of the API, with or without its version segment"),
+      model_id: text().describe("id sent to the API; required without `ref`"),
+      auth: authSchema().describe("required without `ref`"),
+      capability: capabilitySchema().describe("replaces the catalog's capability as a whole"),
+      script: text().describe(
+        'scenario file of `scheme = "script"`; relative to the layer\'s base',
+      ),
+    })
+    .partial()
+    .strict(),
+);
+export type ModelTable = z.infer<ReturnType<typeof modelTableSchema>>;

@@ -5,7 +5,7 @@
 import { dottedKey, findingsOf } from "./issues.ts";
 import { relativePaths } from "./paths.ts";
 import { ManifestError, type Problem } from "./problem.ts";
-import { type Manifest, type ManifestLayer, ManifestSchema, PATH_KEYS } from "./schema.ts";
+import { type Manifest, type ManifestLayer, manifestSchema, PATH_KEYS } from "./schema.ts";
 
 /** The manifest of merged layers; `ManifestError` with `failed to resolve manifest config: …`. */
 export function resolveManifest(merged: ManifestLayer): Manifest {
@@ -23,7 +23,7 @@ export function resolveManifest(merged: ManifestLayer): Manifest {
 
 /** Checks data that should be a whole manifest and fills defaults; `ManifestError` names every key. */
 export function checkManifest(value: unknown, prefix: string): Manifest {
-  const parsed = ManifestSchema.safeParse(value);
+  const parsed = manifestSchema().safeParse(value);
   const problems = parsed.success
     ? pathProblems(parsed.data, ["pod", "model", "scope", "compaction"])
     : findingsOf(parsed.error).map(({ path, message }) => ({ key: dottedKey(path), message }));

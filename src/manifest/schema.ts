@@ -1,14 +1,16 @@
 /**
  * Every key a manifest may have, with its type and meaning: the one place that says so, with
- * `model-table.ts` (the `describe` texts are what documentation and editors show). `ManifestLayerSchema` is what one layer
- * may write, `ManifestSchema` the resolved manifest with all defaults filled. Both are strict: a key
- * that is not here is an error (spec manifest 1, FIX 2). Nothing here reads files or knows layers.
+ * `model-table.ts` (the `describe` texts are what documentation and editors show).
+ * `manifestLayerSchema` is what one layer may write, `manifestSchema` the resolved manifest with all
+ * defaults filled. Both are strict: a key that is not here is an error (spec manifest 1, FIX 2).
+ * Nothing here reads files or knows layers. Schemas are made when first needed: a child needs none.
  */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import { messageOf } from "../base/errors.ts";
 import { assertPodName } from "../base/paths.ts";
 import { componentsOf, PermissionSchema } from "../scope/rule.ts";
-import { ModelTableSchema, text } from "./model-table.ts";
+import { modelTableSchema, text } from "./model-table.ts";
 
 const U32_MAX = 0xffff_ffff;
 const I32 = { min: -0x8000_0000, max: 0x7fff_ffff } as const;
@@ -29,189 +31,215 @@ export const DEFAULTS = {
   ready_timeout_ms: 10_000,
 } as const;
 
-const u32 = z.number().int().min(0).max(U32_MAX);
-const count = z.number().int().min(1).max(U32_MAX);
-const size = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const keys = lazily(() => {
+  const u32 = z.number().int().min(0).max(U32_MAX);
+  const count = z.number().int().min(1).max(U32_MAX);
+  const size = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
-const podKeys = {
-  name: z
-    .string()
-    .superRefine((name, context) => {
-      try {
-        assertPodName(name);
-      } catch (error) {
-        context.addIssue({ code: "custom", message: messageOf(error) });
-      }
+  const podKeys = {
+    name: z
+      .string()
+      .superRefine((name, context) => {
+        try {
+          assertPodName(name);
+        } catch (error) {
+          context.addIssue({ code: "custom", message: messageOf(error) });
+        }
+      })
+      .describe("identity of the Pod: directory, socket and registry key; required"),
+    prompt_pack: text().describe(
+      "file with prompt texts, the last layer of them; relative to the base",
+    ),
+  };
+
+  const toolOutputKeys = {
+    default_max_bytes: size.describe(
+      `bytes of a tool result's content that reach the model (default ${DEFAULTS.default_max_bytes})`,
+    ),
+    per_tool: z
+      .record(z.string(), size.describe("bytes for the tool of this name (`Bash`, `Read`, …)"))
+      .describe("the same for single tools"),
+  };
+
+  const workerKeys = {
+    instruction: text().describe(
+      `prompt asset that becomes the system prompt (default \`${DEFAULTS.instruction}\`)`,
+    ),
+    max_tokens: u32.describe("output tokens per request"),
+    max_turns: count.describe("model requests per run"),
+    temperature: z.number().finite().describe("sampling temperature"),
+    top_p: z.number().finite().describe("nucleus sampling"),
+    top_k: u32.describe("sampling among the best k tokens, where the scheme has it"),
+    stop_sequences: z.array(z.string()).describe("texts that end an answer (default none)"),
+    reasoning: z
+      .union([text(), z.number().int().min(I32.min).max(I32.max)], {
+        errorMap: () => ({
+          message: "expected an effort label (string) or a token budget (integer)",
+        }),
+      })
+      .describe("effort label (string) or thinking tokens (integer)"),
+  };
+
+  const scopeEntrySchema = z
+    .object({
+      target: text()
+        .refine((path) => !componentsOf(path).includes(".."), "must not contain `..`")
+        .describe("file or directory; relative to the layer's base"),
+      permission: PermissionSchema.describe("`write` implies `read`; a deny of `read` denies both"),
+      recursive: z
+        .boolean()
+        .default(true)
+        .describe("false: the target itself and its direct children only (default true)"),
     })
-    .describe("identity of the Pod: directory, socket and registry key; required"),
-  prompt_pack: text.describe(
-    "file with prompt texts, the last layer of them; relative to the base",
-  ),
-};
+    .strict();
 
-const toolOutputKeys = {
-  default_max_bytes: size.describe(
-    `bytes of a tool result's content that reach the model (default ${DEFAULTS.default_max_bytes})`,
-  ),
-  per_tool: z
-    .record(z.string(), size.describe("bytes for the tool of this name (`Bash`, `Read`, …)"))
-    .describe("the same for single tools"),
-};
+  const scopeKeys = {
+    allow: z.array(scopeEntrySchema).describe("what the Pod may touch; at least one rule"),
+    deny: z.array(scopeEntrySchema).describe("exceptions; they always win"),
+  };
 
-const workerKeys = {
-  instruction: text.describe(
-    `prompt asset that becomes the system prompt (default \`${DEFAULTS.instruction}\`)`,
-  ),
-  max_tokens: u32.describe("output tokens per request"),
-  max_turns: count.describe("model requests per run"),
-  temperature: z.number().finite().describe("sampling temperature"),
-  top_p: z.number().finite().describe("nucleus sampling"),
-  top_k: u32.describe("sampling among the best k tokens, where the scheme has it"),
-  stop_sequences: z.array(z.string()).describe("texts that end an answer (default none)"),
-  reasoning: z
-    .union([text, z.number().int().min(I32.min).max(I32.max)], {
-      errorMap: () => ({
-        message: "expected an effort label (string) or a token budget (integer)",
-      }),
-    })
-    .describe("effort label (string) or thinking tokens (integer)"),
-};
+  const compactionKeys = {
+    prune_protected_turns: size.describe(
+      `newest turns that are never pruned (default ${DEFAULTS.prune_protected_turns})`,
+    ),
+    prune_min_savings: size.describe(
+      `estimated tokens a prune must save (default ${DEFAULTS.prune_min_savings})`,
+    ),
+    compact_threshold: size.describe("compact after a run above this many tokens (default off)"),
+    compact_request_threshold: size.describe(
+      "compact before a request above this many tokens (default off)",
+    ),
+    compact_retained_tokens: size.describe(
+      `newest tokens kept word for word (default ${DEFAULTS.compact_retained_tokens})`,
+    ),
+    compact_auto_read_budget: size.describe(
+      `tokens of files shown again after it (default ${DEFAULTS.compact_auto_read_budget})`,
+    ),
+    compact_worker_max_input_tokens: size.describe(
+      `input tokens the summariser may use (default ${DEFAULTS.compact_worker_max_input_tokens})`,
+    ),
+    model: modelTableSchema().describe("the summariser's model (default: the Pod's)"),
+  };
 
-const ScopeEntrySchema = z
-  .object({
-    target: text
-      .refine((path) => !componentsOf(path).includes(".."), "must not contain `..`")
-      .describe("file or directory; relative to the layer's base"),
-    permission: PermissionSchema.describe("`write` implies `read`; a deny of `read` denies both"),
-    recursive: z
-      .boolean()
-      .default(true)
-      .describe("false: the target itself and its direct children only (default true)"),
-  })
-  .strict();
+  const limitKeys = {
+    max_depth: count.describe(
+      `levels of Pods below the one a person started (default ${DEFAULTS.max_depth})`,
+    ),
+    max_children: count.describe(`live children of one Pod (default ${DEFAULTS.max_children})`),
+    ready_timeout_ms: z
+      .number()
+      .int()
+      .min(1)
+      .max(MAX_TIMER_MS)
+      .describe(`milliseconds a child may take to start (default ${DEFAULTS.ready_timeout_ms})`),
+  };
 
-const scopeKeys = {
-  allow: z.array(ScopeEntrySchema).describe("what the Pod may touch; at least one rule"),
-  deny: z.array(ScopeEntrySchema).describe("exceptions; they always win"),
-};
+  const inherit = z
+    .boolean()
+    .describe("false: drop the allow rules of lower layers; their deny rules stay (default true)");
 
-const compactionKeys = {
-  prune_protected_turns: size.describe(
-    `newest turns that are never pruned (default ${DEFAULTS.prune_protected_turns})`,
-  ),
-  prune_min_savings: size.describe(
-    `estimated tokens a prune must save (default ${DEFAULTS.prune_min_savings})`,
-  ),
-  compact_threshold: size.describe("compact after a run above this many tokens (default off)"),
-  compact_request_threshold: size.describe(
-    "compact before a request above this many tokens (default off)",
-  ),
-  compact_retained_tokens: size.describe(
-    `newest tokens kept word for word (default ${DEFAULTS.compact_retained_tokens})`,
-  ),
-  compact_auto_read_budget: size.describe(
-    `tokens of files shown again after it (default ${DEFAULTS.compact_auto_read_budget})`,
-  ),
-  compact_worker_max_input_tokens: size.describe(
-    `input tokens the summariser may use (default ${DEFAULTS.compact_worker_max_input_tokens})`,
-  ),
-  model: ModelTableSchema.describe("the summariser's model (default: the Pod's)"),
-};
-
-const limitKeys = {
-  max_depth: count.describe(
-    `levels of Pods below the one a person started (default ${DEFAULTS.max_depth})`,
-  ),
-  max_children: count.describe(`live children of one Pod (default ${DEFAULTS.max_children})`),
-  ready_timeout_ms: z
-    .number()
-    .int()
-    .min(1)
-    .max(MAX_TIMER_MS)
-    .describe(`milliseconds a child may take to start (default ${DEFAULTS.ready_timeout_ms})`),
-};
-
-const inherit = z
-  .boolean()
-  .describe("false: drop the allow rules of lower layers; their deny rules stay (default true)");
+  return {
+    podKeys,
+    workerKeys,
+    toolOutputKeys,
+    scopeKeys,
+    compactionKeys,
+    limitKeys,
+    inherit,
+    size,
+  };
+});
 
 /** What one layer may write: everything optional, nothing unknown. */
-export const ManifestLayerSchema = z
-  .object({
-    pod: z.object(podKeys).partial().strict().describe("who the Pod is"),
-    model: ModelTableSchema.describe("which model answers"),
-    worker: z
-      .object({
-        ...workerKeys,
-        tool_output: z.object(toolOutputKeys).partial().strict().describe("sizes of tool results"),
-      })
-      .partial()
-      .strict()
-      .describe("how the model is asked"),
-    scope: z
-      .object({ inherit, ...scopeKeys })
-      .partial()
-      .strict()
-      .describe("which paths the Pod may touch"),
-    compaction: z
-      .object(compactionKeys)
-      .partial()
-      .strict()
-      .describe("shortening of long histories; the section's presence turns it on"),
-    limits: z.object(limitKeys).partial().strict().describe("bounds on children"),
-  })
-  .partial()
-  .strict();
-export type ManifestLayer = z.infer<typeof ManifestLayerSchema>;
-
-const { instruction, stop_sequences, ...optionalWorkerKeys } = workerKeys;
+export const manifestLayerSchema = lazily(() => {
+  const { podKeys, workerKeys, toolOutputKeys, scopeKeys, compactionKeys, limitKeys, inherit } =
+    keys();
+  return z
+    .object({
+      pod: z.object(podKeys).partial().strict().describe("who the Pod is"),
+      model: modelTableSchema().describe("which model answers"),
+      worker: z
+        .object({
+          ...workerKeys,
+          tool_output: z
+            .object(toolOutputKeys)
+            .partial()
+            .strict()
+            .describe("sizes of tool results"),
+        })
+        .partial()
+        .strict()
+        .describe("how the model is asked"),
+      scope: z
+        .object({ inherit, ...scopeKeys })
+        .partial()
+        .strict()
+        .describe("which paths the Pod may touch"),
+      compaction: z
+        .object(compactionKeys)
+        .partial()
+        .strict()
+        .describe("shortening of long histories; the section's presence turns it on"),
+      limits: z.object(limitKeys).partial().strict().describe("bounds on children"),
+    })
+    .partial()
+    .strict();
+});
+export type ManifestLayer = z.infer<ReturnType<typeof manifestLayerSchema>>;
 
 /** The resolved manifest; what may be left out of its JSON form has its default. */
-export const ManifestSchema = z
-  .object({
-    pod: z.object({ name: podKeys.name, prompt_pack: podKeys.prompt_pack.optional() }).strict(),
-    model: ModelTableSchema.default({}),
-    worker: z
-      .object(optionalWorkerKeys)
-      .partial()
-      .extend({
-        instruction: instruction.default(DEFAULTS.instruction),
-        stop_sequences: stop_sequences.default([]),
-        tool_output: z
-          .object({
-            default_max_bytes: toolOutputKeys.default_max_bytes.default(DEFAULTS.default_max_bytes),
-            per_tool: toolOutputKeys.per_tool.default({}),
-          })
-          .strict()
-          .default({}),
-      })
-      .strict()
-      .default({}),
-    scope: z.object({ allow: scopeKeys.allow.min(1), deny: scopeKeys.deny.default([]) }).strict(),
-    compaction: z
-      .object(compactionKeys)
-      .partial()
-      .extend({
-        prune_protected_turns: size.default(DEFAULTS.prune_protected_turns),
-        prune_min_savings: size.default(DEFAULTS.prune_min_savings),
-        compact_retained_tokens: size.default(DEFAULTS.compact_retained_tokens),
-        compact_auto_read_budget: size.default(DEFAULTS.compact_auto_read_budget),
-        compact_worker_max_input_tokens: size.default(DEFAULTS.compact_worker_max_input_tokens),
-      })
-      .strict()
-      .optional(),
-    limits: z
-      .object({
-        max_depth: limitKeys.max_depth.default(DEFAULTS.max_depth),
-        max_children: limitKeys.max_children.default(DEFAULTS.max_children),
-        ready_timeout_ms: limitKeys.ready_timeout_ms.default(DEFAULTS.ready_timeout_ms),
-      })
-      .strict()
-      .default({}),
-  })
-  .strict();
+export const manifestSchema = lazily(() => {
+  const { podKeys, workerKeys, toolOutputKeys, scopeKeys, compactionKeys, limitKeys, size } =
+    keys();
+  const { instruction, stop_sequences, ...optionalWorkerKeys } = workerKeys;
+  return z
+    .object({
+      pod: z.object({ name: podKeys.name, prompt_pack: podKeys.prompt_pack.optional() }).strict(),
+      model: modelTableSchema().default({}),
+      worker: z
+        .object(optionalWorkerKeys)
+        .partial()
+        .extend({
+          instruction: instruction.default(DEFAULTS.instruction),
+          stop_sequences: stop_sequences.default([]),
+          tool_output: z
+            .object({
+              default_max_bytes: toolOutputKeys.default_max_bytes.default(
+                DEFAULTS.default_max_bytes,
+              ),
+              per_tool: toolOutputKeys.per_tool.default({}),
+            })
+            .strict()
+            .default({}),
+        })
+        .strict()
+        .default({}),
+      scope: z.object({ allow: scopeKeys.allow.min(1), deny: scopeKeys.deny.default([]) }).strict(),
+      compaction: z
+        .object(compactionKeys)
+        .partial()
+        .extend({
+          prune_protected_turns: size.default(DEFAULTS.prune_protected_turns),
+          prune_min_savings: size.default(DEFAULTS.prune_min_savings),
+          compact_retained_tokens: size.default(DEFAULTS.compact_retained_tokens),
+          compact_auto_read_budget: size.default(DEFAULTS.compact_auto_read_budget),
+          compact_worker_max_input_tokens: size.default(DEFAULTS.compact_worker_max_input_tokens),
+        })
+        .strict()
+        .optional(),
+      limits: z
+        .object({
+          max_depth: limitKeys.max_depth.default(DEFAULTS.max_depth),
+          max_children: limitKeys.max_children.default(DEFAULTS.max_children),
+          ready_timeout_ms: limitKeys.ready_timeout_ms.default(DEFAULTS.ready_timeout_ms),
+        })
+        .strict()
+        .default({}),
+    })
+    .strict();
+});
 /** A resolved manifest: every default filled, every path absolute. */
-export type Manifest = z.infer<typeof ManifestSchema>;
+export type Manifest = z.infer<ReturnType<typeof manifestSchema>>;
 
 /** Keys of the reference that this program does not have, and what to say to who writes them. */
 export const ABSENT_KEYS: ReadonlyMap<string, string> = new Map([

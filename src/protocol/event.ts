@@ -4,72 +4,79 @@
  * `status` answer those who asked. Keys may be added to events, names and enum strings may not.
  */
 import { z } from "zod/v3";
-import { ItemSchema } from "./history.ts";
-import { SegmentSchema } from "./segment.ts";
+import { lazily } from "../base/lazy.ts";
+import { itemSchema } from "./history.ts";
+import { segmentSchema } from "./segment.ts";
 
 /** Codes of the `error` event (4.1). */
-export const WireErrorCodeSchema = z.enum([
-  "already_running",
-  "not_running",
-  "not_paused",
-  "provider_error",
-  "tool_error",
-  "internal",
-]);
-export type WireErrorCode = z.infer<typeof WireErrorCodeSchema>;
+export const wireErrorCodeSchema = lazily(() =>
+  z.enum([
+    "already_running",
+    "not_running",
+    "not_paused",
+    "provider_error",
+    "tool_error",
+    "internal",
+  ]),
+);
+export type WireErrorCode = z.infer<ReturnType<typeof wireErrorCodeSchema>>;
 
 /** What a Pod is doing. */
-export const PodStateSchema = z.enum(["idle", "running", "paused"]);
-export type PodState = z.infer<typeof PodStateSchema>;
+export const podStateSchema = lazily(() => z.enum(["idle", "running", "paused"]));
+export type PodState = z.infer<ReturnType<typeof podStateSchema>>;
 
-const GreetingSchema = z.object({
-  pod_name: z.string(),
-  cwd: z.string(),
-  provider: z.string(),
-  model: z.string(),
-  scope_summary: z.string(),
-  tools: z.array(z.string()),
-  /** Ours: which run of the name this is, so that a client can tell a successor. */
-  instance: z.string().optional(),
-});
-export type Greeting = z.infer<typeof GreetingSchema>;
+const greetingSchema = lazily(() =>
+  z.object({
+    pod_name: z.string(),
+    cwd: z.string(),
+    provider: z.string(),
+    model: z.string(),
+    scope_summary: z.string(),
+    tools: z.array(z.string()),
+    /** Ours: which run of the name this is, so that a client can tell a successor. */
+    instance: z.string().optional(),
+  }),
+);
+export type Greeting = z.infer<ReturnType<typeof greetingSchema>>;
 
-const AlertSchema = z.object({
-  level: z.enum(["warn", "error"]),
-  source: z.enum(["pod", "worker", "compactor", "agents_md"]),
-  message: z.string(),
-  timestamp_ms: z.number().int(),
-});
-export type Alert = z.infer<typeof AlertSchema>;
+const alertSchema = lazily(() =>
+  z.object({
+    level: z.enum(["warn", "error"]),
+    source: z.enum(["pod", "worker", "compactor", "agents_md"]),
+    message: z.string(),
+    timestamp_ms: z.number().int(),
+  }),
+);
+export type Alert = z.infer<ReturnType<typeof alertSchema>>;
 
-const runResult = z.enum(["finished", "paused", "limit_reached"]);
+const runResult = lazily(() => z.enum(["finished", "paused", "limit_reached"]));
 /** How a run really ended; the reference's `result` has no word for the last two (W3). */
-const RunOutcomeSchema = z.enum(["finished", "paused", "limit_reached", "cancelled", "error"]);
-export type RunOutcome = z.infer<typeof RunOutcomeSchema>;
+const runOutcomeSchema = lazily(() =>
+  z.enum(["finished", "paused", "limit_reached", "cancelled", "error"]),
+);
+export type RunOutcome = z.infer<ReturnType<typeof runOutcomeSchema>>;
 
-const named = <Name extends string, Data extends z.ZodTypeAny>(name: Name, data: Data) =>
-  z.object({ event: z.literal(name), data });
-const bare = <Name extends string>(name: Name) =>
-  z.object({ event: z.literal(name), data: z.null().optional() });
-const text = z.object({ text: z.string() });
-const turn = z.number().int().min(0);
-const tokens = z.number().int().nullable().default(null);
+const bare = lazily(() => z.null().optional());
+const text = lazily(() => z.object({ text: z.string() }));
+const turn = lazily(() => z.number().int().min(0));
+const tokens = lazily(() => z.number().int().nullable().default(null));
 
-/** Every event; `event` is the tag, `data` the content. */
-export const EventSchema = z.discriminatedUnion("event", [
-  named("user_message", z.object({ segments: z.array(SegmentSchema) })),
-  named("turn_start", z.object({ turn })),
-  named("turn_end", z.object({ turn, result: z.enum(["finished", "paused"]) })),
-  named("text_delta", text),
-  named("text_done", text),
-  bare("thinking_start"),
-  named("thinking_delta", text),
-  named("thinking_done", text),
-  named("tool_call_start", z.object({ id: z.string(), name: z.string() })),
-  named("tool_call_args_delta", z.object({ id: z.string(), json: z.string() })),
-  named("tool_call_done", z.object({ id: z.string(), name: z.string(), arguments: z.string() })),
-  named(
-    "tool_result",
+/** Every event: its name and the schema of its `data`; made when the first one is decoded. */
+const EVENT_DATA = {
+  user_message: lazily(() => z.object({ segments: z.array(segmentSchema()) })),
+  turn_start: lazily(() => z.object({ turn: turn() })),
+  turn_end: lazily(() => z.object({ turn: turn(), result: z.enum(["finished", "paused"]) })),
+  text_delta: text,
+  text_done: text,
+  thinking_start: bare,
+  thinking_delta: text,
+  thinking_done: text,
+  tool_call_start: lazily(() => z.object({ id: z.string(), name: z.string() })),
+  tool_call_args_delta: lazily(() => z.object({ id: z.string(), json: z.string() })),
+  tool_call_done: lazily(() =>
+    z.object({ id: z.string(), name: z.string(), arguments: z.string() }),
+  ),
+  tool_result: lazily(() =>
     z.object({
       id: z.string(),
       summary: z.string(),
@@ -77,39 +84,35 @@ export const EventSchema = z.discriminatedUnion("event", [
       is_error: z.boolean().default(false),
     }),
   ),
-  named("usage", z.object({ input_tokens: tokens, output_tokens: tokens })),
-  named("run_end", z.object({ result: runResult, outcome: RunOutcomeSchema.optional() })),
-  named(
-    "error",
-    z.object({ code: WireErrorCodeSchema, message: z.string(), id: z.string().optional() }),
+  usage: lazily(() => z.object({ input_tokens: tokens(), output_tokens: tokens() })),
+  run_end: lazily(() => z.object({ result: runResult(), outcome: runOutcomeSchema().optional() })),
+  error: lazily(() =>
+    z.object({ code: wireErrorCodeSchema(), message: z.string(), id: z.string().optional() }),
   ),
-  named(
-    "history",
+  history: lazily(() =>
     z.object({
-      items: z.array(ItemSchema.or(z.unknown())),
-      greeting: GreetingSchema,
-      status: PodStateSchema.optional(),
+      items: z.array(itemSchema().or(z.unknown())),
+      greeting: greetingSchema(),
+      status: podStateSchema().optional(),
       /** Ours: number of older items that did not fit into a line. */
       omitted: z.number().int().optional(),
     }),
   ),
-  named(
-    "completions",
+  completions: lazily(() =>
     z.object({
       kind: z.enum(["file", "knowledge", "workflow"]),
       entries: z.array(z.object({ value: z.string(), is_dir: z.boolean().default(false) })),
     }),
   ),
-  named("alert", AlertSchema),
-  bare("compact_start"),
-  named("compact_done", z.object({ new_session_id: z.string() })),
-  named("compact_failed", z.object({ error: z.string() })),
-  bare("shutdown"),
-  named("ack", z.object({ id: z.string() })),
-  named(
-    "status",
+  alert: alertSchema,
+  compact_start: bare,
+  compact_done: lazily(() => z.object({ new_session_id: z.string() })),
+  compact_failed: lazily(() => z.object({ error: z.string() })),
+  shutdown: bare,
+  ack: lazily(() => z.object({ id: z.string() })),
+  status: lazily(() =>
     z.object({
-      state: PodStateSchema,
+      state: podStateSchema(),
       pod_name: z.string(),
       instance: z.string(),
       pid: z.number().int(),
@@ -119,9 +122,18 @@ export const EventSchema = z.discriminatedUnion("event", [
       pending: z.number().int(),
     }),
   ),
-]);
-export type Event = z.infer<typeof EventSchema>;
-export type EventName = Event["event"];
+};
+
+type EventData = {
+  [Name in keyof typeof EVENT_DATA]: z.infer<ReturnType<(typeof EVENT_DATA)[Name]>>;
+};
+export type EventName = keyof EventData;
+/** An event; those without content have no `data`. */
+export type Event = {
+  [Name in EventName]: undefined extends EventData[Name]
+    ? { event: Name; data?: EventData[Name] }
+    : { event: Name; data: EventData[Name] };
+}[EventName];
 
 /** One line without the line end: compact JSON, strings made well-formed (spec protocol 1.3). */
 export function encodeMessage(message: object): string {
@@ -133,8 +145,15 @@ export function encodeMessage(message: object): string {
 /** Decodes a line from a Pod; undefined for events this version does not know (W36). */
 export function decodeEvent(line: string): Event | undefined {
   try {
-    const parsed = EventSchema.safeParse(JSON.parse(line));
-    return parsed.success ? parsed.data : undefined;
+    const value: unknown = JSON.parse(line);
+    if (typeof value !== "object" || value === null || !("event" in value)) return undefined;
+    const { event } = value;
+    if (typeof event !== "string" || !Object.hasOwn(EVENT_DATA, event)) return undefined;
+    const parsed = EVENT_DATA[event as EventName]().safeParse(
+      "data" in value ? value.data : undefined,
+    );
+    if (!parsed.success) return undefined;
+    return (parsed.data === undefined ? { event } : { event, data: parsed.data }) as Event;
   } catch {
     return undefined;
   }

@@ -1,55 +1,58 @@
 /** Conversation items as they stand in `history.json` and in the `history` event (spec protocol 5). */
 import { z } from "zod/v3";
-
-const status = z.enum(["inprogress", "completed", "incomplete"]).optional();
-
-const ContentPartSchema = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("text"), text: z.string() }),
-  z.object({ type: z.literal("refusal"), refusal: z.string() }),
-]);
-
-/** Provider data that must go back unchanged to the vendor that made it (signatures, encrypted parts). */
-const ProviderDataSchema = z.record(z.string(), z.unknown());
+import { lazily } from "../base/lazy.ts";
 
 /**
  * One item. Keys beyond the reference's, all optional: `id` stable within the session (cursors),
  * `is_error` on results (W26), `provider` on reasoning (manifest FIX 8).
  */
-export const ItemSchema = z.discriminatedUnion("type", [
-  z.object({
-    type: z.literal("message"),
-    id: z.string().optional(),
-    role: z.enum(["user", "assistant", "system"]),
-    content: z.array(ContentPartSchema),
-    status,
-  }),
-  z.object({
-    type: z.literal("tool_call"),
-    id: z.string().optional(),
-    call_id: z.string(),
-    name: z.string(),
-    arguments: z.string(),
-    status,
-  }),
-  z.object({
-    type: z.literal("tool_result"),
-    id: z.string().optional(),
-    call_id: z.string(),
-    summary: z.string(),
-    content: z.string().optional(),
-    is_error: z.boolean().optional(),
-  }),
-  z.object({
-    type: z.literal("reasoning"),
-    id: z.string().optional(),
-    text: z.string(),
-    summary: z.array(z.string()).optional(),
-    encrypted_content: z.string().optional(),
-    status,
-    provider: ProviderDataSchema.optional(),
-  }),
-]);
-export type Item = z.infer<typeof ItemSchema>;
+export const itemSchema = lazily(() => {
+  const status = z.enum(["inprogress", "completed", "incomplete"]).optional();
+
+  const ContentPartSchema = z.discriminatedUnion("type", [
+    z.object({ type: z.literal("text"), text: z.string() }),
+    z.object({ type: z.literal("refusal"), refusal: z.string() }),
+  ]);
+
+  /** Provider data that must go back unchanged to the vendor that made it (signatures, encrypted parts). */
+  const ProviderDataSchema = z.record(z.string(), z.unknown());
+
+  return z.discriminatedUnion("type", [
+    z.object({
+      type: z.literal("message"),
+      id: z.string().optional(),
+      role: z.enum(["user", "assistant", "system"]),
+      content: z.array(ContentPartSchema),
+      status,
+    }),
+    z.object({
+      type: z.literal("tool_call"),
+      id: z.string().optional(),
+      call_id: z.string(),
+      name: z.string(),
+      arguments: z.string(),
+      status,
+    }),
+    z.object({
+      type: z.literal("tool_result"),
+      id: z.string().optional(),
+      call_id: z.string(),
+      summary: z.string(),
+      content: z.string().optional(),
+      is_error: z.boolean().optional(),
+    }),
+    z.object({
+      type: z.literal("reasoning"),
+      id: z.string().optional(),
+      text: z.string(),
+      summary: z.array(z.string()).optional(),
+      encrypted_content: z.string().optional(),
+      status,
+      provider: ProviderDataSchema.optional(),
+    }),
+  ]);
+});
+export type Item = z.infer<ReturnType<typeof itemSchema>>;
 export type MessageItem = Extract<Item, { type: "message" }>;
 export type ToolCallItem = Extract<Item, { type: "tool_call" }>;
 export type ToolResultItem = Extract<Item, { type: "tool_result" }>;

@@ -6,67 +6,62 @@
  * sender and make the event recognisable.
  */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
+import { printable } from "../base/paths.ts";
 import { ScopeRuleSchema } from "../scope/rule.ts";
-import { SegmentSchema } from "./segment.ts";
+import { segmentSchema } from "./segment.ts";
 
 const MAX_ID_CHARACTERS = 128;
-const id = z.string().min(1).max(MAX_ID_CHARACTERS);
-
-/** Proof and identity of an event: the sender's instance, and the instance it is about. */
-const provenance = { instance: id.optional() };
+const id = lazily(() => z.string().min(1).max(MAX_ID_CHARACTERS));
 
 /** A report from a child Pod (spec protocol 4.2, 9). */
-export const PodEventSchema = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("turn_ended"), pod_name: z.string(), ...provenance }),
-  z.object({
-    kind: z.literal("errored"),
-    pod_name: z.string(),
-    message: z.string(),
-    ...provenance,
-  }),
-  z.object({ kind: z.literal("shut_down"), pod_name: z.string(), ...provenance }),
-  z.object({
-    kind: z.literal("scope_sub_delegated"),
-    parent_pod: z.string(),
-    sub_pod: z.string(),
-    sub_socket: z.string(),
-    scope: z.array(ScopeRuleSchema),
-    ...provenance,
-  }),
-]);
-export type PodEvent = z.infer<typeof PodEventSchema>;
+export const podEventSchema = lazily(() => {
+  /** Proof and identity of an event: the sender's instance, and the instance it is about. */
+  const provenance = { instance: id().optional() };
+  return z.discriminatedUnion("kind", [
+    z.object({ kind: z.literal("turn_ended"), pod_name: z.string(), ...provenance }),
+    z.object({
+      kind: z.literal("errored"),
+      pod_name: z.string(),
+      message: z.string(),
+      ...provenance,
+    }),
+    z.object({ kind: z.literal("shut_down"), pod_name: z.string(), ...provenance }),
+    z.object({
+      kind: z.literal("scope_sub_delegated"),
+      parent_pod: z.string(),
+      sub_pod: z.string(),
+      sub_socket: z.string(),
+      scope: z.array(ScopeRuleSchema),
+      ...provenance,
+    }),
+  ]);
+});
+export type PodEvent = z.infer<ReturnType<typeof podEventSchema>>;
 
 /** Methods without parameters take an absent, null or empty `params`. */
-const noParams = z.union([z.null(), z.object({})]).optional();
-const bare = <Name extends string>(name: Name) =>
-  z.object({ method: z.literal(name), id: id.optional(), params: noParams });
+const noParams = lazily(() => z.union([z.null(), z.object({})]).optional());
+const method = <Name extends string, Params extends z.ZodTypeAny>(
+  name: Name,
+  params: () => Params,
+) => lazily(() => z.object({ method: z.literal(name), id: id().optional(), params: params() }));
 
-/** Every method; `method` is the tag, `params` the content. */
-export const MethodSchema = z.discriminatedUnion("method", [
-  z.object({
-    method: z.literal("run"),
-    id: id.optional(),
-    params: z.object({ input: z.array(SegmentSchema) }),
-  }),
-  z.object({
-    method: z.literal("notify"),
-    id: id.optional(),
-    params: z.object({ message: z.string() }),
-  }),
-  z.object({ method: z.literal("pod_event"), id: id.optional(), params: PodEventSchema }),
-  bare("resume"),
-  bare("cancel"),
-  bare("pause"),
-  bare("shutdown"),
-  bare("get_history"),
-  bare("status"),
-  z.object({
-    method: z.literal("list_completions"),
-    id: id.optional(),
-    params: z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),
-  }),
-]);
-export type Method = z.infer<typeof MethodSchema>;
+/** Every method by its name; made when the first one comes. */
+const METHODS = {
+  run: method("run", () => z.object({ input: z.array(segmentSchema()) })),
+  notify: method("notify", () => z.object({ message: z.string() })),
+  pod_event: method("pod_event", podEventSchema),
+  resume: method("resume", noParams),
+  cancel: method("cancel", noParams),
+  pause: method("pause", noParams),
+  shutdown: method("shutdown", noParams),
+  get_history: method("get_history", noParams),
+  status: method("status", noParams),
+  list_completions: method("list_completions", () =>
+    z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),
+  ),
+};
+export type Method = z.infer<ReturnType<(typeof METHODS)[keyof typeof METHODS]>>;
 
 /** The method that gives a Pod a task in plain text. */
 export function runMethod(text: string): Method {
@@ -92,16 +87,23 @@ export function decodeMethod(line: string): DecodedMethod {
   if (nestingExceeds(value, MAX_NESTING)) {
     return { ok: false, reason: `nested deeper than ${MAX_NESTING} levels` };
   }
-  const parsed = MethodSchema.safeParse(value);
+  const { method: name, id: requestId } = (value ?? {}) as { method?: unknown; id?: unknown };
+  const known = id().safeParse(requestId);
+  const bad = (reason: string): DecodedMethod => ({
+    ok: false,
+    reason,
+    ...(known.success ? { id: known.data } : {}),
+  });
+  if (typeof name !== "string") return bad("missing field `method`");
+  if (!Object.hasOwn(METHODS, name)) {
+    const expected = Object.keys(METHODS).join("`, `");
+    return bad(`unknown variant \`${printable(name)}\`, expected one of \`${expected}\``);
+  }
+  const parsed = METHODS[name as keyof typeof METHODS]().safeParse(value);
   if (parsed.success) return { ok: true, method: parsed.data };
   const issue = parsed.error.issues[0];
   const where = issue === undefined || issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
-  const requestId = id.safeParse((value as { id?: unknown } | null)?.id);
-  return {
-    ok: false,
-    reason: `${where}${issue?.message ?? "not a method"}`,
-    ...(requestId.success ? { id: requestId.data } : {}),
-  };
+  return bad(`${where}${issue?.message ?? "not a method"}`);
 }
 
 function nestingExceeds(value: unknown, limit: number): boolean {

@@ -1,28 +1,37 @@
 /** What a person or a parent types into a Pod: the elements of `run.input` (spec protocol 2.1). */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 
-const u32 = z.number().int().min(0).max(0xffff_ffff);
+const knownSegmentSchema = lazily(() => {
+  const u32 = z.number().int().min(0).max(0xffff_ffff);
+  return z.discriminatedUnion("kind", [
+    z.object({ kind: z.literal("text"), content: z.string() }),
+    z.object({ kind: z.literal("paste"), id: u32, chars: u32, lines: u32, content: z.string() }),
+    z.object({ kind: z.literal("file_ref"), path: z.string() }),
+    z.object({ kind: z.literal("knowledge_ref"), slug: z.string() }),
+    z.object({ kind: z.literal("workflow_invoke"), slug: z.string() }),
+    z.object({ kind: z.literal("unknown") }),
+  ]);
+});
+export type Segment = z.infer<ReturnType<typeof knownSegmentSchema>>;
 
-const KnownSegmentSchema = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("text"), content: z.string() }),
-  z.object({ kind: z.literal("paste"), id: u32, chars: u32, lines: u32, content: z.string() }),
-  z.object({ kind: z.literal("file_ref"), path: z.string() }),
-  z.object({ kind: z.literal("knowledge_ref"), slug: z.string() }),
-  z.object({ kind: z.literal("workflow_invoke"), slug: z.string() }),
-  z.object({ kind: z.literal("unknown") }),
-]);
-export type Segment = z.infer<typeof KnownSegmentSchema>;
-
-const KNOWN_KINDS: readonly string[] = KnownSegmentSchema.options.map(
-  (option) => option.shape.kind.value,
-);
+const KNOWN_KINDS: readonly string[] = [
+  "text",
+  "paste",
+  "file_ref",
+  "knowledge_ref",
+  "workflow_invoke",
+  "unknown",
+];
 
 /** A segment; one of a kind that this version does not know becomes `{"kind":"unknown"}`. */
-export const SegmentSchema: z.ZodType<Segment, z.ZodTypeDef, unknown> = z.preprocess((value) => {
-  if (typeof value !== "object" || value === null || !("kind" in value)) return value;
-  const { kind } = value;
-  return typeof kind === "string" && !KNOWN_KINDS.includes(kind) ? { kind: "unknown" } : value;
-}, KnownSegmentSchema);
+export const segmentSchema = lazily((): z.ZodType<Segment, z.ZodTypeDef, unknown> =>
+  z.preprocess((value) => {
+    if (typeof value !== "object" || value === null || !("kind" in value)) return value;
+    const { kind } = value;
+    return typeof kind === "string" && !KNOWN_KINDS.includes(kind) ? { kind: "unknown" } : value;
+  }, knownSegmentSchema()),
+);
 
 /** The text that the model gets for one segment. */
 function textOf(segment: Segment): string {

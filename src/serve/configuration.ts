@@ -14,9 +14,10 @@ import {
   requireSessionsDirectory,
   resolveBases,
 } from "../base/paths.ts";
+import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, loadManifest } from "../manifest/load.ts";
-import { parseResolvedManifest } from "../manifest/render.ts";
+import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
@@ -75,7 +76,7 @@ export async function configure(
   const manifest =
     launch === undefined
       ? (await loadManifest({ ...search, overlay, fallback })).manifest
-      : parseResolvedManifest(launch.manifest);
+      : receivedManifest(launch.manifest, launch.program === VERSION);
   const store = requireSessionsDirectory(bases, launch?.store ?? options.store);
   try {
     ensurePrivateDirectory(store);

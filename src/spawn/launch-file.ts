@@ -10,6 +10,8 @@ import { removeFile, replaceFile } from "../base/files.ts";
 
 const LaunchFileSchema = z.object({
   version: z.literal(1),
+  /** Version of the program that wrote it. */
+  program: z.string().default(""),
   name: z.string(),
   instance: z.string().min(1),
   parent: z.object({ name: z.string(), instance: z.string(), socket: z.string() }),

@@ -6,6 +6,7 @@
 import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
+import { VERSION } from "../base/version.ts";
 import { runMethod } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { takeLife } from "../registry/life.ts";
@@ -127,6 +128,7 @@ function start(
     undo.stderr = openLog(paths.stderr);
     writeLaunchFile(paths.launch, {
       version: 1,
+      program: VERSION,
       name: entry.pod_name,
       instance: entry.instance,
       parent: context.self,

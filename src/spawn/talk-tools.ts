@@ -2,7 +2,7 @@
 import { z } from "zod/v3";
 import { isPodError, messageOf } from "../base/errors.ts";
 import type { Event } from "../protocol/event.ts";
-import { ItemSchema, messageText } from "../protocol/history.ts";
+import { itemSchema, messageText } from "../protocol/history.ts";
 import { runMethod } from "../protocol/method.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
@@ -174,7 +174,7 @@ export function readNewText(
 
 function assistantTexts(items: readonly unknown[]): { id: string; text: string }[] {
   return items.flatMap((raw, index) => {
-    const parsed = ItemSchema.safeParse(raw);
+    const parsed = itemSchema().safeParse(raw);
     if (!parsed.success || parsed.data.type !== "message" || parsed.data.role !== "assistant")
       return [];
     const text = messageText(parsed.data);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { listKeys, namesBelow } from "../../src/manifest/keys.ts";
-import { DEFAULTS, ManifestSchema, PATH_KEYS } from "../../src/manifest/schema.ts";
+import { DEFAULTS, manifestSchema, PATH_KEYS } from "../../src/manifest/schema.ts";
 
 const keys = listKeys();
 
@@ -54,7 +54,7 @@ describe("the list of keys", () => {
 
 test("a resolved manifest has all defaults", () => {
   const allow = [{ target: "/p", permission: "write" }];
-  expect(ManifestSchema.parse({ pod: { name: "a" }, scope: { allow }, compaction: {} })).toEqual({
+  expect(manifestSchema().parse({ pod: { name: "a" }, scope: { allow }, compaction: {} })).toEqual({
     pod: { name: "a" },
     model: {},
     worker: {

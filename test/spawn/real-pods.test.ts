@@ -379,6 +379,7 @@ describe("a real child", () => {
     });
     writeLaunchFile(path, {
       version: 1,
+      program: "another",
       name,
       instance,
       parent: context.self,

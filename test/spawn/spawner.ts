@@ -6,6 +6,7 @@
 import { mkdirSync, readFileSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../src/base/errors.ts";
+import { parseResolvedManifest } from "../../src/manifest/render.ts";
 import type { PodEvent } from "../../src/protocol/method.ts";
 import type { Allocation } from "../../src/registry/allocation.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../../src/registry/membership.ts";
@@ -180,12 +181,13 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     env: { ...world.env, ...options.env },
     store: join(world.home, "sessions"),
     maxOutputBytes: 16_384,
-    childManifest: (child) => ({
-      pod: { name: child.name },
-      model: { scheme: "script", script },
-      ...(child.instruction === undefined ? {} : { worker: { instruction: child.instruction } }),
-      scope: { allow: child.allow, deny: child.deny },
-    }),
+    childManifest: (child) =>
+      parseResolvedManifest({
+        pod: { name: child.name },
+        model: { scheme: "script", script },
+        ...(child.instruction === undefined ? {} : { worker: { instruction: child.instruction } }),
+        scope: { allow: child.allow, deny: child.deny },
+      }),
     report: (event) => reports.push(event),
   };
   const server = listenPrivately({

@@ -6,7 +6,7 @@
 import { messageOf, PodError } from "../../base/errors.ts";
 import { notificationText } from "../../prompts/notices.ts";
 import type { Event } from "../../protocol/event.ts";
-import { type Item, ItemSchema, messageText } from "../../protocol/history.ts";
+import { type Item, itemSchema, messageText } from "../../protocol/history.ts";
 import { flattenSegments } from "../../protocol/segment.ts";
 import { connectPod, type PodClient } from "../../transport/client.ts";
 import type { Story } from "./story.ts";
@@ -80,7 +80,7 @@ class Follower {
 
   #history(data: Extract<Event, { event: "history" }>["data"], at: number): void {
     const items = data.items.flatMap((item) => {
-      const parsed = ItemSchema.safeParse(item);
+      const parsed = itemSchema().safeParse(item);
       return parsed.success ? [parsed.data] : [];
     });
     if (!this.begun) return this.#begin(items, data.status ?? "idle", at);
