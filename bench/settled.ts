@@ -163,7 +163,6 @@ async function measureIdle(pids: readonly number[]): Promise<Figure> {
     title: `${what} of an idle Pod in ${IDLE_WINDOW_MS / 1000} s`,
     unit: "calls",
     value: summarize(counts.map(({ count }) => count)),
-    aim: 0,
     ...(list.length === 0
       ? {}
       : { note: list.map(([name, count]) => `${name} ${count}`).join(", ") + " (all Pods)" }),

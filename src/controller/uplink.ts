@@ -3,7 +3,6 @@
  * the same id. When the parent is gone the registry says who is the parent now; a Pod without one has
  * nobody to report to. Bounded; a report never delays a run.
  */
-import { randomUUID } from "node:crypto";
 import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { settlesWithin } from "../base/process.ts";
@@ -84,7 +83,7 @@ export class Uplink {
   }
 
   async #deliver(event: PodEvent): Promise<void> {
-    const method: Method = { method: "pod_event", id: randomUUID(), params: event };
+    const method: Method = { method: "pod_event", id: crypto.randomUUID(), params: event };
     const { signal } = this.#over;
     const { deliveryMs, retryMs, maxRetryMs } = this.#limits;
     let pause = retryMs;

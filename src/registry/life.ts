@@ -9,11 +9,11 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  promises,
   readdirSync,
   renameSync,
   rmSync,
 } from "node:fs";
-import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
 import { tryFlock } from "../base/libc.ts";
@@ -158,7 +158,7 @@ export async function sweepGone(base: string): Promise<void> {
   }
   for (const name of names) {
     // Others may sweep the same one; what stays is for the next.
-    await rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
+    await promises.rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

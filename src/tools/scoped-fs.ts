@@ -9,11 +9,11 @@ import {
   type Dirent,
   fstatSync,
   lstatSync,
+  promises,
   readdirSync,
   type Stats,
   statSync,
 } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { errnoCode } from "../base/errors.ts";
 import { readAsync } from "../base/files.ts";
@@ -134,7 +134,7 @@ export class ScopedFiles {
     using directory = VerifiedDirectory.open(canonical, canonical);
     const options = { withFileTypes: true } as const;
     return fstatSync(directory.fd).size > LARGE_DIRECTORY_BYTES
-      ? await readdir(directory.self, options)
+      ? await promises.readdir(directory.self, options)
       : readdirSync(directory.self, options);
   }
 
