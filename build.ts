@@ -59,9 +59,9 @@ async function compile(entrypoint: string, outfile: string, source?: string): Pr
       autoloadTsconfig: false,
       autoloadPackageJson: false,
       // Most code of a Pod runs once or a few times: compiling it costs more than it saves (a fifth
-      // of a child's processor time, 1.8 MiB). What runs often is compiled all the same, only later:
-      // searching a large tree takes as long as with 1.
-      jitPolicy: 30,
+      // of a child's processor time, 1.5 MiB). What runs often is compiled all the same, only later:
+      // searching a large tree takes as long as with 1. With 30 children start more slowly again.
+      jitPolicy: 10,
     },
     throw: false,
   });
