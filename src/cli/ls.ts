@@ -4,7 +4,7 @@ import type { Environment } from "../base/paths.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Streams } from "./output.ts";
 import { painterFor, type Style } from "./terminal.ts";
-import { openRegistry, stateWord, statusOf, treeOf, type TreeNode } from "./tree.ts";
+import { openRegistry, stateWord, statusOfEntry, treeOf, type TreeNode } from "./tree.ts";
 
 const STATE_STYLE: Record<string, Style> = {
   running: "green",
@@ -23,7 +23,10 @@ export async function listPods(
   const { table } = await openRegistry(env).reclaim();
   const nodes = treeOf(table);
   const rows = await Promise.all(
-    nodes.map(async (node) => ({ node, state: stateWord(node.entry, await statusOf(node.entry)) })),
+    nodes.map(async (node) => ({
+      node,
+      state: stateWord(node.entry, await statusOfEntry(node.entry)),
+    })),
   );
   if (options.json) {
     const list = rows.map(({ node: { entry }, state }) => ({

@@ -4,12 +4,12 @@
  */
 import { isPodError, PodError } from "../base/errors.ts";
 import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
-import type { Event } from "../protocol/event.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
 import { Registry } from "../registry/registry.ts";
+import { type PodStatus, statusOf } from "../spawn/status.ts";
 import { type StopResult, stopPod } from "../spawn/stop.ts";
-import { connectPod, type PodClient, request } from "../transport/client.ts";
+import { connectPod, type PodClient } from "../transport/client.ts";
 
 /** How long one Pod may take to say what it does. */
 const STATUS_TIMEOUT_MS = 2000;
@@ -54,29 +54,13 @@ export function branchOf(table: Allocations, name: string): Allocation[] {
   return top === undefined ? [] : subtree(table, top, 0, true).map(({ entry }) => entry);
 }
 
-/** What a Pod says of itself. */
-export type Status = Extract<Event, { event: "status" }>["data"];
-
 /** Asks a Pod what it does; undefined when it does not answer in time. */
-export async function statusOf(entry: Allocation): Promise<Status | undefined> {
-  try {
-    const answer = await request(
-      entry.socket,
-      { method: "status" },
-      {
-        timeoutMs: STATUS_TIMEOUT_MS,
-        until: (event) => event.event === "status",
-      },
-    );
-    return answer.event === "status" ? answer.data : undefined;
-  } catch (error) {
-    if (isPodError(error)) return undefined;
-    throw error;
-  }
+export async function statusOfEntry(entry: Allocation): Promise<PodStatus | undefined> {
+  return await statusOf(entry, STATUS_TIMEOUT_MS);
 }
 
 /** One word for what a Pod is doing. */
-export function stateWord(entry: Allocation, status: Status | undefined): string {
+export function stateWord(entry: Allocation, status: PodStatus | undefined): string {
   if (isReservation(entry)) return "starting";
   return status?.state ?? "unresponsive";
 }
@@ -185,7 +169,7 @@ async function watchPod(entry: Allocation, signal: AbortSignal): Promise<View> {
   }
 }
 
-async function askStatus(client: PodClient): Promise<Status> {
+async function askStatus(client: PodClient): Promise<PodStatus> {
   await client.send({ method: "status" });
   for (;;) {
     const event = await client.next(STATUS_TIMEOUT_MS);

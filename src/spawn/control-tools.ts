@@ -1,15 +1,15 @@
 /** The tools `StopPod` and `ListPods`: ending Pods for certain, and seeing them (spec 6.3, 6.4). */
 import { z } from "zod/v3";
-import { isPodError, messageOf } from "../base/errors.ts";
+import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { childrenOf, findByName } from "../registry/operations.ts";
 import { describeRules } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
-import { request } from "../transport/client.ts";
 import { type ChildRecord, hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
 import { describeHeirs, type Family } from "./family.ts";
 import { STOP_LIMITS, type StopLimits, stopPod } from "./stop.ts";
+import { statusOf } from "./status.ts";
 import { recordNamed } from "./talk-tools.ts";
 
 /** Limit for all probes of one ListPods together (W67). */
@@ -125,19 +125,7 @@ type ShownState = "starting" | "idle" | "running" | "paused" | "stopped" | "unre
 async function stateOfPod(record: ChildRecord, probeMs: number): Promise<ShownState> {
   if (hasEnded(record)) return "stopped";
   if (record.phase === "starting") return "starting";
-  try {
-    const answer = await request(
-      record.socket,
-      { method: "status" },
-      {
-        timeoutMs: probeMs,
-        until: (event) => event.event === "status",
-      },
-    );
-    const same = answer.event === "status" && answer.data.instance === record.instance;
-    return same ? answer.data.state : "unresponsive";
-  } catch (error) {
-    if (!isPodError(error)) throw error;
-    return hasEnded(record) ? "stopped" : "unresponsive";
-  }
+  const status = await statusOf(record, probeMs);
+  if (status !== undefined) return status.state;
+  return hasEnded(record) ? "stopped" : "unresponsive";
 }

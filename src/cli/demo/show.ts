@@ -18,7 +18,7 @@ import { type Happening, Story, WAIT_LIMIT_MS } from "./story.ts";
 import type { Screen } from "./view.ts";
 import { holderOf, wordsFor, writtenFile } from "./words.ts";
 import { listPods } from "../ls.ts";
-import { statusOf, untilQuiet } from "../tree.ts";
+import { statusOfEntry, untilQuiet } from "../tree.ts";
 
 /** For reading, before the scene changes; scaled like the scenario's waits. */
 const READING_PAUSE_MS = 800;
@@ -110,7 +110,7 @@ export class Show {
     // A parent that is just asking its model is told after that; idle, it is told at once.
     await story.until(() => (story.isIdle(lead) ? true : undefined), `${lead} to be idle`);
     const victim = this.#entry(tester);
-    const status = await statusOf(victim);
+    const status = await statusOfEntry(victim);
     if (status?.state !== "running" || stateOf(ownerOf(victim)) !== "alive") {
       throw new PodError("internal", `${tester} is ${status?.state ?? "gone"}, not in mid-work`);
     }
