@@ -13,7 +13,6 @@ import {
   readFileSync,
   readSync,
   renameSync,
-  rmdirSync,
   unlinkSync,
   write,
   writeSync,
@@ -167,17 +166,5 @@ export function removeFile(path: string): void {
     unlinkSync(path);
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw error;
-  }
-}
-
-/** Removes an empty directory; one that is missing or not empty is left as it is. */
-export function removeEmptyDirectory(path: string): boolean {
-  try {
-    rmdirSync(path);
-    return true;
-  } catch (error) {
-    const errno = errnoCode(error);
-    if (errno === "ENOENT" || errno === "ENOTEMPTY" || errno === "EEXIST") return false;
-    throw error;
   }
 }

@@ -4,7 +4,7 @@
  * same function here. Nothing in this file touches the disk except `ensurePrivateDirectory`.
  */
 import { mkdirSync, statSync } from "node:fs";
-import { dirname, isAbsolute, join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { errnoCode, ioError, PodError } from "./errors.ts";
 
 /** The three base directories; a base that no variable names is undefined. All absolute. */
@@ -189,9 +189,4 @@ export function pathExists(path: string): boolean {
   } catch (error) {
     return errnoCode(error) !== "ENOENT";
   }
-}
-
-/** The directory that holds a Pod's socket: where outsiders find its lock and log. */
-export function directoryOfSocket(socket: string): string {
-  return dirname(socket);
 }
