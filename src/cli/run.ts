@@ -12,7 +12,7 @@ import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts
 import type { Allocation } from "../registry/allocation.ts";
 import { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
-import { endOnSignals, exitOnInternalFailure } from "../serve/process.ts";
+import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
 import type { Streams } from "./output.ts";
 import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
 import { podsBelow, stopInOrder, untilQuiet } from "./tree.ts";
@@ -42,8 +42,9 @@ export async function runTask(
   if (name !== undefined) assertPodName(name);
   const overlay = overlayFor(options);
   const fallback = { name: nameFrom(cwd), writable: cwd, model: { ref: DEFAULT_MODEL } };
+  const onFirstSignal = catchSignals();
   const pod = await startPod({ ...(overlay === "" ? {} : { overlay }), fallback }, env, cwd);
-  return await new Foreground(pod, options, env, streams).run(task);
+  return await new Foreground(pod, options, env, streams, onFirstSignal).run(task);
 }
 
 /** A name for a Pod nobody named: the directory's, made a valid name, with a random tail. */
@@ -73,6 +74,7 @@ class Foreground {
   readonly #options: RunTaskOptions;
   readonly #registry: Registry;
   readonly #streams: Streams;
+  readonly #onFirstSignal: OnFirstSignal;
   readonly #paint: Paint;
   readonly #interrupted = new AbortController();
   #signal: NodeJS.Signals | undefined;
@@ -80,7 +82,14 @@ class Foreground {
   /** True while the last thing on standard output is an unfinished line. */
   #midLine = false;
 
-  constructor(pod: RunningPod, options: RunTaskOptions, env: Environment, streams: Streams) {
+  constructor(
+    pod: RunningPod,
+    options: RunTaskOptions,
+    env: Environment,
+    streams: Streams,
+    onFirstSignal: OnFirstSignal,
+  ) {
+    this.#onFirstSignal = onFirstSignal;
     this.#streams = streams;
     this.#pod = pod;
     this.#options = options;
@@ -90,7 +99,7 @@ class Foreground {
 
   async run(task: string): Promise<number> {
     const pod = this.#pod;
-    endOnSignals(pod, (signal) => {
+    this.#onFirstSignal((signal) => {
       this.#signal = signal;
       pod.controller.cancel();
       this.#interrupted.abort();
@@ -98,13 +107,18 @@ class Foreground {
     pod.subscribe((event) => this.#show(event));
     this.#note(`pod ${pod.self.name} works in ${pod.cwd}`);
     pod.controller.run([{ kind: "text", content: task }]);
-    await Promise.race([
-      untilQuiet(this.#registry, pod.self.name, this.#interrupted.signal),
-      pod.ended,
-    ]);
-    const below = await podsBelow(this.#registry, pod.self.name);
-    pod.shutdown("client request");
-    await pod.ended;
+    let below: Allocation[] = [];
+    try {
+      await Promise.race([
+        untilQuiet(this.#registry, pod.self.name, this.#interrupted.signal),
+        pod.ended,
+      ]);
+      below = await podsBelow(this.#registry, pod.self.name);
+    } finally {
+      // Whatever went wrong: the Pod of this command does not outlive it.
+      pod.shutdown("client request");
+      await pod.ended;
+    }
     await this.#takeAlong(below);
     if (this.#midLine) this.#streams.out.write("\n");
     if (this.#signal !== undefined) return 128 + constants.signals[this.#signal];

@@ -7,7 +7,7 @@ import { writeLine } from "../base/log.ts";
 import { type Environment, printable } from "../base/paths.ts";
 import type { PodOptions } from "../serve/configuration.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
-import { announceReady, endOnSignals, exitOnInternalFailure } from "../serve/process.ts";
+import { announceReady, catchSignals, exitOnInternalFailure } from "../serve/process.ts";
 
 /** Flags with a value; `--adopt` has none. */
 const VALUED = ["user-manifest", "project", "overlay", "store", "callback", "launch", "session"];
@@ -73,6 +73,7 @@ export async function servePod(
 ): Promise<number> {
   exitOnInternalFailure();
   const options = parsePodFlags(args);
+  const onFirstSignal = catchSignals();
   let pod: RunningPod;
   try {
     pod = await startPod(options, env, cwd);
@@ -81,7 +82,7 @@ export async function servePod(
     writeLine(renderForTerminal(error));
     return EXIT.failed;
   }
-  endOnSignals(pod);
+  onFirstSignal(() => pod.shutdown("signal"));
   announceReady(pod);
   const reason = await pod.ended;
   writeLine(`pod: ${pod.self.name} shutting down (${reason})`);

@@ -2,9 +2,10 @@
  * The machine-wide referee: who lives, who may write where. Every operation runs whole under one
  * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
  */
+import { readdirSync } from "node:fs";
 import { log } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
-import { ensurePrivateDirectory, podPaths } from "../base/paths.ts";
+import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { identityOf } from "../base/process.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
@@ -127,7 +128,25 @@ export class Registry {
 
   /** The live Pods, after removing dead ones. */
   async reclaim(): Promise<Outcome<void>> {
-    return await this.#change((table) => ({ table, value: undefined }), true);
+    return await this.#change((table) => {
+      this.#sweepAbandoned(table);
+      return { table, value: undefined };
+    }, true);
+  }
+
+  /** Removes directories of Pods that died before they were registered: a free lock and no entry. */
+  #sweepAbandoned(table: operations.Allocations): void {
+    for (const name of readdirSync(this.base)) {
+      if (!isPodName(name) || operations.findByName(table, name) !== undefined) continue;
+      try {
+        // Without a lock it was not made by a Pod, or is just being made.
+        if (pathExists(podPaths(this.base, name).lock)) {
+          takeLifeIfPresent(this.base, name)?.removeDirectory();
+        }
+      } catch (error) {
+        log("warn", `could not remove what a pod \`${name}\` left`, messageOf(error));
+      }
+    }
   }
 
   /** The live holder of a session, if any. */

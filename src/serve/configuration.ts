@@ -3,6 +3,7 @@
  * can be wrong is found here, in the order of spec manifest 7.4, and nothing has to be undone.
  */
 import { realpathSync } from "node:fs";
+import { resolve } from "node:path";
 import { messageOf, PodError } from "../base/errors.ts";
 import {
   assertPodName,
@@ -77,7 +78,7 @@ export async function configure(
     launch === undefined
       ? (await loadManifest({ ...search, overlay, fallback })).manifest
       : receivedManifest(launch.manifest, launch.program === VERSION);
-  const store = requireSessionsDirectory(bases, launch?.store ?? options.store);
+  const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
@@ -87,7 +88,7 @@ export async function configure(
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
-  const prompts = findPromptDirectories(search);
+  const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
@@ -126,6 +127,14 @@ export function rootScope(manifest: Manifest, cwd: string): Scope {
 export function assertReadableCwd(scope: Scope, cwd: string): void {
   if (accessTo(scope, cwd) !== "none") return;
   throw new PodError("invalid_manifest", `pwd is not readable under the configured scope: ${cwd}`);
+}
+
+/** Without keys that have no value: absent means that there is no such library. */
+function given({ user, workspace }: LaunchFile["prompts"]): PromptDirectories {
+  return {
+    ...(user === undefined ? {} : { user }),
+    ...(workspace === undefined ? {} : { workspace }),
+  };
 }
 
 function canonicalCwd(cwd: string): string {

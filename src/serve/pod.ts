@@ -183,6 +183,7 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
+    prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
@@ -210,7 +211,7 @@ async function assemble(
     controller.alert("warn", "agents_md", message),
   );
   const ended = Promise.withResolvers<EndReason>();
-  let reason: EndReason = "client request";
+  let reason: EndReason | undefined;
   const controller = new Controller({
     self,
     session,
@@ -247,6 +248,12 @@ async function assemble(
     wrapNotice: notificationText,
   });
 
+  if (manifest.compaction !== undefined) {
+    controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
+  }
+  if (manifest.pod.prompt_pack !== undefined) {
+    controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
+  }
   files.writeStatic(await renderManifest(manifest));
   files.writeStatus("idle", session);
   files.writeHistory([]);
@@ -259,6 +266,7 @@ async function assemble(
   });
 
   const leave = async (): Promise<void> => {
+    family.close();
     broadcast({ event: "shutdown" });
     uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
     await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);
@@ -267,7 +275,7 @@ async function assemble(
     } catch (error) {
       log("error", `could not leave the registry cleanly: ${messageOf(error)}`);
     }
-    ended.resolve(reason);
+    ended.resolve(reason ?? "client request");
   };
 
   return {
@@ -282,7 +290,7 @@ async function assemble(
       return () => listeners.delete(listener);
     },
     shutdown: (why) => {
-      reason = why;
+      reason ??= why;
       controller.shutdown();
     },
     ended: ended.promise,

@@ -29,19 +29,27 @@ export function announceReady(pod: RunningPod): void {
   closeSync(nowhere);
 }
 
-/** Ends the Pod on signals. `onFirst` replaces the ordinary end, for a Pod with a person in front. */
-export function endOnSignals(
-  pod: RunningPod,
-  onFirst: (signal: NodeJS.Signals) => void = () => pod.shutdown("signal"),
-): void {
-  let signalled = false;
+/** Takes what to do on the first signal; does it at once when that has already come. */
+export type OnFirstSignal = (act: (signal: NodeJS.Signals) => void) => void;
+
+/**
+ * Catches signals from now on, before there is a Pod to end: one that comes while it starts ends it
+ * as soon as it has started, so that nothing half-made stays.
+ */
+export function catchSignals(): OnFirstSignal {
+  let first: NodeJS.Signals | undefined;
+  let action: ((signal: NodeJS.Signals) => void) | undefined;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
-      if (signalled) process.exit(128 + constants.signals[signal]);
-      signalled = true;
-      onFirst(signal);
+      if (first !== undefined) process.exit(128 + constants.signals[signal]);
+      first = signal;
+      action?.(signal);
     });
   }
+  return (act) => {
+    action = act;
+    if (first !== undefined) act(first);
+  };
 }
 
 /** A broken promise of our own code ends the process with a record of it; the parent sees the exit. */

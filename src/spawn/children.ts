@@ -52,6 +52,7 @@ export class Children {
   readonly #file: string;
   readonly #scope: LiveScope;
   readonly #records = new Map<string, ChildRecord>();
+  #closed = false;
 
   constructor(self: Spawner, file: string, scope: LiveScope) {
     this.#self = self;
@@ -126,12 +127,18 @@ export class Children {
     return adopted;
   }
 
+  /** Nothing is written any more: the Pod is leaving, and its directory with it. */
+  close(): void {
+    this.#closed = true;
+  }
+
   /**
    * Writes `spawned_pods.json` (spec 5.6); ended children are not in it. The file only shows others
    * what the registry and this table know: a disk that is full, or a directory that goes because
    * this Pod is leaving, must not stop a spawn, an undo or a give-back half way (W41).
    */
   #save(): void {
+    if (this.#closed) return;
     const listed = this.list()
       .filter((record) => record.phase !== "ended")
       .map((record) => ({
@@ -142,7 +149,8 @@ export class Children {
         instance: record.instance,
       }));
     try {
-      replaceFile(this.#file, JSON.stringify(listed, null, 2), { temporary: `${this.#file}.tmp` });
+      const temporary = this.#file.replace(/\.json$/, ".tmp");
+      replaceFile(this.#file, JSON.stringify(listed, null, 2), { temporary });
     } catch (error) {
       log("warn", `cannot write ${this.#file}`, error);
     }

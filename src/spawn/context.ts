@@ -28,6 +28,8 @@ export interface SpawnContext {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly store: string;
+  /** Directories of prompt texts; a child finds the same ones wherever it works (W45). */
+  readonly prompts: { readonly user?: string | undefined; readonly workspace?: string | undefined };
   /** Bytes of one tool result; ReadPodOutput hands out no more at once. */
   readonly maxOutputBytes: number;
   /** The resolved manifest for a child, as plain JSON data. */

@@ -66,6 +66,7 @@ const CLEAR_MS = 2000;
 export class Family {
   readonly #deps: FamilyDependencies;
   readonly #endings = new WeakMap<ChildRecord, Promise<void>>();
+  #closed = false;
 
   constructor(deps: FamilyDependencies) {
     this.#deps = deps;
@@ -74,6 +75,12 @@ export class Family {
   /** Watches a child that this process started; call once the record is in place. */
   watch(record: ChildRecord): void {
     void record.exited?.then((exit) => this.#end(record, exit));
+  }
+
+  /** From now on the ends of children are nobody's news here: this Pod is leaving. */
+  close(): void {
+    this.#closed = true;
+    this.#deps.children.close();
   }
 
   /** Resolves when all that follows from a record's end is done; at once while it lives. */
@@ -183,7 +190,7 @@ export class Family {
 
   async #ended(record: ChildRecord, exit: ExitInfo | Parting): Promise<void> {
     const { children, registry } = this.#deps;
-    if (children.find(record.name, record.instance) !== record) return;
+    if (this.#closed || children.find(record.name, record.instance) !== record) return;
     const crashed = this.#hasCrashed(record, exit);
     const tail = crashed ? lastLines(podPaths(registry.base, record.name).stderr) : "";
     children.end(record);

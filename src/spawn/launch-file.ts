@@ -14,7 +14,8 @@ const LaunchFileSchema = z.object({
   program: z.string().default(""),
   name: z.string(),
   instance: z.string().min(1),
-  parent: z.object({ name: z.string(), instance: z.string(), socket: z.string() }),
+  /** Directories behind `$user` and `$workspace` prompts, as the spawner found them. */
+  prompts: z.object({ user: z.string().optional(), workspace: z.string().optional() }).default({}),
   /** The resolved manifest as JSON; the manifest layer checks it. */
   manifest: z.unknown(),
   /** Session directory of the spawner. */

@@ -131,7 +131,7 @@ function start(
       program: VERSION,
       name: entry.pod_name,
       instance: entry.instance,
-      parent: context.self,
+      prompts: context.prompts,
       manifest: context.childManifest({
         name: entry.pod_name,
         instruction: plan.input.instruction ?? undefined,

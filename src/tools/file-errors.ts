@@ -38,7 +38,7 @@ export const fileError = {
   tooLarge: (path: string, bytes: number, limit: number) =>
     failed(
       `file is too large: ${path} has ${bytes} bytes, the limit is ${limit}; ` +
-        "find the part you need with Grep, or use a shell command",
+        "find the part you need with Grep",
     ),
   resultTooLarge: (path: string, bytes: number, limit: number) =>
     invalid(`file would become too large: ${path} with ${bytes} bytes, the limit is ${limit}`),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import * as processes from "../../src/base/process.ts";
 import type { ProcessIdentity } from "../../src/base/process.ts";
 import { within } from "../support/temp.ts";
@@ -49,6 +49,8 @@ describe("a recorded process", () => {
     const pid = Number(await parent.output("the pid of the grandchild"));
     const identity = identityOf(pid);
     expect(stateOf(identity)).toBe("alive");
+    // Killed before that, it would still be the shell's to reap.
+    await within(untilNamed(parent.pid, "sleep"), 5000, "the shell to become sleep");
     process.kill(pid, "SIGKILL");
     // Its standard output closes while it dies, an instant before it is a zombie.
     expect(await parent.output("the end of its output")).toBeUndefined();
@@ -94,6 +96,13 @@ describe("a recorded process", () => {
     expect(Number(theirs)).toBeGreaterThanOrEqual(Number(own));
   });
 });
+
+/** Resolves when the process has become the program of this name (proc(5), `comm`). */
+async function untilNamed(pid: number, name: string): Promise<void> {
+  while (readFileSync(`/proc/${pid}/comm`, "utf8").trim() !== name) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
 
 async function untilDead(identity: ProcessIdentity): Promise<void> {
   while (stateOf(identity) !== "dead") await new Promise((resolve) => setImmediate(resolve));

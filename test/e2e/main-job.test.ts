@@ -275,10 +275,49 @@ test("pod run streams the answer, waits for its children and leaves none behind"
   const done = await cli(world.env, "run", "--name", "lead", "--model", `script:${scenario}`, "go");
   expect(done).toMatchObject({ code: 0, stdout: "I delegate.\nWaiting.\nAll done.\n" });
   expect(done.stderr).toContain("spawned pod `kid`");
+  expect(done.stderr).not.toContain("pod: warn");
   expect(world.processes()).toEqual([]);
   const failed = await cli(world.env, "run", "--model", `script:${scenario}`, "unknown");
   expect(failed).toMatchObject({ code: 1, stdout: "" });
   expect(failed.stderr).toContain("no rule of");
+});
+
+test("a Pod that died before it was registered leaves nothing that a look does not remove", async () => {
+  await using world = startWorld();
+  mkdirSync(join(world.runtime, "early"), { mode: 0o700 });
+  writeFileSync(join(world.runtime, "early", "lock"), "");
+  expect(await cli(world.env, "ls")).toMatchObject({ code: 0, stdout: "no live pods\n" });
+  expect(world.directories()).toEqual([]);
+});
+
+test("a child finds its parent's prompts and store wherever it works", async () => {
+  await using world = startWorld();
+  const area = join(world.work, "area");
+  mkdirSync(area);
+  const config = join(world.home, "elsewhere");
+  mkdirSync(join(config, "prompts"), { recursive: true });
+  writeFileSync(join(config, "prompts", "agent.md"), "You are an agent.\n");
+  writeFileSync(join(config, "manifest.toml"), 'worker.instruction = "$user/agent"\n');
+  const root = await world.start({
+    command,
+    args: ["--user-manifest", join(config, "manifest.toml"), "--store", "../sess"],
+    rules: [
+      {
+        match: "^go$",
+        calls: [
+          {
+            tool: "SpawnPod",
+            input: { name: "kid", task: "t", scope: [{ target: area, permission: "write" }] },
+          },
+        ],
+      },
+      { text: "ok" },
+    ],
+  });
+  await root.runToEnd("go");
+  expect(root.toolResults().at(-1)).toStartWith("spawned pod `kid`");
+  expect(existsSync(join(area, "..", "..", "sess"))).toBe(true);
+  expect(existsSync(join(world.work, "sess"))).toBe(false);
 });
 
 test("mistakes on the command line say what was wrong and exit 2, a missing key exits 1", async () => {

@@ -382,7 +382,7 @@ describe("a real child", () => {
       program: "another",
       name,
       instance,
-      parent: context.self,
+      prompts: {},
       manifest,
       store: context.store,
     });

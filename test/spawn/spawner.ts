@@ -181,6 +181,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     env: { ...world.env, ...options.env },
     store: join(world.home, "sessions"),
     maxOutputBytes: 16_384,
+    prompts: {},
     childManifest: (child) =>
       parseResolvedManifest({
         pod: { name: child.name },

@@ -145,14 +145,14 @@ export async function leadSocket(
   }
 }
 
-/** Processes whose environment names the place; empty where there is no `/proc`. */
-export function processesOf({ directory }: Place): number[] {
+/** Processes that have the place as their runtime directory: its Pods, and no stranger who only works there. */
+export function processesOf({ registry }: Place): number[] {
+  const mark = `INSOMNIA_RUNTIME_DIR=${registry.base}`;
   return entriesOf("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];
     try {
-      return readFileSync(`/proc/${name}/environ`, "utf8").includes(directory)
-        ? [Number(name)]
-        : [];
+      const environment = readFileSync(`/proc/${name}/environ`, "utf8").split("\0");
+      return environment.includes(mark) ? [Number(name)] : [];
     } catch {
       return []; // ended meanwhile, or another user's
     }
@@ -183,7 +183,7 @@ const MAX_ROUNDS = 20;
 
 /** Ends all that lives by SIGKILL and removes the directory. Synchronous, for exit handlers. */
 export function destroy(place: Place, lead: Lead | undefined): void {
-  if (lead !== undefined) signalGroup(lead.pid, "SIGKILL");
+  if (lead !== undefined && processesOf(place).includes(lead.pid)) signalGroup(lead.pid, "SIGKILL");
   for (const entry of place.registry.peek()) {
     if (stateOf(ownerOf(entry)) === "alive") signalGroup(entry.pid, "SIGKILL");
   }
