@@ -15,7 +15,7 @@ import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
 import type { Streams } from "./output.ts";
 import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
-import { podsBelow, stopInOrder, untilQuiet } from "./tree.ts";
+import { branchOf, killAll, stopInOrder, untilQuiet } from "./tree.ts";
 
 /** Options of the command. */
 export interface RunTaskOptions {
@@ -78,6 +78,8 @@ class Foreground {
   readonly #paint: Paint;
   readonly #interrupted = new AbortController();
   #signal: NodeJS.Signals | undefined;
+  /** What lived below the Pod when it began to leave. */
+  #below: Allocation[] | undefined;
   #outcome: RunOutcome = "finished";
   /** True while the last thing on standard output is an unfinished line. */
   #midLine = false;
@@ -99,30 +101,44 @@ class Foreground {
 
   async run(task: string): Promise<number> {
     const pod = this.#pod;
-    this.#onFirstSignal((signal) => {
-      this.#signal = signal;
-      pod.controller.cancel();
-      this.#interrupted.abort();
+    this.#onFirstSignal(
+      (signal) => {
+        this.#signal = signal;
+        pod.controller.cancel();
+        this.#interrupted.abort();
+      },
+      () => killAll(this.#below ?? this.#peekBelow()),
+    );
+    pod.subscribe((event) => {
+      // Said before the Pod leaves the registry: afterwards nobody knows whose its children were.
+      if (event.event === "shutdown") this.#below ??= this.#peekBelow();
+      this.#show(event);
     });
-    pod.subscribe((event) => this.#show(event));
     this.#note(`pod ${pod.self.name} works in ${pod.cwd}`);
     pod.controller.run([{ kind: "text", content: task }]);
-    let below: Allocation[] = [];
+    let isQuiet = false;
     try {
       await Promise.race([
-        untilQuiet(this.#registry, pod.self.name, this.#interrupted.signal),
+        untilQuiet(this.#registry, pod.self.name, this.#interrupted.signal).then(() => {
+          isQuiet = !this.#interrupted.signal.aborted;
+        }),
         pod.ended,
       ]);
-      below = await podsBelow(this.#registry, pod.self.name);
     } finally {
       // Whatever went wrong: the Pod of this command does not outlive it.
       pod.shutdown("client request");
       await pod.ended;
+      this.#interrupted.abort();
+      await this.#takeAlong(this.#below ?? []);
     }
-    await this.#takeAlong(below);
     if (this.#midLine) this.#streams.out.write("\n");
     if (this.#signal !== undefined) return 128 + constants.signals[this.#signal];
-    return this.#outcome === "finished" ? EXIT.done : EXIT.failed;
+    if (!isQuiet) this.#note("stopped from outside before the work was done");
+    return isQuiet && this.#outcome === "finished" ? EXIT.done : EXIT.failed;
+  }
+
+  #peekBelow(): Allocation[] {
+    return branchOf(this.#registry.peek(), this.#pod.self.name).slice(1);
   }
 
   async #takeAlong(below: readonly Allocation[]): Promise<void> {

@@ -1,7 +1,9 @@
 /** `pod stop NAME`: ends Pods for certain, by name, from any terminal. */
 import { EXIT, PodError } from "../base/errors.ts";
 import { type Environment, printable } from "../base/paths.ts";
-import { findByName } from "../registry/operations.ts";
+import type { Allocation } from "../registry/allocation.ts";
+import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
+import type { Registry } from "../registry/registry.ts";
 import type { Streams } from "./output.ts";
 import { openRegistry, stopEntry } from "./tree.ts";
 
@@ -33,7 +35,23 @@ export async function stopPods(
         `pod \`${entry.pod_name}\` (pid ${entry.pid}) could not be ended; its scope is kept`,
       );
     }
-    out.write(`stopped pod \`${entry.pod_name}\`${result === "forced" ? " (forced)" : ""}\n`);
+    const forced = result === "forced" ? " (forced)" : "";
+    out.write(
+      `stopped pod \`${entry.pod_name}\`${forced}${await heirsNote(registry, table, entry)}\n`,
+    );
   }
   return EXIT.done;
+}
+
+/** Says who lives on: the children of a stopped Pod are not stopped with it. */
+async function heirsNote(
+  registry: Registry,
+  before: Allocations,
+  stopped: Allocation,
+): Promise<string> {
+  const { table } = await registry.reclaim();
+  const heirs = childrenOf(before, stopped.pod_name)
+    .filter((child) => findByName(table, child.pod_name)?.instance === child.instance)
+    .map((child) => child.pod_name);
+  return heirs.length === 0 ? "" : `; its children live on: ${heirs.join(", ")}`;
 }

@@ -3,10 +3,12 @@
  * commands that list, wait for and stop Pods; asks Pods only through their sockets.
  */
 import { isPodError, PodError } from "../base/errors.ts";
+import { stateOf } from "../base/process.ts";
 import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
 import { Registry } from "../registry/registry.ts";
+import { signalPod } from "../spawn/group.ts";
 import { type PodStatus, statusOf } from "../spawn/status.ts";
 import { type StopResult, stopPod } from "../spawn/stop.ts";
 import { connectPod, type PodClient } from "../transport/client.ts";
@@ -80,27 +82,32 @@ export async function stopEntry(registry: Registry, entry: Allocation): Promise<
   return result;
 }
 
-/** Everything below a Pod that lives now, parents before their children. */
-export async function podsBelow(registry: Registry, name: string): Promise<Allocation[]> {
-  const { table } = await registry.reclaim();
-  return branchOf(table, name)
-    .slice(1)
-    .filter((entry) => !isReservation(entry));
-}
-
 /**
- * Ends Pods in the order given and returns those that could not be ended. Parents first: the end of
- * a child would wake its parent's model, and a person who stops all wants no more answers.
+ * Ends Pods level by level and returns those that could not be ended. Parents first: the end of a
+ * child would wake its parent's model, and a person who stops all wants no more answers.
  */
 export async function stopInOrder(
   registry: Registry,
   entries: readonly Allocation[],
 ): Promise<Allocation[]> {
   const left: Allocation[] = [];
-  for (const entry of entries) {
-    if ((await stopEntry(registry, entry)) === "alive") left.push(entry);
+  let rest = entries.filter((entry) => !isReservation(entry));
+  while (rest.length > 0) {
+    const names = new Set(rest.map((entry) => entry.pod_name));
+    const tops = rest.filter(({ delegated_from }) => !names.has(delegated_from ?? ""));
+    const level = tops.length > 0 ? tops : rest;
+    const results = await Promise.all(level.map(async (entry) => await stopEntry(registry, entry)));
+    left.push(...level.filter((_, index) => results[index] === "alive"));
+    rest = rest.filter((entry) => !level.includes(entry));
   }
   return left;
+}
+
+/** Kills Pods with their groups at once and without waiting, each after a look at its identity. */
+export function killAll(entries: readonly Allocation[]): void {
+  for (const entry of entries) {
+    if (stateOf(ownerOf(entry)) === "alive") signalPod(entry.pid, "SIGKILL");
+  }
 }
 
 /**
@@ -115,7 +122,9 @@ export async function untilQuiet(
 ): Promise<void> {
   let before: string | undefined;
   while (!signal.aborted) {
-    const look = await lookAt(branchOf(registry.peek(), name), signal);
+    // Not a mere peek: a registry that was lost meanwhile is put together again by this.
+    const { table } = await registry.reclaim();
+    const look = await lookAt(branchOf(table, name), signal);
     if (look.busy !== undefined) {
       before = undefined;
       await look.busy;

@@ -25,7 +25,8 @@ import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
 import { checkInstruction } from "../prompts/system.ts";
-import { accessTo, buildScope, type Scope } from "../scope/set.ts";
+import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
+import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import { requestOptions } from "./request-options.ts";
 
@@ -52,6 +53,8 @@ export interface Configuration {
   readonly base: string;
   readonly store: string;
   readonly prompts: PromptDirectories;
+  /** Directories of the program itself, which its agents must not write. */
+  readonly guarded: readonly string[];
   readonly instance: string;
   /** What the spawner said; set for a child. */
   readonly parent: { readonly socket: string; readonly launch: LaunchFile | undefined } | undefined;
@@ -102,6 +105,7 @@ export async function configure(
       base,
       store,
       prompts,
+      guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
       instance: launch?.instance ?? crypto.randomUUID(),
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
@@ -117,8 +121,14 @@ export function named(prefix: string, error: unknown): PodError {
 }
 
 /** The manifest's scope with canonical targets, checked against the working directory. */
-export function rootScope(manifest: Manifest, cwd: string): Scope {
-  const scope = buildScope(manifest.scope.allow, manifest.scope.deny);
+export function rootScope({ manifest, cwd, guarded }: Configuration): Scope {
+  const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
+  // No agent writes the registry or its user's configuration, whatever its scope contains.
+  const own = guarded.flatMap((path): ScopeRule[] => {
+    const target = canonicalPath(path);
+    return target.ok ? [{ target: target.path, permission: "write", recursive: true }] : [];
+  });
+  const scope = { ...granted, deny: [...granted.deny, ...deniesTouching(own, granted.allow)] };
   assertReadableCwd(scope, cwd);
   return scope;
 }

@@ -94,7 +94,7 @@ async function join(
   const self = { name: manifest.pod.name, instance };
   if (parent === undefined) {
     try {
-      return await joinAsRoot(registry, self, rootScope(manifest, cwd), session);
+      return await joinAsRoot(registry, self, rootScope(configuration), session);
     } catch (error) {
       throw named("failed to create pod", error);
     }
@@ -175,7 +175,10 @@ async function assemble(
       maxChildren: manifest.limits.max_children,
       readyTimeoutMs: manifest.limits.ready_timeout_ms,
     },
-    command: spawnCommand(env),
+    // Asked anew for each child: the program may be replaced or removed meanwhile.
+    get command() {
+      return spawnCommand(env);
+    },
     env: {
       ...childEnvironment(env),
       INSOMNIA_RUNTIME_DIR: base,

@@ -29,8 +29,11 @@ export function announceReady(pod: RunningPod): void {
   closeSync(nowhere);
 }
 
-/** Takes what to do on the first signal; does it at once when that has already come. */
-export type OnFirstSignal = (act: (signal: NodeJS.Signals) => void) => void;
+/**
+ * Takes what to do on the first signal, and does it at once when that has already come; `force` is
+ * called before the second one ends the process.
+ */
+export type OnFirstSignal = (act: (signal: NodeJS.Signals) => void, force?: () => void) => void;
 
 /**
  * Catches signals from now on, before there is a Pod to end: one that comes while it starts ends it
@@ -39,15 +42,20 @@ export type OnFirstSignal = (act: (signal: NodeJS.Signals) => void) => void;
 export function catchSignals(): OnFirstSignal {
   let first: NodeJS.Signals | undefined;
   let action: ((signal: NodeJS.Signals) => void) | undefined;
+  let last: (() => void) | undefined;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
-      if (first !== undefined) process.exit(128 + constants.signals[signal]);
+      if (first !== undefined) {
+        last?.();
+        process.exit(128 + constants.signals[signal]);
+      }
       first = signal;
       action?.(signal);
     });
   }
-  return (act) => {
+  return (act, force) => {
     action = act;
+    last = force;
     if (first !== undefined) act(first);
   };
 }

@@ -3,12 +3,12 @@
  * real child processes: spawn by a tool call, work inside a scope, tell the parent, survive kills.
  */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AnthropicRequest, Answer } from "../support/anthropic-server.ts";
 import { anthropicServer } from "../support/anthropic-server.ts";
 import { podBinary } from "../support/binary.ts";
-import { eventually, isRunning, type RootOptions, startWorld } from "../support/pod.ts";
+import { eventually, isRunning, type RootOptions, startWorld, type World } from "../support/pod.ts";
 
 const command = [podBinary()];
 
@@ -280,6 +280,79 @@ test("pod run streams the answer, waits for its children and leaves none behind"
   const failed = await cli(world.env, "run", "--model", `script:${scenario}`, "unknown");
   expect(failed).toMatchObject({ code: 1, stdout: "" });
   expect(failed.stderr).toContain("no rule of");
+});
+
+/** A `pod run` whose root is idle while its child works; the child is up when this resolves. */
+async function runWithBusyChild(world: World, delayMs: number): Promise<Bun.Subprocess> {
+  const area = join(world.work, "area");
+  mkdirSync(area);
+  const scenario = world.scenario([
+    { pod: "kid", match: "^t$", delay_ms: delayMs, text: "kid is done" },
+    {
+      match: "^go$",
+      calls: [
+        {
+          tool: "SpawnPod",
+          input: { name: "kid", task: "t", scope: [{ target: area, permission: "write" }] },
+        },
+      ],
+    },
+    { text: "ok" },
+  ]);
+  const run = Bun.spawn(
+    [...command, "run", "--name", "lead", "--model", `script:${scenario}`, "go"],
+    { cwd: world.work, env: { ...world.env }, stdout: "ignore", stderr: "ignore" },
+  );
+  await eventually(() => world.allocation("kid")?.session_id != null, "the child is up");
+  return run;
+}
+
+test("pod stop of a running `pod run` takes its working children along", async () => {
+  await using world = startWorld();
+  const run = await runWithBusyChild(world, 60_000);
+  expect(await cli(world.env, "stop", "lead")).toMatchObject({
+    code: 0,
+    stdout: "stopped pod `lead`\n",
+  });
+  expect(await run.exited).toBe(1);
+  expect(world.processes()).toEqual([]);
+});
+
+test("two signals end `pod run` and everything below it at once", async () => {
+  await using world = startWorld();
+  const run = await runWithBusyChild(world, 60_000);
+  const kid = world.allocation("kid")?.pid ?? 0;
+  process.kill(kid, "SIGSTOP");
+  run.kill("SIGINT");
+  await eventually(() => world.allocation("lead") === undefined, "the root has left");
+  run.kill("SIGINT");
+  expect(await run.exited).toBe(130);
+  await eventually(() => !isRunning(kid), "the stopped child is gone");
+});
+
+test("a registry that is lost during `pod run` costs no child its work", async () => {
+  await using world = startWorld();
+  const run = await runWithBusyChild(world, 1000);
+  rmSync(join(world.runtime, "pods.json"));
+  expect(await run.exited).toBe(0);
+  expect(world.processes()).toEqual([]);
+});
+
+test("no agent writes the registry or its user's configuration", async () => {
+  await using world = startWorld();
+  const registry = join(world.runtime, "new.json");
+  const config = join(world.home, ".config", "insomnia", "manifest.toml");
+  mkdirSync(join(world.home, ".config", "insomnia"), { recursive: true });
+  const write = (file_path: string) => ({ tool: "Write", input: { file_path, content: "x" } });
+  const root = await world.start({
+    command,
+    scope: { allow: [{ target: world.home, permission: "write", recursive: true }] },
+    rules: [{ match: "^go$", calls: [write(registry), write(config)] }, { text: "ok" }],
+  });
+  await root.runToEnd("go");
+  for (const result of root.toolResults()) expect(result).toContain("read-only in this scope");
+  expect(existsSync(registry)).toBe(false);
+  expect(existsSync(config)).toBe(false);
 });
 
 test("a Pod that died before it was registered leaves nothing that a look does not remove", async () => {
