@@ -35,25 +35,29 @@ function readPidNamespace(): string | null {
   }
 }
 
-interface Stat {
+/** What the kernel says of a process (proc(5), `stat`). */
+export interface ProcessStat {
   readonly start: string;
+  readonly group: number;
+  readonly session: number;
   /** No thread of it runs any more. */
   readonly ended: boolean;
 }
 
-/** What `/proc/<pid>/stat` says of a process, or null when there is none (or no /proc). */
-function readStat(pid: number): Stat | null {
+/** Reads `/proc/<pid>/stat`; null when there is no such process, or no /proc. */
+export function readStat(pid: number): ProcessStat | null {
   const text = readTrimmed(`/proc/${pid}/stat`);
   if (text === null) return null;
   // The command name is in parentheses and may itself contain blanks and parentheses.
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const [state] = fields; // field 3 of the file
+  const [state, , group, session] = fields; // fields 3, 5 and 6 of the file
   const threads = fields[17];
   const start = fields[19];
   if (state === undefined || start === undefined) return null;
   // A killed process whose first thread is a zombie while others are not still holds its files and
   // locks, and a write under way may yet come to its end.
-  return { start, ended: state === "X" || (state === "Z" && threads === "1") };
+  const ended = state === "X" || (state === "Z" && threads === "1");
+  return { start, group: Number(group), session: Number(session), ended };
 }
 
 let host: Omit<ProcessIdentity, "pid" | "start"> | undefined;

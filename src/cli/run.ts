@@ -10,7 +10,7 @@ import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
 import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
 import type { Allocation } from "../registry/allocation.ts";
-import { Registry } from "../registry/registry.ts";
+import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
 import type { Streams } from "./output.ts";
@@ -95,7 +95,7 @@ class Foreground {
     this.#streams = streams;
     this.#pod = pod;
     this.#options = options;
-    this.#registry = new Registry(pod.base);
+    this.#registry = pod.registry;
     this.#paint = painterFor(streams.err, env);
   }
 

@@ -120,7 +120,7 @@ export function named(prefix: string, error: unknown): PodError {
   return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error });
 }
 
-/** The manifest's scope with canonical targets, checked against the working directory. */
+/** A root's scope: its manifest's with canonical targets, less the program's own directories. */
 export function rootScope({ manifest, cwd, guarded }: Configuration): Scope {
   const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
   // No agent writes the registry or its user's configuration, whatever its scope contains.

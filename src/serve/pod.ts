@@ -54,7 +54,8 @@ export type EndReason = "client request" | "signal";
 export interface RunningPod {
   readonly self: Spawner;
   readonly cwd: string;
-  readonly base: string;
+  /** The registry it is in; one per process. */
+  readonly registry: Registry;
   readonly controller: Controller;
   readonly children: Children;
   /** Set for a child: it must announce itself to its spawner. */
@@ -284,7 +285,7 @@ async function assemble(
   return {
     self,
     cwd,
-    base,
+    registry,
     controller,
     children,
     isChild: parent !== undefined,

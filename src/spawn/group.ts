@@ -3,45 +3,16 @@
  * go to a whole group only where the Pod leads its session, which SpawnPod sees to; a root in
  * somebody's shell shares its group with strangers. Identity is the caller's to check.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
-import { signalGroup } from "../base/process.ts";
-
-interface Membership {
-  readonly pid: number;
-  readonly state: string;
-  readonly group: number;
-  readonly session: number;
-}
-
-/** State, group and session of a process (proc(5), `stat` fields 3, 5, 6); undefined when it is gone. */
-function membershipOf(pid: number): Membership | undefined {
-  let text: string;
-  try {
-    text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  } catch {
-    return undefined;
-  }
-  // The command name is in parentheses and may itself contain blanks and parentheses.
-  const [state = "", , group, session] = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return { pid, state, group: Number(group), session: Number(session) };
-}
-
-/** True when a zombie has threads besides its first one, which still run. */
-function hasThreads(pid: number): boolean {
-  try {
-    return readdirSync(`/proc/${pid}/task`).length > 1;
-  } catch {
-    return false; // gone in this moment, or no /proc
-  }
-}
+import { readStat, signalGroup } from "../base/process.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
 export function signalPod(pid: number, signal: NodeJS.Signals): void {
   if (pid <= 1) return;
-  const member = membershipOf(pid);
+  const stat = readStat(pid);
   // Without /proc a group of that number is the best evidence there is.
-  const leads = member === undefined ? groupExists(pid) : member.session === pid;
+  const leads = stat === null ? groupExists(pid) : stat.session === pid;
   if (leads) return signalGroup(pid, signal);
   try {
     process.kill(pid, signal);
@@ -61,11 +32,13 @@ function groupExists(leader: number): boolean {
 
 /** Members of the group and session led by `leader` that can still run; zombies cannot. */
 function livingMembers(leader: number): number[] {
-  return readdirSync("/proc").flatMap((name) => {
-    const member = /^\d+$/.test(name) ? membershipOf(Number(name)) : undefined;
-    if (member?.group !== leader || member.session !== leader || member.state === "X") return [];
-    return member.state !== "Z" || hasThreads(member.pid) ? [member.pid] : [];
-  });
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const stat = readStat(pid);
+      return stat?.group === leader && stat.session === leader && !stat.ended;
+    });
 }
 
 const FIRST_LOOK_MS = 1;
