@@ -3,12 +3,14 @@
  * its directory, and a held life lock proves that it lives. Written under the registry lock before
  * the table, so that no registered Pod is ever without it.
  */
-import { readdirSync } from "node:fs";
+import { readdirSync, realpathSync } from "node:fs";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
 import { readIfExists, replaceFile } from "../base/files.ts";
+import { heldFlocks } from "../base/held-locks.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
+import { stateOf } from "../base/process.ts";
 import type { z } from "zod/v3";
-import { type Allocation, isReservation, OwnRecordSchema } from "./allocation.ts";
+import { type Allocation, isReservation, OwnRecordSchema, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
 import { type Allocations, ancestorsOf, findByName, release } from "./operations.ts";
 
@@ -54,14 +56,93 @@ export function withLivingPods(
     added.set(entry.pod_name, ancestors);
     found.push(entry.pod_name);
   }
+  return { table: linkToAncestors(table, added), found };
+}
+
+/**
+ * `table` with the Pods that live, keep a record of their own, and have no entry: somebody edited the
+ * file. For every operation that grants, so it costs one look at the directory when none is missing.
+ * `except` is the Pod that is about to enter. Doubtful directories are left out, never refused.
+ */
+export function withLostPods(
+  base: string,
+  table: Allocations,
+  except: string | undefined,
+): { readonly table: Allocations; readonly found: readonly string[] } {
+  const known = new Set(table.map((entry) => entry.pod_name));
+  const added = new Map<string, OwnRecord["ancestors"]>();
+  const lost: Allocation[] = [];
+  for (const name of readdirSync(base).toSorted()) {
+    if (known.has(name) || name === except || !isPodName(name)) continue;
+    const record = livingRecordOf(base, name);
+    // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
+    if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;
+    const { ancestors, ...entry } = record;
+    lost.push(entry);
+    added.set(name, ancestors);
+  }
+  if (lost.length === 0) return { table, found: [] };
+  const found = lost.map((entry) => entry.pod_name);
+  return { table: linkToAncestors([...table, ...lost], added), found };
+}
+
+function livingRecordOf(base: string, name: string): OwnRecord | undefined {
+  try {
+    const text = readIfExists(podPaths(base, name).allocation);
+    if (text === undefined || lifeState(base, name) !== "held") return undefined;
+    return parseRecord(base, name, text);
+  } catch {
+    return undefined; // `pod doctor` says what is wrong there
+  }
+}
+
+/** The entries of `added` below the nearest of their recorded parents that is in the table. */
+function linkToAncestors(
+  table: Allocations,
+  added: ReadonlyMap<string, OwnRecord["ancestors"]>,
+): Allocations {
   const isThere = (parent: OwnRecord["ancestors"][number]): boolean =>
     findByName(table, parent.pod_name)?.instance === parent.instance;
-  const linked = table.map((entry) => {
+  return table.map((entry) => {
     const ancestors = added.get(entry.pod_name);
     if (ancestors === undefined) return entry;
     return { ...entry, delegated_from: ancestors.find(isThere)?.pod_name ?? null };
   });
-  return { table: linked, found };
+}
+
+/** A process that holds the life lock of a Pod directory that was deleted under it. */
+export interface HiddenPod {
+  readonly name: string;
+  readonly pid: number;
+}
+
+/** Live Pods without a directory, found by the locks that the kernel knows (Linux). About 10 ms. */
+export function podsWithoutDirectory(base: string): HiddenPod[] {
+  const root = realpathSync(base);
+  return heldFlocks(root).flatMap(({ pid, path, deleted }) => {
+    const [name = "", file, ...more] = path.slice(root.length + 1).split("/");
+    const isLife = deleted && file === "lock" && more.length === 0 && isPodName(name);
+    return isLife ? [{ name, pid }] : [];
+  });
+}
+
+/**
+ * Throws `registry_corrupt` when a Pod lives of which neither `table`, put together after a loss, nor
+ * a directory tells what it may write: whoever deleted the runtime directory did not end the Pods.
+ */
+export function refuseHiddenPods(base: string, table: Allocations): void {
+  const hidden = podsWithoutDirectory(base).filter(
+    ({ name, pid }) => !table.some((entry) => entry.pod_name === name && entry.pid === pid),
+  );
+  const [first] = hidden;
+  if (first === undefined) return;
+  const names = hidden.map(({ name, pid }) => `\`${name}\` (pid ${pid})`).join(", ");
+  throw new PodError(
+    "registry_corrupt",
+    `the files of live pods were deleted from ${base}, so nobody knows what they may write: ${names}; ` +
+      `end them (kill ${hidden.map(({ pid }) => pid).join(" ")}) and retry`,
+    { data: { pod: first.name, pid: first.pid } },
+  );
 }
 
 /** The own records of all Pods that hold their life lock. */
