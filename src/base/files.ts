@@ -5,6 +5,7 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsync,
   fsyncSync,
@@ -99,8 +100,10 @@ export function replaceFile(
   // O_NOFOLLOW: a planted link must not redirect the write.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
   try {
-    const fd = openSync(temporary, flags, options.mode ?? PRIVATE_MODE);
+    const mode = options.mode ?? PRIVATE_MODE;
+    const fd = openSync(temporary, flags, mode);
     try {
+      fchmodSync(fd, mode); // one that was left there keeps its own mode otherwise
       writeAll(fd, data);
       if (options.durable === true) fsyncSync(fd);
     } finally {

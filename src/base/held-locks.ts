@@ -75,3 +75,12 @@ export function commandOf(pid: number, limit = 80): string {
     return "";
   }
 }
+
+/** The state of a process as proc(5) writes it, for example `T (stopped)`; empty when there is none. */
+export function runStateOf(pid: number): string {
+  try {
+    return /^State:\s+(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";
+  } catch {
+    return "";
+  }
+}

@@ -1,6 +1,6 @@
 /** Live Pods that the table, or the whole runtime directory, has lost: nobody else gets their paths. */
 import { expect, test } from "bun:test";
-import { openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { heldFlocks } from "../../src/base/held-locks.ts";
 import { podsWithoutDirectory } from "../../src/registry/recovery.ts";
 import { Registry } from "../../src/registry/registry.ts";
@@ -88,9 +88,9 @@ test.skipIf(!isLinux)(
     rmSync(home.base, { recursive: true });
     const error = await rejection(home.claim("/elsewhere"));
     expect(error.code).toBe("registry_corrupt");
-    expect(error.message).toContain(`\`a\` (pid ${home.pid.pid})`);
-    expect(error.message).toContain(`kill ${home.pid.pid}`);
-    expect(podsWithoutDirectory(home.base)).toEqual([{ name: "a", pid: home.pid.pid }]);
+    expect(error.message).toContain(`\`a\` (pid ${home.pod.pid})`);
+    expect(error.message).toContain(`kill ${home.pod.pid}`);
+    expect(podsWithoutDirectory(home.base)).toEqual([{ name: "a", pid: home.pod.pid }]);
     await home.pod.kill();
     expect(names((await home.claim("/elsewhere")).table)).toEqual(["x"]);
   },
@@ -113,10 +113,11 @@ test.skipIf(!isLinux)(
     await using holder = await actor();
     const path = dir.join("lock");
     await holder.tell({ op: "grab", path });
-    openSync(path, "r"); // ours: open, not locked
+    const fd = openSync(path, "r"); // ours: open, not locked
     expect(heldFlocks(dir.path)).toEqual([{ pid: holder.pid, path, deleted: false }]);
     rmSync(path);
     expect(heldFlocks(dir.path)).toEqual([{ pid: holder.pid, path, deleted: true }]);
+    closeSync(fd);
   },
 );
 
