@@ -128,10 +128,12 @@ export function openPrivateLog(path: string, truncate: boolean): number {
   return openSync(path, flags, PRIVATE_MODE);
 }
 
-/** Text of a file, or undefined when there is none. Other failures are thrown. */
+/** Text of a file, or undefined when there is none; a pipe is empty. Other failures are thrown. */
 export function readIfExists(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    // O_NONBLOCK: a pipe that somebody put there is not waited for.
+    const flag = constants.O_RDONLY | constants.O_NONBLOCK;
+    return readFileSync(path, { encoding: "utf8", flag });
   } catch (error) {
     if (errnoCode(error) === "ENOENT") return undefined;
     throw error;

@@ -54,9 +54,11 @@ type Parsed =
 const AllocationsSchema = z.array(AllocationSchema).default([]);
 
 function readTable(path: string): Parsed {
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size > MAX_TABLE_BYTES) {
-    return { kind: "bad", why: `is no table: ${size} bytes, the limit is ${MAX_TABLE_BYTES}` };
+  const info = statSync(path, { throwIfNoEntry: false });
+  // A pipe would be waited for.
+  if (info?.isFile() === false) return { kind: "bad", why: "is not a regular file" };
+  if (info !== undefined && info.size > MAX_TABLE_BYTES) {
+    return { kind: "bad", why: `is no table: ${info.size} bytes, the limit is ${MAX_TABLE_BYTES}` };
   }
   const bytes = readBytes(path);
   if (bytes === undefined) return { kind: "missing" };

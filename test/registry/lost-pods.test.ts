@@ -1,6 +1,14 @@
 /** Live Pods that the table, or the whole runtime directory, has lost: nobody else gets their paths. */
 import { expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { heldFlocks } from "../../src/base/held-locks.ts";
 import { podsWithoutDirectory } from "../../src/registry/recovery.ts";
 import { Registry } from "../../src/registry/registry.ts";
@@ -130,6 +138,28 @@ test("a table of 100 MB is judged without being read, and moved aside", async ()
   expect((await new Registry(dir.path).reclaim()).table).toEqual([]);
 });
 
+test.each(["mkfifo", "mkdir"])(
+  "what is no file in place of the table is moved aside: %s",
+  async (make) => {
+    await using home = await inhabited();
+    const { file } = tablePaths(home.base);
+    rmSync(file);
+    await Bun.$`${make} ${file}`.quiet();
+    expect(inspectTable(home.base)).toMatchObject({ kind: "bad", why: "is not a regular file" });
+    expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+    expect(inspectTable(home.base).kind).toBe("ours");
+  },
+);
+
+test("a pipe in place of a Pod's record is not waited for", async () => {
+  await using home = await inhabited();
+  const record = home.dir.join("a", "allocation.json");
+  rmSync(record);
+  await Bun.$`mkfifo ${record}`.quiet();
+  rmSync(tablePaths(home.base).file);
+  expect((await rejection(home.claim("/elsewhere"))).code).toBe("registry_corrupt");
+});
+
 test("an inspection tells what a table is and never throws", async () => {
   await using dir = temp();
   const { file } = tablePaths(dir.path);
@@ -144,6 +174,6 @@ test("an inspection tells what a table is and never throws", async () => {
   expect(kindOf('{"version":2,"allocations":[1]}')).toBe("other version");
   expect(kindOf('{"allocations":[]}')).toBe("unversioned");
   rmSync(file);
-  await Bun.$`mkdir ${file}`.quiet();
+  symlinkSync("pods.json", file);
   expect(inspectTable(dir.path)).toMatchObject({ kind: "unreadable" });
 });

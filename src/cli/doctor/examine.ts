@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { type HeldFlock, heldFlocks } from "../../base/held-locks.ts";
 import type { Environment } from "../../base/paths.ts";
+import { tablePaths } from "../../registry/table.ts";
 import {
   checkDirectory,
   checkParent,
@@ -27,6 +28,7 @@ import { type Finding, problem, warning } from "./finding.ts";
 import { checkKernel, kernelFacts } from "./kernel.ts";
 import { checkLeftovers, leftoverFacts } from "./leftovers.ts";
 import { checkPods, podFacts } from "./pods.ts";
+import { checkRecords, recordFacts } from "./records.ts";
 import { checkRegistry, registryFacts } from "./registry-files.ts";
 
 /** Looks at everything and returns the findings in the order in which they are shown; never throws. */
@@ -81,7 +83,12 @@ async function examineRuntime(base: string, me: number | undefined): Promise<Fin
   const pods = await part("live-pods", async () => {
     const found = await podFacts(base, flocks);
     living = found.directories.filter(({ life }) => life === "held").length;
-    return checkPods(found, me);
+    const live = found.entries.filter(({ dead, unjudged }) => !dead && !unjudged);
+    const records = recordFacts(
+      base,
+      live.map(({ entry }) => entry),
+    );
+    return [...checkPods(found, me), checkRecords(base, tablePaths(base).file, records)];
   });
   findings.push(
     ...(await part("registry", async () =>
