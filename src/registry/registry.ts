@@ -16,7 +16,7 @@ import { sweepGone, takeLifeIfPresent } from "./life.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
-import { keepOwnRecord } from "./recovery.ts";
+import { keepOwnRecord, withLostPods } from "./recovery.ts";
 import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
 
 /** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
@@ -52,6 +52,14 @@ interface Change<Value> {
 }
 type Operation<Value> = (table: operations.Allocations) => Change<Value>;
 
+/** How closely an operation looks before it decides. */
+interface Look {
+  /** Looks into every entry's death, however long the table is. */
+  readonly thorough?: boolean;
+  /** Looks for live Pods that somebody removed from the table, but the one that enters. */
+  readonly lost?: { readonly except?: string };
+}
+
 /** A change, or why there is none, with the dead that were found on the way. */
 type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
   | (Change<Value> & { readonly refused: false })
@@ -71,6 +79,7 @@ export class Registry {
 
   /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
   async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
+    const entering = { lost: { except: self.name } };
     return await this.#change((table) => {
       const entry = this.#entry(self, scope.allow, {
         scope_deny: [...scope.deny],
@@ -79,7 +88,7 @@ export class Registry {
       const next = operations.register(table, entry, namesNow());
       const before = new Set(table);
       return { table: next, value: entry, noted: next.filter((other) => !before.has(other)) };
-    });
+    }, entering);
   }
 
   /** Reserves `rules` of the spawner for a child that is about to be started by this process. */
@@ -89,6 +98,7 @@ export class Registry {
     rules: readonly ScopeRule[],
     options: operations.TreeLimits & { readonly readyTimeoutMs: number },
   ): Promise<Outcome<Allocation>> {
+    const entering = { lost: { except: child.name } };
     return await this.#change((table) => {
       const reservation = this.#entry(child, rules, {
         expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
@@ -101,7 +111,7 @@ export class Registry {
         namesNow(),
       );
       return { table: next, value: entry };
-    });
+    }, entering);
   }
 
   /** Takes over the reservation made for this process. */
@@ -136,12 +146,13 @@ export class Registry {
     });
   }
 
-  /** The live Pods, after removing dead ones. */
+  /** The live Pods, after removing dead ones and finding those that the table had lost. */
   async reclaim(): Promise<Outcome<void>> {
+    const look = { thorough: true, lost: {} };
     return await this.#change((table) => {
       this.#sweepAbandoned(table);
       return { table, value: undefined };
-    }, true);
+    }, look);
   }
 
   /** Removes directories of Pods that died before they were registered: a free lock and no entry. */
@@ -186,13 +197,14 @@ export class Registry {
     };
   }
 
-  /** One operation; `thorough` looks into every entry's death, however long the table is. */
-  async #change<Value>(operation: Operation<Value>, thorough = false): Promise<Outcome<Value>> {
+  /** One operation, whole under the lock. */
+  async #change<Value>(operation: Operation<Value>, look: Look = {}): Promise<Outcome<Value>> {
     const decision = await this.#lock.hold((lock) => {
       const now = Date.now();
       const loaded = loadTable(this.base, now);
       for (const repair of loaded.repairs) log("warn", repair);
-      const decided = this.#decide(loaded.allocations, operation, now, thorough);
+      const known = this.#withLost(loaded.allocations, look);
+      const decided = this.#decide(known, operation, now, look.thorough === true);
       lock.assertHeld();
       // Directories before entries: after a crash in between, the entries still lead to the rest.
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
@@ -208,6 +220,14 @@ export class Registry {
     if (decision.reclaimed.length > 0) await sweepGone(this.base);
     if (decision.refused) throw decision.why;
     return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
+  }
+
+  #withLost(table: operations.Allocations, { lost }: Look): operations.Allocations {
+    if (lost === undefined) return table;
+    const { table: whole, found } = withLostPods(this.base, table, lost.except);
+    for (const name of found)
+      log("warn", `live pod \`${name}\` was missing in pods.json; it is back`);
+    return whole;
   }
 
   #decide<Value>(
