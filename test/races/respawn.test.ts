@@ -21,8 +21,13 @@ const ROUNDS = rounds(300, 16);
 const FAST_STOP = { askMs: 600, termMs: 150, killMs: 2000 };
 const DEADLINE_MS = 20_000;
 
+interface Ending {
+  readonly steps: readonly string[];
+  readonly by: "StopPod" | "request" | "SIGKILL";
+}
+
 /** How a child behaves when it is to end, and how it is ended. */
-const ENDINGS = [
+const ENDINGS: readonly [Ending, ...Ending[]] = [
   { steps: ["listen=slow"], by: "StopPod" },
   { steps: ["listen=deaf"], by: "StopPod" },
   { steps: ["ignore-term", "listen=deaf"], by: "StopPod" },
@@ -30,8 +35,7 @@ const ENDINGS = [
   { steps: ["listen=linger"], by: "request" },
   { steps: ["listen=slow"], by: "request" },
   { steps: ["listen=ack"], by: "SIGKILL" },
-] as const;
-type Ending = (typeof ENDINGS)[number];
+];
 
 /** Refusals while the old one is still there. */
 const NOT_YET = /already registered|is still held by a process that is ending|conflicts with pod/;
@@ -48,11 +52,7 @@ interface Generation {
 }
 
 /** Spawns `coder` as soon as it is let; what was refused meanwhile must be for the old one's sake. */
-async function respawn(
-  spawner: TestSpawner,
-  number: number,
-  ending: Ending,
-): Promise<Generation> {
+async function respawn(spawner: TestSpawner, number: number, ending: Ending): Promise<Generation> {
   const heard = join(spawner.world.home, `heard-${number}`);
   const command = fakeChild(`record=${heard}`, "adopt", ...ending.steps, "ready");
   const input = {

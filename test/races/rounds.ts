@@ -47,3 +47,22 @@ export async function eachRound(
     }
   }
 }
+
+/** A span of time that is to end at the same moment as something whose length varies. */
+export interface Aim {
+  /** The next span, a little off. Milliseconds, 0 or more. */
+  next(): number;
+  /** Says that the last one was too short or too long: the next one is aimed better. */
+  was(outcome: "short" | "long"): void;
+}
+
+/** Begins with `first`; corrects by `step`, and scatters by as much to both sides. */
+export function aimAt(first: number, step: number, draw: Draw): Aim {
+  let span = first;
+  return {
+    next: () => Math.max(0, Math.round(span - step + draw.number(2 * step + 1))),
+    was: (outcome) => {
+      span = Math.max(0, span + (outcome === "short" ? step : -step));
+    },
+  };
+}
