@@ -22,9 +22,12 @@ const RESERVATION_SLACK_MS = 50_000;
 
 /**
  * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
- * the cheap half is done, and the rest when somebody who may be dead is in the way.
+ * the cheap half is done, and the rest for those who are in the way of a request.
  */
 const MAX_PROOFS = 100;
+
+/** So often the dead who are in the way are taken out one after the other, before all are looked at. */
+const MAX_LOOKS = 4;
 
 /** Identity of a Pod in the registry: the name, and which run of the name. */
 export interface PodId {
@@ -216,8 +219,18 @@ export class Registry {
     };
     if (!thorough && table.length > MAX_PROOFS) {
       const here = identityOf(process.pid);
-      const quick = decideWithout((entry) => isPlainlyDead(this.base, entry, now, here));
-      if (!quick.refused) return quick;
+      const dead = new Set<string>();
+      for (let look = 0; look < MAX_LOOKS; look += 1) {
+        const quick = decideWithout(
+          (entry) => dead.has(entry.pod_name) || isPlainlyDead(this.base, entry, now, here),
+        );
+        if (!quick.refused) return quick;
+        const inTheWay = operations.inTheWay(quick.table, quick.why);
+        if (inTheWay === undefined) break;
+        const found = inTheWay.filter((entry) => isDead(this.base, entry, now));
+        if (found.length === 0) return quick;
+        for (const entry of found) dead.add(entry.pod_name);
+      }
     }
     return decideWithout((entry) => isDead(this.base, entry, now));
   }

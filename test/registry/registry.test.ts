@@ -267,6 +267,34 @@ describe("a long table", () => {
     },
   );
 
+  test.skipIf(!LINUX)(
+    "is freed of everybody dead who is in the way of one request, in every sense",
+    async () => {
+      await using dir = temp();
+      await using gone = await zombie();
+      const owner = gone.identity;
+      const many = Array.from({ length: 150 }, (_, n) => entry(`p${n}`, [rule(`/w/${n}`)]));
+      const undead = Array.from({ length: 9 }, (_, n) =>
+        entry(`u${n}`, [rule(`/z/${n}`)], { owner }),
+      );
+      const registry = new Registry(dir.path);
+      // The name, the session and nine regions.
+      const name = entry("x", [rule("/x")], { owner });
+      const session = entry("s", [rule("/s")], { owner, session_id: "X" });
+      save(dir.path, ...many, ...undead, name, session);
+      const first = await registry.register(id("x"), writing("/z"), "X");
+      expect(one(first.table, "x")).toMatchObject({ instance: "x-1", pid: process.pid });
+      expect(first.table).toHaveLength(many.length + 1);
+      // Children of the spawner who asks: one has the region, and the number is full.
+      const child = entry("c", [rule("/w/0/c")], { owner, delegated_from: "p0" });
+      const limits = { ...LIMITS, maxChildren: 1 };
+      save(dir.path, ...many, child);
+      const second = await registry.delegate(id("p0"), id("d"), [rule("/w/0/c")], limits);
+      expect(names(second.reclaimed)).toEqual(["c"]);
+      expect(one(second.table, "d").delegated_from).toBe("p0");
+    },
+  );
+
   test("refuses what is held by the living, once", async () => {
     await using dir = temp();
     const many = Array.from({ length: 150 }, (_, n) => entry(`p${n}`, [rule(`/w/${n}`)]));
