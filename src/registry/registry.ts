@@ -44,12 +44,28 @@ export interface Outcome<Value> {
   readonly reclaimed: readonly Allocation[];
 }
 
+/** One reservation that is wanted. */
+export interface DelegationRequest {
+  readonly child: PodId;
+  readonly rules: readonly ScopeRule[];
+}
+
+/** What became of it; `why` is what `delegate` would throw. */
+export type DelegationResult =
+  | { readonly granted: true; readonly entry: Allocation }
+  | { readonly granted: false; readonly why: unknown };
+
+/** How far a tree may grow, and how long the child may take to come up. */
+export type DelegationLimits = operations.TreeLimits & { readonly readyTimeoutMs: number };
+
 /** What an operation makes of the table. */
 interface Change<Value> {
   readonly table: operations.Allocations;
   readonly value: Value;
   /** Set when this process's own entry changed: it is noted in its directory, too. */
   readonly own?: Allocation;
+  /** Why parts of it were refused, when it was not refused as a whole. */
+  readonly refusals?: readonly unknown[];
 }
 type Operation<Value> = (table: operations.Allocations) => Change<Value>;
 
@@ -86,14 +102,38 @@ export class Registry {
     spawner: PodId,
     child: PodId,
     rules: readonly ScopeRule[],
-    options: operations.TreeLimits & { readonly readyTimeoutMs: number },
+    options: DelegationLimits,
   ): Promise<Outcome<Allocation>> {
-    return await this.#change((table) => {
-      const reservation = this.#entry(child, rules, {
-        expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
+    const outcome = await this.delegateAll(spawner, [{ child, rules }], options);
+    const [result] = outcome.value;
+    if (result?.granted !== true) throw result?.why;
+    return { ...outcome, value: result.entry };
+  }
+
+  /**
+   * Reserves for several children of the spawner in one operation. Each is granted or refused for
+   * itself, in this order, as if they had come one after the other; the results are in this order.
+   */
+  async delegateAll(
+    spawner: PodId,
+    requests: readonly DelegationRequest[],
+    options: DelegationLimits,
+  ): Promise<Outcome<readonly DelegationResult[]>> {
+    return await this.#change((before) => {
+      let table = before;
+      const expires_at = Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS;
+      const value = requests.map(({ child, rules }): DelegationResult => {
+        try {
+          const reservation = this.#entry(child, rules, { expires_at });
+          const delegated = operations.delegate(table, spawner, reservation, options);
+          table = delegated.table;
+          return { granted: true, entry: delegated.entry };
+        } catch (why) {
+          return { granted: false, why };
+        }
       });
-      const { table: next, entry } = operations.delegate(table, spawner, reservation, options);
-      return { table: next, value: entry };
+      const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
+      return { table, value, refusals };
     });
   }
 
@@ -224,10 +264,12 @@ export class Registry {
         const quick = decideWithout(
           (entry) => dead.has(entry.pod_name) || isPlainlyDead(this.base, entry, now, here),
         );
-        if (!quick.refused) return quick;
-        const inTheWay = operations.inTheWay(quick.table, quick.why);
-        if (inTheWay === undefined) break;
-        const found = inTheWay.filter((entry) => isDead(this.base, entry, now));
+        const refusals = quick.refused ? [quick.why] : (quick.refusals ?? []);
+        const inTheWay = refusals.map((why) => operations.inTheWay(quick.table, why));
+        if (inTheWay.includes(undefined)) break;
+        const found = inTheWay.flatMap((entries) =>
+          (entries ?? []).filter((entry) => isDead(this.base, entry, now)),
+        );
         if (found.length === 0) return quick;
         for (const entry of found) dead.add(entry.pod_name);
       }
