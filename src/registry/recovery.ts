@@ -54,17 +54,17 @@ export function withLivingPods(
 /**
  * `table` with the Pods that live, keep a record of their own, and have no entry: somebody edited the
  * file. For every operation that grants, so it costs one look at the directory when none is missing.
- * `except` is the Pod that is about to enter. Doubtful directories are left out, never refused.
+ * `except` are the Pods that are about to enter. Doubtful directories are left out, never refused.
  */
 export function withLostPods(
   base: string,
   table: Allocations,
-  except: string | undefined,
+  except: readonly string[] = [],
 ): { readonly table: Allocations; readonly found: readonly string[] } {
   const known = new Set(table.map((entry) => entry.pod_name));
   const lost: Allocation[] = [];
   for (const name of readdirSync(base).toSorted()) {
-    if (known.has(name) || name === except || !isPodName(name)) continue;
+    if (known.has(name) || except.includes(name) || !isPodName(name)) continue;
     const record = livingRecordOf(base, name);
     // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
     if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;

@@ -24,9 +24,12 @@ const RESERVATION_SLACK_MS = 50_000;
 
 /**
  * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
- * the cheap half is done, and the rest when somebody who may be dead is in the way.
+ * the cheap half is done, and the rest for those who are in the way of a request.
  */
 const MAX_PROOFS = 100;
+
+/** So often the dead who are in the way are taken out one after the other, before all are looked at. */
+const MAX_LOOKS = 4;
 
 /** Identity of a Pod in the registry: the name, and which run of the name. */
 export interface PodId {
@@ -43,12 +46,28 @@ export interface Outcome<Value> {
   readonly reclaimed: readonly Allocation[];
 }
 
+/** One reservation that is wanted. */
+export interface DelegationRequest {
+  readonly child: PodId;
+  readonly rules: readonly ScopeRule[];
+}
+
+/** What became of it; `why` is what `delegate` would throw. */
+export type DelegationResult =
+  | { readonly granted: true; readonly entry: Allocation }
+  | { readonly granted: false; readonly why: unknown };
+
+/** How far a tree may grow, and how long the child may take to come up. */
+export type DelegationLimits = operations.TreeLimits & { readonly readyTimeoutMs: number };
+
 /** What an operation makes of the table. */
 interface Change<Value> {
   readonly table: operations.Allocations;
   readonly value: Value;
   /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
   readonly noted?: readonly Allocation[];
+  /** Why parts of it were refused, when it was not refused as a whole. */
+  readonly refusals?: readonly unknown[];
 }
 type Operation<Value> = (table: operations.Allocations) => Change<Value>;
 
@@ -56,8 +75,8 @@ type Operation<Value> = (table: operations.Allocations) => Change<Value>;
 interface Look {
   /** Looks into every entry's death, however long the table is. */
   readonly thorough?: boolean;
-  /** Looks for live Pods that somebody removed from the table, but the one that enters. */
-  readonly lost?: { readonly except?: string };
+  /** Looks for live Pods that somebody removed from the table, but those that enter. */
+  readonly lost?: { readonly except?: readonly string[] };
 }
 
 /** A change, or why there is none, with the dead that were found on the way. */
@@ -79,7 +98,7 @@ export class Registry {
 
   /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
   async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
-    const entering = { lost: { except: self.name } };
+    const entering = { lost: { except: [self.name] } };
     return await this.#change((table) => {
       const entry = this.#entry(self, scope.allow, {
         scope_deny: [...scope.deny],
@@ -96,21 +115,40 @@ export class Registry {
     spawner: PodId,
     child: PodId,
     rules: readonly ScopeRule[],
-    options: operations.TreeLimits & { readonly readyTimeoutMs: number },
+    options: DelegationLimits,
   ): Promise<Outcome<Allocation>> {
-    const entering = { lost: { except: child.name } };
-    return await this.#change((table) => {
-      const reservation = this.#entry(child, rules, {
-        expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
+    const outcome = await this.delegateAll(spawner, [{ child, rules }], options);
+    const [result] = outcome.value;
+    if (result?.granted !== true) throw result?.why;
+    return { ...outcome, value: result.entry };
+  }
+
+  /**
+   * Reserves for several children of the spawner in one operation. Each is granted or refused for
+   * itself, in this order, as if they had come one after the other; the results are in this order.
+   */
+  async delegateAll(
+    spawner: PodId,
+    requests: readonly DelegationRequest[],
+    options: DelegationLimits,
+  ): Promise<Outcome<readonly DelegationResult[]>> {
+    const entering = { lost: { except: requests.map(({ child }) => child.name) } };
+    return await this.#change((before) => {
+      let table = before;
+      const names = namesNow();
+      const expires_at = Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS;
+      const value = requests.map(({ child, rules }): DelegationResult => {
+        try {
+          const reservation = this.#entry(child, rules, { expires_at });
+          const delegated = operations.delegate(table, spawner, reservation, options, names);
+          table = delegated.table;
+          return { granted: true, entry: delegated.entry };
+        } catch (why) {
+          return { granted: false, why };
+        }
       });
-      const { table: next, entry } = operations.delegate(
-        table,
-        spawner,
-        reservation,
-        options,
-        namesNow(),
-      );
-      return { table: next, value: entry };
+      const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
+      return { table, value, refusals };
     }, entering);
   }
 
@@ -246,8 +284,20 @@ export class Registry {
     };
     if (!thorough && table.length > MAX_PROOFS) {
       const here = identityOf(process.pid);
-      const quick = decideWithout((entry) => isPlainlyDead(this.base, entry, now, here));
-      if (!quick.refused) return quick;
+      const dead = new Set<string>();
+      for (let look = 0; look < MAX_LOOKS; look += 1) {
+        const quick = decideWithout(
+          (entry) => dead.has(entry.pod_name) || isPlainlyDead(this.base, entry, now, here),
+        );
+        const refusals = quick.refused ? [quick.why] : (quick.refusals ?? []);
+        const inTheWay = refusals.map((why) => operations.inTheWay(quick.table, why));
+        if (inTheWay.includes(undefined)) break;
+        const found = inTheWay.flatMap((entries) =>
+          (entries ?? []).filter((entry) => isDead(this.base, entry, now)),
+        );
+        if (found.length === 0) return quick;
+        for (const entry of found) dead.add(entry.pod_name);
+      }
     }
     return decideWithout((entry) => isDead(this.base, entry, now));
   }
