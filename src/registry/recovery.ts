@@ -72,8 +72,8 @@ export function withLostPods(
   const known = new Set(table.map((entry) => entry.pod_name));
   const added = new Map<string, OwnRecord["ancestors"]>();
   const lost: Allocation[] = [];
-  for (const name of readdirSync(base).toSorted()) {
-    if (known.has(name) || name === except || !isPodName(name)) continue;
+  const unknown = readdirSync(base).filter((name) => !known.has(name) && name !== except);
+  for (const name of unknown.filter(isPodName).toSorted()) {
     const record = livingRecordOf(base, name);
     // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
     if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;
