@@ -10,6 +10,7 @@ import { heldFlocks } from "../base/held-locks.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
 import type { z } from "zod/v3";
+import { canonicalPath } from "../scope/rule.ts";
 import { type Allocation, isReservation, OwnRecordSchema, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
 import { type Allocations, ancestorsOf, findByName, release } from "./operations.ts";
@@ -116,9 +117,19 @@ export interface HiddenPod {
   readonly pid: number;
 }
 
+/** The base as the kernel names what is in it, also when it was deleted. */
+export function canonicalBase(base: string): string {
+  try {
+    return realpathSync(base);
+  } catch {
+    const canonical = canonicalPath(base);
+    return canonical.ok ? canonical.path : base;
+  }
+}
+
 /** Live Pods without a directory, found by the locks that the kernel knows (Linux). About 10 ms. */
 export function podsWithoutDirectory(base: string): HiddenPod[] {
-  const root = realpathSync(base);
+  const root = canonicalBase(base);
   return heldFlocks(root).flatMap(({ pid, path, deleted }) => {
     const [name = "", file, ...more] = path.slice(root.length + 1).split("/");
     const isLife = deleted && file === "lock" && more.length === 0 && isPodName(name);
