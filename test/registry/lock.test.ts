@@ -187,6 +187,36 @@ describe("many processes at once", () => {
   });
 });
 
+describe("processes that never pause", () => {
+  test("share the lock: each of eight gets its part, and so does one who comes once", async () => {
+    await using dir = temp();
+    const eight = crowd(8);
+    const base = dir.path;
+    for (const [n, pod] of eight.entries()) {
+      await pod.tell({ op: "register", base, name: `p${n}`, allow: [rule(`/w/${n}`)] });
+    }
+    const hammering = Promise.all(
+      eight.map((pod, n) => pod.tell({ op: "hammer", base, name: `p${n}`, rounds: 2000 })),
+    );
+    // Meanwhile somebody asks once in a while.
+    const registry = new Registry(base);
+    const waits: number[] = [];
+    for (let n = 0; n < 5; n += 1) {
+      const started = performance.now();
+      await register(registry, `guest${n}`, `/guest/${n}`);
+      waits.push(performance.now() - started);
+    }
+    const counts = (await hammering).map(Number);
+    const least = Math.min(...counts);
+    const most = Math.max(...counts);
+    console.error(
+      `operations: ${counts.join(" ")}; waits of a guest: ${waits.map(Math.round).join(" ")}`,
+    );
+    expect(least).toBeGreaterThan(0);
+    expect(most / least).toBeLessThan(5);
+  });
+});
+
 const isRefused = (reply: Reply): reply is Extract<Reply, { ok: false }> => !reply.ok;
 
 describe("one process", () => {
