@@ -15,7 +15,7 @@ export const LOCK_WAIT_MS = 10_000;
 /** Longest pause between two attempts; the first ones are shorter, because holders need about 1 ms. */
 const MAX_PAUSE_MS = 10;
 /** Who has tried so often waits in a crowd, whose attempts together would cost a processor. */
-const MANY_ATTEMPTS = 40;
+const MANY_ATTEMPTS = 100;
 const CROWD_PAUSE_MS = 25;
 
 /**

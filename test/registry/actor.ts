@@ -8,7 +8,7 @@ const DEADLINE_MS = 20_000;
 
 /**
  * What an actor can be asked; `grab` and `drop` lock a file, the rest is the registry's own API.
- * `hammer` does operations without pause for `rounds` milliseconds and counts them; `joinResolved` is `join` with a scope whose targets are resolved first, as a manifest's are.
+ * `joinResolved` is `join` with a scope whose targets are resolved first, as a manifest's are.
  */
 export type Request =
   | { readonly op: "grab" | "drop"; readonly path: string }
@@ -22,7 +22,6 @@ export type Request =
         | "joinResolved"
         | "joinChild"
         | "leave"
-        | "hammer"
         | "takeLife"
         | "removeLife"
         | "releaseLife"
