@@ -86,7 +86,7 @@ export class RegistryLock {
         if (performance.now() >= deadline) {
           throw new PodError(
             "registry_locked",
-            `timed out waiting for pod registry lock ${this.#path}: another process has held it for ` +
+            `timed out waiting for pod registry lock ${this.#path}: other processes have held it for ` +
               `over ${this.#waitMs} ms (a stopped pod? see: fuser ${this.#path})`,
           );
         }
