@@ -10,7 +10,7 @@ import { identityOf } from "../base/process.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
-import { sweepGone, takeLifeIfPresent } from "./life.ts";
+import { removeIfEmpty, sweepGone, takeLifeIfPresent } from "./life.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
@@ -134,15 +134,18 @@ export class Registry {
     }, true);
   }
 
-  /** Removes directories of Pods that died before they were registered: a free lock and no entry. */
+  /**
+   * Removes directories of Pods that died before they were registered: no entry, and a free lock or
+   * nothing at all in them.
+   */
   #sweepAbandoned(table: operations.Allocations): void {
     for (const name of readdirSync(this.base)) {
       if (!isPodName(name) || operations.findByName(table, name) !== undefined) continue;
       try {
-        // Without a lock it was not made by a Pod, or is just being made.
+        // Without a lock and with something in it, it was not made by a Pod.
         if (pathExists(podPaths(this.base, name).lock)) {
           takeLifeIfPresent(this.base, name)?.removeDirectory();
-        }
+        } else removeIfEmpty(this.base, name);
       } catch (error) {
         log("warn", `could not remove what a pod \`${name}\` left`, messageOf(error));
       }
@@ -194,8 +197,9 @@ export class Registry {
       }
       return decided;
     });
-    // Deleting may take long; nobody has to wait for it with the lock.
-    if (decision.reclaimed.length > 0) await sweepGone(this.base);
+    // Deleting may take long; nobody has to wait for it with the lock. A thorough look also finds what
+    // somebody moved aside who died before deleting it.
+    if (thorough || decision.reclaimed.length > 0) await sweepGone(this.base);
     if (decision.refused) throw decision.why;
     return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
   }

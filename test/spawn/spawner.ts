@@ -53,6 +53,8 @@ export interface SpawnerOptions {
   readonly maxChildren?: number;
   readonly maxDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where it lives; default a world of its own, which ends with it. */
+  readonly world?: World;
   /** Lives in the world of this spawner, as its child with all of this directory. */
   readonly parent?: { readonly spawner: TestSpawner; readonly target: string };
 }
@@ -101,7 +103,7 @@ export function readJson(path: string): unknown {
 }
 
 export async function startSpawner(options: SpawnerOptions = {}): Promise<TestSpawner> {
-  const world = options.parent?.spawner.world ?? startWorld(options.runtimeName);
+  const world = options.world ?? options.parent?.spawner.world ?? startWorld(options.runtimeName);
   try {
     return await assemble(world, options);
   } catch (error) {

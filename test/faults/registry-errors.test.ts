@@ -1,0 +1,89 @@
+/**
+ * Every call that changes something, in every operation of the registry, fails once with each error
+ * of a sick disk: the operation says so or succeeds rightly, and nothing is half-made (14).
+ */
+import { beforeAll, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
+import { ERRNO, errorsOf } from "../support/tracer/calls.ts";
+import type { Call } from "../support/tracer/protocol.ts";
+import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
+import { OPERATIONS, stage } from "./registry-stage.ts";
+import { runTraced, startSubject } from "./subject.ts";
+
+const refusal =
+  process.arch === "x64" ? await tracerRefusal() : "calls are only made to fail on x86_64";
+if (refusal !== undefined) console.warn(`errors are not injected: ${refusal}`);
+const traced = test.skipIf(refusal !== undefined);
+
+const SOME = 120;
+
+const recorded = new Map<string, readonly Call[]>();
+
+beforeAll(async () => {
+  if (refusal !== undefined) return;
+  await using tracer = startTracer();
+  await using subject = await startSubject();
+  for (const operation of OPERATIONS) {
+    await using world = await stage();
+    const { traced } = await runTraced(subject, tracer, { operation, directory: world.base });
+    recorded.set(operation, traced.calls);
+    await subject.ask({ do: "finish" });
+  }
+}, 60_000);
+
+/** What another run must find the same: everything but the operation's own clean-up of the dead. */
+const ofOthers = (world: Awaited<ReturnType<typeof stage>>): string =>
+  JSON.stringify(world.others());
+
+traced(
+  `an operation whose call fails says so and changes nothing, or is done (14), seed ${SEED}`,
+  async () => {
+    const choices = choose(allChoices(recorded, ({ name }) => errorsOf(name)), SOME, 0);
+    const seen = { failed: 0, done: 0 };
+    const lane = async () => {
+      const tracer = startTracer();
+      const subject = await startSubject();
+      return {
+        tracer,
+        subject,
+        async [Symbol.asyncDispose]() {
+          await subject[Symbol.asyncDispose]();
+          await tracer[Symbol.asyncDispose]();
+        },
+      };
+    };
+    await tryAll(choices, lane, async ({ operation, fault }, { tracer, subject }) => {
+      await using world = await stage();
+      let before = "";
+      const plan = { operation, directory: world.base, fault };
+      const run = await runTraced(subject, tracer, plan, () => {
+        before = ofOthers(world);
+      });
+      expect(run.traced.hit).toBe(true);
+      world.expectWhole(operation);
+      expect(run.reply).toBeDefined();
+      if (run.reply?.ok === false) {
+        seen.failed += 1;
+        expect(run.reply.code).toBe("io");
+        const { how } = fault;
+        const number = how in ERRNO ? ERRNO[how as keyof typeof ERRNO] : 0;
+        expect(run.reply.message).toMatch(new RegExp(`${how}|errno ${number}\\b`));
+        expect(run.reply.message).toContain(world.base);
+        // Leaving goes on as far as it can; all else is as if it had not been tried.
+        if (!operation.startsWith("registry/leave")) expect(ofOthers(world)).toBe(before);
+      } else seen.done += 1;
+      // Nothing is open for writing now.
+      expect(readdirSync(world.base).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+      const finished = await subject.ask({ do: "finish" });
+      expect(finished).toEqual({ ok: true, value: null });
+      await world.expectNothingLeft(operation);
+    });
+    if (process.env.POD_FAULT === undefined) {
+      expect(seen.failed).toBeGreaterThan(choices.length / 4);
+      expect(seen.done).toBeGreaterThan(0);
+    }
+    if (FUZZ) console.log(`registry errors: ${seen.failed} told, ${seen.done} survived`);
+  },
+  FUZZ ? 900_000 : 120_000,
+);
