@@ -24,7 +24,10 @@ beforeAll(async () => {
   await using subject = await startSubject();
   for (const operation of OPERATIONS) {
     await using world = await stage();
-    const { traced, reply } = await runTraced(subject, tracer, { operation, directory: world.base });
+    const { traced, reply } = await runTraced(subject, tracer, {
+      operation,
+      directory: world.base,
+    });
     if (reply?.ok !== true) throw new Error(`${operation} failed by itself: ${reply?.message}`);
     recorded.set(operation, traced.calls);
     await subject.ask({ do: "finish" });

@@ -6,13 +6,7 @@
 import { readSync, writeSync } from "node:fs";
 import { type CallSpec, callTable, ERRNO, makesThread, mayCreate } from "./calls.ts";
 import * as ptrace from "./ptrace.ts";
-import {
-  BEGIN_MARK,
-  type Call,
-  END_MARK,
-  type TraceReply,
-  type TraceRequest,
-} from "./protocol.ts";
+import { BEGIN_MARK, type Call, END_MARK, type TraceReply, type TraceRequest } from "./protocol.ts";
 
 const MAX_PATH = 4096;
 const table = callTable(process.arch);
@@ -32,7 +26,11 @@ function absolute(tid: number, directory: number, path: string): string {
   return path === "" ? from : `${from}/${path}`;
 }
 
-function word(tid: number, args: readonly bigint[], where: { at: number; indirect: boolean }): number {
+function word(
+  tid: number,
+  args: readonly bigint[],
+  where: { at: number; indirect: boolean },
+): number {
   const value = args[where.at] ?? 0n;
   if (!where.indirect) return Number(value & 0xffffffffn);
   const bytes = ptrace.memoryOf(tid, value, 8);
