@@ -88,8 +88,10 @@ export async function tryAll<Lane extends AsyncDisposable>(
   const work = async (): Promise<void> => {
     await using own = await lane();
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const started = performance.now();
       try {
         await attempt(next, own);
+        if (process.env.POD_SLOW) console.log(Math.round(performance.now() - started), describe(next));
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         failures.push(`POD_SEED=${SEED} ${describe(next)}: ${why}`);

@@ -8,7 +8,7 @@ import { startWorld } from "../support/pod.ts";
 import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import type { Call, TraceRequest } from "../support/tracer/protocol.ts";
 import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
-import { expectEmpty, expectSurvivable, expectWhole } from "./spawn-stage.ts";
+import { expectEmpty, expectSurvivable, expectWhole, NOTHING } from "./spawn-stage.ts";
 import { runTraced, startSubject } from "./subject.ts";
 
 const refusal = await tracerRefusal();
@@ -18,10 +18,7 @@ const traced = test.skipIf(refusal !== undefined);
 const SPAWNS = ["spawn/spawn-fake", "spawn/spawn-failing", "spawn/spawn-real"];
 const STOPS = ["spawn/stop-fake", "spawn/stop-real"];
 /** Those whose child is the program itself, and takes most of a second. */
-const SOME = 24;
-
-/** The child has left nothing, and its paths are back. */
-const NOTHING = { access: "write", entry: false, children: [], alive: false };
+const SOME = 14;
 
 type Whose = TraceRequest["whose"];
 const recorded: Record<Whose, Map<string, readonly Call[]>> = {

@@ -3,8 +3,19 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect } from "bun:test";
 import { isReservation } from "../../src/registry/allocation.ts";
 import { tablePaths } from "../../src/registry/table.ts";
+import type { Reply } from "../registry/actor.ts";
 import { names, rule } from "../registry/entries.ts";
 import { eventually, type World } from "../support/pod.ts";
+
+/** A report of a spawner whose child has left nothing and whose paths are back. */
+export const NOTHING = { access: "write", entry: false, children: [], alive: false };
+
+/** What a tool answered; throws when the process has no answer. */
+export function outcomeOf(reply: Reply | undefined): { isError: boolean; summary: string } {
+  if (reply?.ok !== true) throw new Error(`no outcome: ${JSON.stringify(reply)}`);
+  const { isError, summary } = reply.value as { isError?: boolean; summary: string };
+  return { isError: isError === true, summary };
+}
 
 /** Each file of the registry is whole. */
 export function expectWhole(world: World): void {
