@@ -78,7 +78,7 @@ export function choose(all: readonly Choice[], some: number, atLeast: number): C
  * Tries every choice, two at a time; collects what failed, with what replays it, and throws all of
  * it at the end. `lane` is made once for each of the two.
  */
-export async function tryAll<Lane extends AsyncDisposable>(
+export async function tryAll<Lane extends AsyncDisposable & { reset?(): Promise<void> }>(
   choices: readonly Choice[],
   lane: () => Promise<Lane> | Lane,
   attempt: (choice: Choice, lane: Lane) => Promise<void>,
@@ -88,12 +88,11 @@ export async function tryAll<Lane extends AsyncDisposable>(
   const work = async (): Promise<void> => {
     await using own = await lane();
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const started = performance.now();
       try {
         await attempt(next, own);
-        if (process.env.POD_SLOW) console.log(Math.round(performance.now() - started), describe(next));
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
+        await own.reset?.();
         failures.push(`POD_SEED=${SEED} ${describe(next)}: ${why}`);
       }
       if (failures.length >= MAX_FAILURES) return;

@@ -5,11 +5,11 @@
 import { beforeAll, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
-import { ERRNO, errorsOf } from "../support/tracer/calls.ts";
+import { ERRNO, type Errno, errorsOf } from "../support/tracer/calls.ts";
 import type { Call } from "../support/tracer/protocol.ts";
 import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
 import { OPERATIONS, stage } from "./registry-stage.ts";
-import { runTraced, startSubject } from "./subject.ts";
+import { runTraced, startLane, startSubject } from "./subject.ts";
 
 const refusal =
   process.arch === "x64" ? await tracerRefusal() : "calls are only made to fail on x86_64";
@@ -48,19 +48,9 @@ traced(
       0,
     );
     const seen = { failed: 0, done: 0 };
-    const lane = async () => {
-      const tracer = startTracer();
-      const subject = await startSubject();
-      return {
-        tracer,
-        subject,
-        async [Symbol.asyncDispose]() {
-          await subject[Symbol.asyncDispose]();
-          await tracer[Symbol.asyncDispose]();
-        },
-      };
-    };
-    await tryAll(choices, lane, async ({ operation, fault }, { tracer, subject }) => {
+    await tryAll(choices, startLane, async ({ operation, fault }, lane) => {
+      const { tracer } = lane;
+      const subject = await lane.subject();
       await using world = await stage();
       let before = "";
       const plan = { operation, directory: world.base, fault };
@@ -74,7 +64,7 @@ traced(
         seen.failed += 1;
         expect(run.reply.code).toBe("io");
         const { how } = fault;
-        const number = how in ERRNO ? ERRNO[how as keyof typeof ERRNO] : 0;
+        const number = how in ERRNO ? ERRNO[how as Errno] : 0;
         expect(run.reply.message).toMatch(new RegExp(`${how}|errno ${number}\\b`));
         expect(run.reply.message).toContain(world.base);
         // Leaving goes on as far as it can; all else is as if it had not been tried.

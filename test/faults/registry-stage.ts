@@ -9,7 +9,7 @@ import { type Allocation, ownerOf } from "../../src/registry/allocation.ts";
 import { joinAsRoot, type Membership } from "../../src/registry/membership.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { peekTable, tablePaths } from "../../src/registry/table.ts";
-import { names, rule } from "../registry/entries.ts";
+import { names, one, rule } from "../registry/entries.ts";
 import { temp, type TempDirectory } from "../support/temp.ts";
 
 /** Every operation of the fixture by name. */
@@ -54,26 +54,26 @@ export async function stage(): Promise<Stage> {
   // Once more, so that there is a last good copy with it.
   await registry.updateSession({ name: "bystander", instance: "bystander-1" }, "its session");
   await registry.updateSession({ name: "bystander", instance: "bystander-1" }, "its session 2");
-  const own = registry.peek()[0];
+  const own = one(registry.peek(), "bystander");
   const { file, backup } = tablePaths(base);
   const probe = { name: "probe", instance: "probe-1" };
   return {
     base,
     others: () =>
-      peekTable(base).filter((one) => !isBystander(one) && stateOf(ownerOf(one)) !== "dead"),
+      peekTable(base).filter((pod) => !isBystander(pod) && stateOf(ownerOf(pod)) !== "dead"),
     expectWhole(operation) {
       // A damaged table is moved aside before the copy is put in its place.
       const repairing = operation === "registry/repair";
       for (const path of repairing ? [backup] : [file, backup]) {
         expect(JSON.parse(readFileSync(path, "utf8"))).toMatchObject({ version: 1 });
       }
-      if (!repairing) expect(peekTable(base).filter(isBystander)).toEqual([own]);
+      if (!repairing) expect(peekTable(base).find(isBystander)).toEqual(own);
     },
     async expectNothingLeft(operation) {
       const scope = { allow: [rule("/work/victim"), rule("/work/dead")], deny: [] };
       const { table } = await registry.register(probe, scope, "session of probe");
       expect(names(table)).toEqual(["bystander", "probe"]);
-      expect(table.filter(isBystander)).toEqual([own]);
+      expect(table.find(isBystander)).toEqual(own);
       await registry.release(probe);
       await registry.reclaim();
       const left = readdirSync(base).filter(

@@ -10,7 +10,7 @@ import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import type { Call, TraceRequest } from "../support/tracer/protocol.ts";
 import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
 import { expectEmpty, expectSurvivable, expectWhole, NOTHING, outcomeOf } from "./spawn-stage.ts";
-import { runTraced, startSubject } from "./subject.ts";
+import { runTraced, startLane, startSubject } from "./subject.ts";
 
 const refusal =
   process.arch === "x64" ? await tracerRefusal() : "calls are only made to fail on x86_64";
@@ -20,7 +20,7 @@ const traced = test.skipIf(refusal !== undefined);
 type Whose = TraceRequest["whose"];
 const SPAWNERS = ["spawn/spawn-fake", "spawn/spawn-failing", "spawn/stop-fake"];
 const CHILDREN = ["spawn/spawn-real"];
-const SOME = 16;
+const SOME = 10;
 
 const recorded: Record<Whose, Map<string, readonly Call[]>> = {
   own: new Map(),
@@ -46,9 +46,10 @@ async function tryEvery(whose: Whose): Promise<Record<"told" | "done" | "kept", 
   const all = allChoices(recorded[whose], ({ name }) => errorsOf(name));
   const choices = choose(all, SOME, 0);
   const seen = { told: 0, done: 0, kept: 0 };
-  await tryAll(choices, startTracer, async ({ operation, fault }, tracer) => {
+  await tryAll(choices, startLane, async ({ operation, fault }, lane) => {
     await using world = startWorld();
-    await using subject = await startSubject();
+    const subject = await lane.subject();
+    const { tracer } = lane;
     const plan = { operation, directory: world.home, whose, fault };
     const { traced, reply } = await runTraced(subject, tracer, plan);
     expectWhole(world);
@@ -59,7 +60,6 @@ async function tryEvery(whose: Whose): Promise<Record<"told" | "done" | "kept", 
       expect(summary).toMatch(new RegExp(`${fault.how}|errno \\d+|exit code|ECONNREFUSED`));
     }
     expect(summary).not.toMatch(/^\s+at /m); // a stack trace
-    const report = await subject.ask({ do: "report" });
     if (/undoing it failed|could not be given back/.test(summary) && operation.includes("spawn-")) {
       // What could not be undone is said, and goes with the spawner at the latest.
       seen.kept += 1;
@@ -67,6 +67,7 @@ async function tryEvery(whose: Whose): Promise<Record<"told" | "done" | "kept", 
       await expectSurvivable(world);
       return;
     }
+    const report = await subject.ask({ do: "report" });
     if (isError || operation.includes("/stop")) {
       expect(report, summary).toMatchObject({ ok: true, value: NOTHING });
       if (isError) seen.told += 1;

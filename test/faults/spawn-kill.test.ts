@@ -9,7 +9,7 @@ import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import type { Call, TraceRequest } from "../support/tracer/protocol.ts";
 import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
 import { expectEmpty, expectSurvivable, expectWhole, NOTHING } from "./spawn-stage.ts";
-import { runTraced, startSubject } from "./subject.ts";
+import { runTraced, startLane, startSubject } from "./subject.ts";
 
 const refusal = await tracerRefusal();
 if (refusal !== undefined) console.warn(`faults are not injected: ${refusal}`);
@@ -18,7 +18,7 @@ const traced = test.skipIf(refusal !== undefined);
 const SPAWNS = ["spawn/spawn-fake", "spawn/spawn-failing", "spawn/spawn-real"];
 const STOPS = ["spawn/stop-fake", "spawn/stop-real"];
 /** Those whose child is the program itself, and takes most of a second. */
-const SOME = 14;
+const SOME = 12;
 
 type Whose = TraceRequest["whose"];
 const recorded: Record<Whose, Map<string, readonly Call[]>> = {
@@ -107,9 +107,10 @@ traced(
   async () => {
     const choices = choicesFor("children");
     let hits = 0;
-    await tryAll(choices, startTracer, async ({ operation, fault }, tracer) => {
+    await tryAll(choices, startLane, async ({ operation, fault }, lane) => {
       await using world = startWorld();
-      await using subject = await startSubject();
+      const subject = await lane.subject();
+      const { tracer } = lane;
       const plan = { operation, directory: world.home, whose: "children", fault } as const;
       const { traced, reply } = await runTraced(subject, tracer, plan);
       if (traced.hit) hits += 1;

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Reply } from "../registry/actor.ts";
 import { linesOf } from "../registry/actor.ts";
 import { within } from "../support/temp.ts";
-import type { Traced, Tracer } from "../support/tracer/client.ts";
+import { startTracer, type Traced, type Tracer } from "../support/tracer/client.ts";
 import type { Fault, TraceRequest } from "../support/tracer/protocol.ts";
 import type { Command } from "./fixtures/operation.ts";
 
@@ -18,6 +18,8 @@ export interface Subject extends AsyncDisposable {
   kill(): Promise<void>;
   /** Resolves with the kernel's word on how it ended. */
   readonly exited: Promise<unknown>;
+  /** False when it was killed or has ended. */
+  alive(): boolean;
 }
 
 /** Starts a subject and waits until it listens. */
@@ -44,6 +46,7 @@ export async function startSubject(): Promise<Subject> {
     pid: child.pid,
     exited: child.exited,
     kill,
+    alive: () => child.exitCode === null && child.signalCode === null,
     async ask(request) {
       child.stdin.write(`${JSON.stringify(request)}\n`);
       await child.stdin.flush();
@@ -51,6 +54,33 @@ export async function startSubject(): Promise<Subject> {
       return line === undefined ? undefined : (JSON.parse(line) as Reply);
     },
     [Symbol.asyncDispose]: kill,
+  };
+}
+
+/** A tracer and the subject it follows, for one operation after the other. */
+export interface Lane extends AsyncDisposable {
+  readonly tracer: Tracer;
+  /** The subject; a new one when the last was killed. */
+  subject(): Promise<Subject>;
+  /** After a check that failed: the subject still holds what nobody expects. */
+  reset(): Promise<void>;
+}
+
+/** Starts a lane. */
+export function startLane(): Lane {
+  const tracer = startTracer();
+  let current: Subject | undefined;
+  return {
+    tracer,
+    reset: async () => await current?.kill(),
+    async subject() {
+      if (current === undefined || !current.alive()) current = await startSubject();
+      return current;
+    },
+    async [Symbol.asyncDispose]() {
+      await current?.kill();
+      await tracer[Symbol.asyncDispose]();
+    },
   };
 }
 
