@@ -7,7 +7,7 @@ import { readdirSync } from "node:fs";
 import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import { ERRNO, type Errno, errorsOf } from "../support/tracer/calls.ts";
 import type { Call } from "../support/tracer/protocol.ts";
-import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
+import { allChoices, type Choice, choose, FUZZ, SEED, tryAll } from "./choice.ts";
 import { OPERATIONS, stage } from "./registry-stage.ts";
 import { runTraced, startLane, startSubject } from "./subject.ts";
 
@@ -16,7 +16,7 @@ const refusal =
 if (refusal !== undefined) console.warn(`errors are not injected: ${refusal}`);
 const traced = test.skipIf(refusal !== undefined);
 
-const SOME = 120;
+const SOME = 80;
 
 const recorded = new Map<string, readonly Call[]>();
 
@@ -32,6 +32,20 @@ beforeAll(async () => {
   }
 }, 60_000);
 
+/**
+ * What once went wrong, in every run: the copy's temporary name stayed; a flush that failed after the
+ * rename was told as a failure; a join that could not clear the directory kept its entry.
+ */
+function pinned(all: readonly Choice[]): Choice[] {
+  if (process.env.POD_FAULT !== undefined) return [];
+  return all.filter(({ operation, fault, call: { name, path } }) => {
+    if (fault.how !== "EIO") return false;
+    if (name.startsWith("rename") && path === "/pods.json.bak.tmp") return true;
+    if (name === "fsync" && path === "") return true;
+    return operation === "registry/join-after-death" && path.startsWith("/victim/bash-output");
+  });
+}
+
 /** What another run must find the same: everything but the operation's own clean-up of the dead. */
 const ofOthers = (world: Awaited<ReturnType<typeof stage>>): string =>
   world
@@ -42,11 +56,8 @@ const ofOthers = (world: Awaited<ReturnType<typeof stage>>): string =>
 traced(
   `an operation whose call fails says so and changes nothing, or is done (14), seed ${SEED}`,
   async () => {
-    const choices = choose(
-      allChoices(recorded, ({ name }) => errorsOf(name)),
-      SOME,
-      0,
-    );
+    const all = allChoices(recorded, ({ name }) => errorsOf(name));
+    const choices = [...new Set([...choose(all, SOME, 0), ...pinned(all)])];
     const seen = { failed: 0, done: 0 };
     await tryAll(choices, startLane, async ({ operation, fault }, lane) => {
       const { tracer } = lane;

@@ -53,7 +53,7 @@ export interface SpawnerOptions {
   readonly maxChildren?: number;
   readonly maxDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
-  /** Where it lives; default a world of its own, which ends with it. */
+  /** Where it lives, and what outlives it; default a world of its own, which ends with it. */
   readonly world?: World;
   /** Lives in the world of this spawner, as its child with all of this directory. */
   readonly parent?: { readonly spawner: TestSpawner; readonly target: string };
@@ -107,7 +107,9 @@ export async function startSpawner(options: SpawnerOptions = {}): Promise<TestSp
   try {
     return await assemble(world, options);
   } catch (error) {
-    if (options.parent === undefined) await world[Symbol.asyncDispose]();
+    if (options.parent === undefined && options.world === undefined) {
+      await world[Symbol.asyncDispose]();
+    }
     throw error;
   }
 }
@@ -262,7 +264,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
       }
       await attempt(() => server.close());
       await attempt(() => membership.leave());
-      if (options.parent === undefined)
+      if (options.parent === undefined && options.world === undefined)
         await attempt(async () => await world[Symbol.asyncDispose]());
       if (errors.length > 0) throw new Error(errors.map(messageOf).join("; "));
     },
