@@ -4,8 +4,9 @@
  * the table, so that no registered Pod is ever without it.
  */
 import { readdirSync } from "node:fs";
-import { errnoCode, ioError, PodError } from "../base/errors.ts";
-import { readIfExists, replaceFile } from "../base/files.ts";
+import { errnoCode, ioError, messageOf, PodError } from "../base/errors.ts";
+import { readIfExists, removeFile, replaceFile } from "../base/files.ts";
+import { log } from "../base/log.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
 import type { z } from "zod/v3";
 import { type Allocation, isReservation, OwnRecordSchema } from "./allocation.ts";
@@ -14,9 +15,13 @@ import { type Allocations, ancestorsOf, findByName, release } from "./operations
 
 type OwnRecord = z.infer<typeof OwnRecordSchema>;
 
-/** Writes the entry of a Pod into its directory; `table` tells its parents. Without a directory nothing. */
-export function keepOwnRecord(base: string, table: Allocations, entry: Allocation): void {
+/**
+ * Writes the entry of a Pod into its directory; `table` tells its parents. Without a directory nothing.
+ * The result takes it back, for when the table cannot be written after all; it never throws.
+ */
+export function keepOwnRecord(base: string, table: Allocations, entry: Allocation): () => void {
   const path = podPaths(base, entry.pod_name).allocation;
+  const before = readIfExists(path);
   const ancestors = ancestorsOf(table, entry).map(({ pod_name, instance }) => ({
     pod_name,
     instance,
@@ -26,6 +31,14 @@ export function keepOwnRecord(base: string, table: Allocations, entry: Allocatio
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw ioError(`cannot write ${path}`, error);
   }
+  return () => {
+    try {
+      if (before === undefined) removeFile(path);
+      else replaceFile(path, before);
+    } catch (error) {
+      log("warn", `${path} is newer than the registry`, messageOf(error));
+    }
+  };
 }
 
 /**

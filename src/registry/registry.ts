@@ -190,10 +190,16 @@ export class Registry {
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
       // When the request is refused, the dead stay removed all the same.
       if (loaded.mended || decided.table !== loaded.allocations) {
-        if (!decided.refused && decided.own !== undefined) {
-          keepOwnRecord(this.base, decided.table, decided.own);
+        const takeBack =
+          !decided.refused && decided.own !== undefined
+            ? keepOwnRecord(this.base, decided.table, decided.own)
+            : undefined;
+        try {
+          saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
+        } catch (error) {
+          takeBack?.();
+          throw error;
         }
-        saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
       }
       return decided;
     });

@@ -4,6 +4,8 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect } from "bun:test";
+import { readIfExists } from "../../src/base/files.ts";
+import { podPaths } from "../../src/base/paths.ts";
 import { stateOf } from "../../src/base/process.ts";
 import { type Allocation, ownerOf } from "../../src/registry/allocation.ts";
 import { joinAsRoot, type Membership } from "../../src/registry/membership.ts";
@@ -32,6 +34,8 @@ export const OPERATIONS = [
 export interface Stage extends AsyncDisposable {
   /** The runtime base. */
   readonly base: string;
+  /** The entry that a Pod keeps of itself, as text; undefined when it has none. */
+  ownRecord(name: string): string | undefined;
   /** Pods in the table now but the bystander and the dead, as they stand there. */
   others(): Allocation[];
   /** What is to be parsed now: each file is whole, and the bystander is not lost. */
@@ -59,6 +63,7 @@ export async function stage(): Promise<Stage> {
   const probe = { name: "probe", instance: "probe-1" };
   return {
     base,
+    ownRecord: (name) => readIfExists(podPaths(base, name).allocation),
     others: () =>
       peekTable(base).filter((pod) => !isBystander(pod) && stateOf(ownerOf(pod)) !== "dead"),
     expectWhole(operation) {
