@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { callTable, errorsOf, makesThread, mayCreate } from "../support/tracer/calls.ts";
+import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import type { Call } from "../support/tracer/protocol.ts";
 import { allChoices, choose, describe as named, FUZZ, tryAll } from "./choice.ts";
+import { startSubject } from "./subject.ts";
 
 const call = (name: string): Call => ({ name, path: "/f" });
 const RECORDED = new Map([
@@ -72,4 +74,15 @@ describe("the table of calls", () => {
     expect(errorsOf("vfork")).toEqual(["EAGAIN"]);
     expect(errorsOf("execve")).toEqual([]);
   });
+});
+
+test("a process that may not be traced, or is gone, is refused, and the next is followed", async () => {
+  if ((await tracerRefusal()) !== undefined) return;
+  await using tracer = startTracer();
+  const nobody = { pid: 4_194_303, whose: "own", root: "/" } as const;
+  await expect(tracer.follow(nobody)).rejects.toThrow("ptrace is refused");
+  await using lane = await startSubject();
+  const { done } = await tracer.follow({ ...nobody, pid: lane.pid });
+  await lane.kill();
+  expect(await done).toEqual({ calls: [], hit: false });
 });

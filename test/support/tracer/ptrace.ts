@@ -62,7 +62,7 @@ export function seize(pid: number, children: boolean): boolean {
   const seized = new Set<string>();
   for (let grown = true; grown;) {
     grown = false;
-    for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    for (const tid of threadsOf(pid)) {
       if (seized.has(tid)) continue;
       // One that is new may have come with its maker already, or be gone.
       const taken = call(PTRACE_SEIZE, Number(tid), 0n, options);
@@ -72,7 +72,15 @@ export function seize(pid: number, children: boolean): boolean {
       if (taken) interrupt(Number(tid));
     }
   }
-  return true;
+  return seized.size > 0;
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return []; // gone
+  }
 }
 
 /** Makes a running thread stop, wherever it is. */
