@@ -33,6 +33,8 @@ export type ModelAuth =
       readonly env?: string | undefined;
       readonly file?: string | undefined;
     }
+  /** The program and its arguments; its output is the key. */
+  | { readonly kind: "command"; readonly command: readonly string[] }
   | { readonly kind: "codex_oauth" };
 
 /** A `[model]` table after the merge of all layers. */

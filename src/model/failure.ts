@@ -10,6 +10,8 @@ export interface Failure {
   readonly retryable: boolean;
   /** Wait that the server asked for, in milliseconds. */
   readonly retryAfterMs?: number;
+  /** The host did not accept the key, or not for this. */
+  readonly keyRefused?: boolean;
 }
 
 /** 408, 425, 429 and every 5xx, 529 (overloaded) included (manifest FIX 11, worker W25). */
@@ -38,12 +40,17 @@ export function apiFailure(
   retryAfter: string | null,
   now: number,
 ): Failure {
-  const { code, message } = readErrorBody(body);
-  const retryAfterMs = parseRetryAfter(retryAfter, now);
+  const { code, message, retryDelay } = readErrorBody(body);
+  const retryAfterMs = parseRetryAfter(retryAfter, now) ?? parseRetryAfter(retryDelay, now);
+  // Gemini answers a wrong key with 400.
+  const keyRefused =
+    status === 401 || status === 403 || (status === 400 && /\bAPI_KEY_INVALID\b/.test(body));
   return {
     message: formatApiError(status, code, message === "" ? "no further information" : message),
-    retryable: isRetryableStatus(status),
+    // An account without money has none in a minute either.
+    retryable: isRetryableStatus(status) && !/"insufficient_quota"/.test(body),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(keyRefused ? { keyRefused } : {}),
   };
 }
 
@@ -73,9 +80,11 @@ export function describeNetworkError(error: unknown): string {
 }
 
 /** Seconds or an HTTP date (RFC 9110, 10.2.3) as milliseconds from `now`; undefined when unreadable. */
-export function parseRetryAfter(value: string | null, now: number): number | undefined {
+export function parseRetryAfter(value: string | null | undefined, now: number): number | undefined {
   const text = value?.trim() ?? "";
-  if (/^\d+(\.\d+)?$/.test(text)) return Math.round(Number(text) * 1000);
+  // With `s` it stands in the body of some errors.
+  const seconds = /^(\d+(?:\.\d+)?)s?$/.exec(text)?.[1];
+  if (seconds !== undefined) return Math.round(Number(seconds) * 1000);
   const date = Date.parse(text);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
@@ -94,22 +103,52 @@ export interface StreamError {
  */
 export function readStreamError(error: unknown): StreamError | undefined {
   if (!isRecord(error)) return undefined;
-  const impliedStatus = typeof error.statusCode === "number" ? error.statusCode : undefined;
   const message = typeof error.message === "string" ? error.message : "";
-  if (typeof error.type === "string") return { code: error.type, message, impliedStatus };
-  if (typeof error.responseBody !== "string" || impliedStatus === undefined) return undefined;
-  const body = readErrorBody(error.responseBody);
-  return { code: body.code, message: message === "" ? body.message : message, impliedStatus };
+  if (typeof error.responseBody === "string" && typeof error.statusCode === "number") {
+    const body = readErrorBody(error.responseBody);
+    return {
+      code: body.code,
+      message: message === "" ? body.message : message,
+      impliedStatus: error.statusCode,
+    };
+  }
+  // The library's own complaints are instances of its error classes.
+  if (error instanceof Error) return undefined;
+  const code = codeOf(error);
+  if (code === undefined && message === "") return undefined;
+  return { code, message, impliedStatus: statusOf(error) };
 }
 
-function readErrorBody(body: string): { code: string | undefined; message: string } {
+/** What the vendors call the kind of an error: `type`, `status` or `code`. */
+function codeOf(error: Readonly<Record<string, unknown>>): string | undefined {
+  return [error.type, error.status, error.code].find(
+    (value): value is string => typeof value === "string" && value !== "" && value !== "error",
+  );
+}
+
+function statusOf(error: Readonly<Record<string, unknown>>): number | undefined {
+  return [error.statusCode, error.status, error.code].find(
+    (value): value is number => typeof value === "number" && value >= 400 && value <= 599,
+  );
+}
+
+function readErrorBody(body: string): {
+  code: string | undefined;
+  message: string;
+  retryDelay?: string;
+} {
   try {
-    const parsed: unknown = JSON.parse(body);
+    const outer: unknown = JSON.parse(body);
+    const parsed: unknown = Array.isArray(outer) ? outer[0] : outer;
     const error = isRecord(parsed) && isRecord(parsed.error) ? parsed.error : parsed;
     if (isRecord(error) && typeof error.message === "string" && error.message !== "") {
+      const retryDelay = (Array.isArray(error.details) ? error.details : [])
+        .map((detail: unknown) => (isRecord(detail) ? detail.retryDelay : undefined))
+        .find((delay) => typeof delay === "string");
       return {
-        code: typeof error.type === "string" ? error.type : undefined,
+        code: codeOf(error),
         message: error.message,
+        ...(typeof retryDelay === "string" ? { retryDelay } : {}),
       };
     }
   } catch {

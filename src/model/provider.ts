@@ -3,13 +3,15 @@
  * stops the start and not the first request; vendor libraries are not loaded yet (`preload`).
  */
 import type { Environment } from "../base/paths.ts";
-import { createAnthropicModel, type PreloadableModel } from "./anthropic.ts";
 import { resolveKey } from "./auth.ts";
 import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "./catalog.ts";
+import { loadDialect } from "./dialect.ts";
+import type { RequestOptions } from "./model.ts";
+import { createRemoteModel, type PreloadableModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
 import { type Fetch, LOCAL_LIMITS, REMOTE_LIMITS, type TransportLimits } from "./transport.ts";
 
-export type { PreloadableModel } from "./anthropic.ts";
+export type { PreloadableModel } from "./remote.ts";
 
 /** What a model is built with. Everything but `env` and `podName` has a default for real use. */
 export interface ModelDependencies {
@@ -26,7 +28,7 @@ export interface ModelDependencies {
 
 /**
  * Creates the model. Throws `invalid_manifest` for a missing key or a scenario file with mistakes,
- * `unsupported` for schemes and logins that are not built yet, `io` for an unreadable scenario.
+ * `unsupported` for logins that are not built, `io` for an unreadable scenario.
  */
 export async function createModel(
   resolved: ResolvedModel,
@@ -38,14 +40,24 @@ export async function createModel(
     const { createScriptModel } = await import("./script.ts");
     return await createScriptModel(resolved, { podName: dependencies.podName, clock });
   }
-  return createAnthropicModel(resolved, {
-    key: resolveKey(resolved, dependencies.env),
+  return createRemoteModel(resolved, {
+    dialect: await loadDialect(resolved.scheme),
+    key: await resolveKey(resolved, dependencies.env),
     fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
     limits: dependencies.limits ?? (isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS),
     policy: dependencies.policy ?? RETRY_POLICY,
     clock,
     userAgent: dependencies.userAgent ?? "pod",
   });
+}
+
+/** Finds options that contradict each other before the first request; `invalid_manifest`. */
+export async function checkRequestOptions(
+  resolved: ResolvedModel,
+  options: RequestOptions,
+): Promise<void> {
+  if (resolved.scheme === "script") return;
+  (await loadDialect(resolved.scheme)).planOptions(resolved, options);
 }
 
 function isLocal(resolved: ResolvedRemoteModel): boolean {

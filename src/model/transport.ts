@@ -17,10 +17,15 @@ export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promi
 
 /** Limits of one exchange. */
 export interface TransportLimits {
-  /** From the start of the attempt to the first byte of the answer's body. */
+  /**
+   * From the start of the attempt to the first byte of the answer's body; connecting is part of it,
+   * because the runtime does not say when it is done.
+   */
   readonly firstByteMs: number;
   /** Between two pieces of a streaming answer; the vendor's keep-alive pings count. */
   readonly idleMs: number;
+  /** From the start of the attempt to the end of the answer. */
+  readonly totalMs: number;
   /** Size of a whole answer. */
   readonly maxBytes: number;
 }
@@ -29,11 +34,14 @@ export interface TransportLimits {
 export const REMOTE_LIMITS: TransportLimits = {
   firstByteMs: 60_000,
   idleMs: 120_000,
+  totalMs: 30 * 60_000,
   maxBytes: 64 * 1024 * 1024,
 };
 /** A server on this machine may first load a model and answers nothing until it has read the prompt. */
 export const LOCAL_LIMITS: TransportLimits = { ...REMOTE_LIMITS, firstByteMs: 300_000 };
 
+/** As much of the end of an answer is shown to `isComplete`. */
+const TAIL_BYTES = 64 * 1024;
 /** Of an error answer no more than this is read. */
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 
@@ -57,6 +65,8 @@ export interface TransportOptions {
   readonly signal: AbortSignal;
   /** Last word on the headers. */
   readonly adjustHeaders: (headers: Headers) => void;
+  /** Judges by the last bytes of a body that ended whether it was whole; absent: it was. */
+  readonly isComplete?: ((tail: string) => boolean) | undefined;
   readonly now: () => number;
 }
 
@@ -78,6 +88,11 @@ export function openTransport(options: TransportOptions): Transport {
     const message = `HTTP error: no answer from ${host} within ${seconds(limits.firstByteMs)}`;
     fail({ message, retryable: true });
   }, limits.firstByteMs);
+
+  const total = setTimeout(() => {
+    const message = `HTTP error: the answer of ${host} took longer than ${seconds(limits.totalMs)}`;
+    fail({ message, retryable: false });
+  }, limits.totalMs);
 
   const fetchGuarded: Fetch = async (input, init) => {
     const headers = new Headers(init?.headers);
@@ -105,6 +120,7 @@ export function openTransport(options: TransportOptions): Transport {
   const watch = (body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
     const reader = body.getReader();
     let received = 0;
+    const tail = createTail(TAIL_BYTES);
     const next = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
       // Armed only while we wait for the network: a slow consumer is not a silent host.
       const idle = setTimeout(() => {
@@ -114,6 +130,10 @@ export function openTransport(options: TransportOptions): Transport {
       try {
         const { done, value } = await reader.read();
         if (done) {
+          if (options.isComplete?.(tail.text()) === false) {
+            fail(endedEarly(host, streaming));
+            throw new Error("ended early");
+          }
           controller.close();
           return;
         }
@@ -125,6 +145,7 @@ export function openTransport(options: TransportOptions): Transport {
           fail({ message, retryable: false });
           throw new Error("answer too large");
         }
+        if (options.isComplete !== undefined) tail.add(value);
         controller.enqueue(value);
       } catch (error) {
         const message = `HTTP error: ${host}: ${describeNetworkError(error)}`;
@@ -147,8 +168,32 @@ export function openTransport(options: TransportOptions): Transport {
     streaming: () => streaming,
     close: () => {
       clearTimeout(firstByte);
+      clearTimeout(total);
       ended.abort();
     },
+  };
+}
+
+/** The body ended, politely, before the answer did. */
+export function endedEarly(host: string, streaming: boolean): Failure {
+  return {
+    message: `HTTP error: ${host} ended the connection before the answer was complete`,
+    retryable: !streaming,
+  };
+}
+
+/** Keeps at least the last `limit` bytes of what is added, without copying. */
+function createTail(limit: number): { add(bytes: Uint8Array): void; text(): string } {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  return {
+    add: (bytes) => {
+      pieces.push(bytes);
+      size += bytes.byteLength;
+      while (size - (pieces[0]?.byteLength ?? size) >= limit)
+        size -= pieces.shift()?.byteLength ?? 0;
+    },
+    text: () => Buffer.concat(pieces).toString("utf8"),
   };
 }
 

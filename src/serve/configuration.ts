@@ -20,10 +20,9 @@ import { findPromptDirectories, type PromptDirectories } from "../manifest/disco
 import { type Fallback, loadManifest } from "../manifest/load.ts";
 import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
-import { createModel } from "../model/provider.ts";
+import { checkRequestOptions, createModel } from "../model/provider.ts";
 import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
@@ -95,7 +94,7 @@ export async function configure(
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
-    if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
+    await checkRequestOptions(resolved, requestOptions(manifest));
     const model = await createModel(resolved, { env, podName: name });
     checkInstruction(manifest.worker.instruction, prompts);
     return {
