@@ -241,6 +241,7 @@ async function* read(
   }
   if (signal.aborted) return undefined;
   if (fold.pendingUsage !== undefined) yield { type: "usage", usage: fold.pendingUsage };
+  if (fold.endedEarly) return endedEarly(resolved.host, transport.streaming());
   return (
     fold.failure ?? transport.failure() ?? endFailure(broken, resolved.host, transport.streaming())
   );

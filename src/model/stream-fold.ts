@@ -9,6 +9,7 @@ import { madeBy } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
 import { type Failure, formatApiError, isRecord, readStreamError } from "./failure.ts";
 import type { FinishReason, ModelEvent, Usage } from "./model.ts";
+import { ENDED_EARLY_KIND } from "./transport.ts";
 
 /** State of one answer. */
 export interface Fold {
@@ -16,6 +17,8 @@ export interface Fold {
   push(part: SdkPart): ModelEvent[];
   /** Set when the stream reported an error or held data that cannot be read. */
   readonly failure: Failure | undefined;
+  /** True when the failure is that the body ended before the answer did. */
+  readonly endedEarly: boolean;
   /** True after the vendor's own end mark. */
   readonly finished: boolean;
   /** Usage so far as a broken stream leaves it; undefined when none is known or it was yielded. */
@@ -44,6 +47,7 @@ export function createFold(vendor: string, dialect: Dialect): Fold {
   const calls = new Map<string, ToolCall>();
   const ignored = new Set<string>();
   let failure: Failure | undefined;
+  let endedEarly = false;
   let finished = false;
   let pendingUsage: Usage | undefined;
 
@@ -130,12 +134,16 @@ export function createFold(vendor: string, dialect: Dialect): Fold {
     },
     raw: ({ rawValue }) => {
       // An error with anything beside it looks to the library like an ordinary event.
-      if (isRecord(rawValue) && isRecord(rawValue.error)) failure = streamFailure(rawValue.error);
+      if (isRecord(rawValue) && isRecord(rawValue.error)) {
+        endedEarly ||= rawValue.error.type === ENDED_EARLY_KIND;
+        failure = streamFailure(rawValue.error);
+      }
       return [];
     },
     error: ({ error }) => {
       const unknownKind = dialect.unknownKind?.(error);
       if (unknownKind === undefined) {
+        endedEarly ||= readStreamError(error)?.code === ENDED_EARLY_KIND;
         failure ??= streamFailure(error);
         return [];
       }
@@ -184,6 +192,9 @@ export function createFold(vendor: string, dialect: Dialect): Fold {
     },
     get failure() {
       return failure;
+    },
+    get endedEarly() {
+      return endedEarly;
     },
     get finished() {
       return finished;

@@ -40,6 +40,12 @@ export const REMOTE_LIMITS: TransportLimits = {
 /** A server on this machine may first load a model and answers nothing until it has read the prompt. */
 export const LOCAL_LIMITS: TransportLimits = { ...REMOTE_LIMITS, firstByteMs: 300_000 };
 
+/** Kind of the error event that is added to an answer that ended without its end mark. */
+export const ENDED_EARLY_KIND = "pod_ended_early";
+const ENDED_EARLY = new TextEncoder().encode(
+  `\n\ndata: {"error":{"message":"ended early","type":"${ENDED_EARLY_KIND}",` +
+    `"status":"${ENDED_EARLY_KIND}","code":500}}\n\n`,
+);
 /** As much of the end of an answer is shown to `isComplete`. */
 const TAIL_BYTES = 64 * 1024;
 /** Of an error answer no more than this is read. */
@@ -130,10 +136,9 @@ export function openTransport(options: TransportOptions): Transport {
       try {
         const { done, value } = await reader.read();
         if (done) {
-          if (options.isComplete?.(tail.text()) === false) {
-            fail(endedEarly(host, streaming));
-            throw new Error("ended early");
-          }
+          // Said in the stream, behind all that came: an error would overtake what is still on its
+          // way through the library.
+          if (options.isComplete?.(tail.text()) === false) controller.enqueue(ENDED_EARLY);
           controller.close();
           return;
         }
