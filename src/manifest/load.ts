@@ -138,10 +138,11 @@ async function readLayer(
   return { kind, file, base, text, layer: await parseLayer(text, { file, base }) };
 }
 
-function readManifest(path: string): string {
+/** The text of a configuration file; `ManifestError` with `failed to read <what> <path>: …`. */
+export function readManifest(path: string, what = "manifest"): string {
   const failure = (message: string, cause?: unknown): ManifestError =>
     new ManifestError(
-      [{ prefix: `failed to read manifest ${path}`, problems: [{ message }] }],
+      [{ prefix: `failed to read ${what} ${path}`, problems: [{ message }] }],
       cause,
     );
   let bytes: Uint8Array;

@@ -12,6 +12,8 @@ export const text = lazily(() => z.string().min(1));
 export const modelSchemeSchema = lazily(() =>
   z.enum(["anthropic", "openai_chat", "openai_responses", "gemini", "script"]),
 );
+/** Schemes that are spoken to a host: what a catalog entry may have. */
+export const remoteSchemeSchema = lazily(() => modelSchemeSchema().exclude(["script"]));
 export type ModelScheme = z.infer<ReturnType<typeof modelSchemeSchema>>;
 
 const AUTH_KINDS = '"none", "api_key", "command"';
@@ -85,7 +87,8 @@ export const capabilitySchema = lazily(() =>
     .strict(),
 );
 
-const baseUrlSchema = lazily(() =>
+/** An address without credentials; trailing slashes go. */
+export const baseUrlSchema = lazily(() =>
   z
     .string()
     .superRefine((value, context) => {

@@ -4,7 +4,6 @@
  * `load`. Each is loaded when a model of its scheme is made, so that a Pod holds only its own.
  */
 import type { SdkCallOptions, SdkFactory, SdkProviderOptions } from "./ai-sdk.ts";
-import type { RemoteScheme } from "./builtin.ts";
 import type { ResolvedRemoteModel } from "./catalog.ts";
 import type { RequestOptions, Usage } from "./model.ts";
 
@@ -54,18 +53,6 @@ export interface Dialect {
   earlyUsage?(kind: string, metadata: unknown): Usage | undefined;
   /** What an event is that the library refuses only because it is newer; undefined for damaged data. */
   unknownKind?(error: unknown): string | undefined;
-}
-
-const DIALECTS: { readonly [Scheme in RemoteScheme]: () => Promise<Dialect> } = {
-  anthropic: async () => (await import("./anthropic.ts")).ANTHROPIC,
-  openai_chat: async () => (await import("./openai-chat.ts")).OPENAI_CHAT,
-  openai_responses: async () => (await import("./openai-responses.ts")).OPENAI_RESPONSES,
-  gemini: async () => (await import("./gemini.ts")).GEMINI,
-};
-
-/** The dialect of a scheme; loads no vendor library. */
-export async function loadDialect(scheme: RemoteScheme): Promise<Dialect> {
-  return await DIALECTS[scheme]();
 }
 
 /** Sampling options that every library takes under the same names. */

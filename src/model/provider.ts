@@ -5,13 +5,22 @@
 import type { Environment } from "../base/paths.ts";
 import { resolveKey } from "./auth.ts";
 import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "./catalog.ts";
-import { loadDialect } from "./dialect.ts";
+import type { RemoteScheme } from "./builtin.ts";
+import type { Dialect } from "./dialect.ts";
 import type { RequestOptions } from "./model.ts";
 import { createRemoteModel, type PreloadableModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
 import { type Fetch, LOCAL_LIMITS, REMOTE_LIMITS, type TransportLimits } from "./transport.ts";
 
 export type { PreloadableModel } from "./remote.ts";
+
+/** Each a chunk of its own: a Pod loads the one of its model. */
+const DIALECTS: { readonly [Scheme in RemoteScheme]: () => Promise<Dialect> } = {
+  anthropic: async () => (await import("./anthropic.ts")).ANTHROPIC,
+  openai_chat: async () => (await import("./openai-chat.ts")).OPENAI_CHAT,
+  openai_responses: async () => (await import("./openai-responses.ts")).OPENAI_RESPONSES,
+  gemini: async () => (await import("./gemini.ts")).GEMINI,
+};
 
 /** What a model is built with. Everything but `env` and `podName` has a default for real use. */
 export interface ModelDependencies {
@@ -41,7 +50,7 @@ export async function createModel(
     return await createScriptModel(resolved, { podName: dependencies.podName, clock });
   }
   return createRemoteModel(resolved, {
-    dialect: await loadDialect(resolved.scheme),
+    dialect: await DIALECTS[resolved.scheme](),
     key: await resolveKey(resolved, dependencies.env),
     fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
     limits: dependencies.limits ?? (isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS),
@@ -57,7 +66,7 @@ export async function checkRequestOptions(
   options: RequestOptions,
 ): Promise<void> {
   if (resolved.scheme === "script") return;
-  (await loadDialect(resolved.scheme)).planOptions(resolved, options);
+  (await DIALECTS[resolved.scheme]()).planOptions(resolved, options);
 }
 
 function isLocal(resolved: ResolvedRemoteModel): boolean {

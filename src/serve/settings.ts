@@ -64,12 +64,16 @@ export function systemPrompt(
   };
 }
 
-/** The manifest a child gets: its spawner's, with the name, instruction and exact scope of the child. */
+/**
+ * The manifest a child gets: its spawner's, with the name, instruction, model and exact scope of the
+ * child.
+ */
 export function childManifest(manifest: Manifest, child: ChildConfiguration): unknown {
-  const { name, instruction, allow, deny } = child;
+  const { name, instruction, model, allow, deny } = child;
   return {
     ...manifest,
     pod: { ...manifest.pod, name },
+    model,
     worker: { ...manifest.worker, ...(instruction === undefined ? {} : { instruction }) },
     scope: { allow, deny },
   };

@@ -49,6 +49,7 @@ async function spawn(
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
+  const model = await context.models.forChild(input.model ?? undefined);
   const instance = crypto.randomUUID();
   const entry = await reserve(context, plan, instance);
   const undo = new SpawnUndo(context, entry);
@@ -56,7 +57,7 @@ async function spawn(
   try {
     if (signal.aborted) throw cancelled();
     const cwd = chooseCwd(context, plan, entry);
-    const child = start(context, plan, entry, cwd, undo);
+    const child = start(context, plan, entry, { cwd, model }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -111,7 +112,7 @@ function start(
   context: SpawnContext,
   plan: SpawnPlan,
   entry: Allocation,
-  cwd: string,
+  { cwd, model }: { readonly cwd: string; readonly model: unknown },
   undo: SpawnUndo,
 ): Launched {
   const { paths } = plan;
@@ -135,6 +136,7 @@ function start(
       manifest: context.childManifest({
         name: entry.pod_name,
         instruction: plan.input.instruction ?? undefined,
+        model,
         allow: entry.scope_allow,
         deny: entry.scope_deny,
       }),

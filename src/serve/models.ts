@@ -1,0 +1,114 @@
+/**
+ * The models of one Pod: its own, those its children may have, and which of the key variables in its
+ * environment a child needs. A root reads the user's catalog files; a child was told its model in
+ * full and reads them only when it must look up another.
+ */
+import { isPodError, PodError } from "../base/errors.ts";
+import type { BaseDirectories, Environment } from "../base/paths.ts";
+import { childEnvironment } from "../base/process.ts";
+import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
+import type { LoadedLayer } from "../manifest/load.ts";
+import type { Manifest } from "../manifest/schema.ts";
+import { BUILTIN_CATALOG, type Catalog } from "../model/builtin.ts";
+import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catalog.ts";
+import type { ModelConfig } from "../model/config.ts";
+
+/** What a Pod knows about models. */
+export interface PodModels {
+  readonly own: ResolvedModel;
+  /** `ref`s that a child may be given; may be empty. */
+  readonly allowed: readonly string[];
+  /** The `[model]` table of a child, in full; `ref` is one of `allowed`, or absent for the Pod's own. */
+  forChild(ref?: string): Promise<ModelConfig>;
+  /** The environment of children: without the keys of models that none of them can have. */
+  readonly childEnvironment: Readonly<Record<string, string>>;
+}
+
+/** Models of a root, from its layers. Throws `invalid_manifest`. */
+export async function rootModels(
+  manifest: Manifest,
+  layers: readonly LoadedLayer[],
+  bases: BaseDirectories,
+  env: Environment,
+): Promise<PodModels> {
+  const authors = modelAuthors(layers);
+  const catalog = await effectiveCatalog(bases);
+  const own = placed(authors, () => resolveModel(manifest.model, catalog));
+  if (own.scheme !== "script") {
+    const { assertKeyBound } = await import("../model/key-binding.ts");
+    assertKeyBound(manifest.model, own, authors, catalog);
+  }
+  const allowed = manifest.limits.child_models ?? [];
+  const others = allowed.map((ref) => {
+    try {
+      return resolveModel({ ref }, catalog);
+    } catch (error) {
+      if (!isPodError(error)) throw error;
+      throw new PodError("invalid_manifest", `limits.child_models: ${error.message}`);
+    }
+  });
+  const needed = new Set([own, ...others].flatMap(keyVariables));
+  const unneeded = new Set(
+    catalog.providers
+      .flatMap(({ authHint }) => (authHint.kind === "api_key" ? [authHint.env] : []))
+      .filter((name) => name !== undefined && !needed.has(name)),
+  );
+  const kept = Object.entries(childEnvironment(env)).filter(([name]) => !unneeded.has(name));
+  return {
+    own,
+    allowed,
+    forChild: (ref) =>
+      Promise.resolve(explicitConfig(ref === undefined ? own : find(ref, catalog))),
+    childEnvironment: Object.fromEntries(kept),
+  };
+}
+
+/** Models of a child. Its environment has been thinned out by the root. */
+export function childModels(
+  manifest: Manifest,
+  bases: BaseDirectories,
+  env: Environment,
+): PodModels {
+  const own = resolveModel(manifest.model);
+  return {
+    own,
+    allowed: manifest.limits.child_models ?? [],
+    forChild: async (ref) =>
+      explicitConfig(ref === undefined ? own : find(ref, await effectiveCatalog(bases))),
+    childEnvironment: childEnvironment(env),
+  };
+}
+
+/** Builtin entries with the user's files on top. Throws `invalid_manifest` with file and line. */
+export async function effectiveCatalog({
+  config,
+}: Pick<BaseDirectories, "config">): Promise<Catalog> {
+  const [{ loadCatalogFiles }, { mergeCatalog }] = await Promise.all([
+    import("../manifest/catalog-files.ts"),
+    import("../model/catalog-merge.ts"),
+  ]);
+  return mergeCatalog(BUILTIN_CATALOG, await loadCatalogFiles(config));
+}
+
+function find(ref: string, catalog: Catalog): ResolvedModel {
+  return resolveModel({ ref }, catalog);
+}
+
+/** Variables that hold the key of a model. */
+function keyVariables(model: ResolvedModel): string[] {
+  if (model.scheme === "script" || model.auth.kind !== "api_key") return [];
+  return model.auth.env === undefined ? [] : [model.auth.env];
+}
+
+/** Adds to an error about one key of the table where that key stands. */
+function placed<Value>(authors: ModelAuthors, work: () => Value): Value {
+  try {
+    return work();
+  } catch (error) {
+    if (!isPodError(error)) throw error;
+    const { key } = error.data;
+    const author = Object.entries(authors).find(([name]) => name === key)?.[1];
+    if (author === undefined) throw error;
+    throw new PodError(error.code, `${error.message} (${author.where})`, { cause: error });
+  }
+}
