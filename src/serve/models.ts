@@ -13,13 +13,21 @@ import { BUILTIN_CATALOG, type Catalog } from "../model/builtin.ts";
 import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catalog.ts";
 import type { ModelConfig } from "../model/config.ts";
 
+/** A child's model. */
+export interface ChildModel {
+  /** Its `[model]` table, in full. */
+  readonly table: ModelConfig;
+  /** Variables with keys that neither it nor its children can need. */
+  readonly unneeded: readonly string[];
+}
+
 /** What a Pod knows about models. */
 export interface PodModels {
   readonly own: ResolvedModel;
   /** `ref`s that a child may be given; may be empty. */
   readonly allowed: readonly string[];
-  /** The `[model]` table of a child, in full; `ref` is one of `allowed`, or absent for the Pod's own. */
-  forChild(ref?: string): Promise<ModelConfig>;
+  /** What a child is given; `ref` is one of `allowed`, or absent for the Pod's own model. */
+  forChild(ref?: string): Promise<ChildModel>;
   /** The environment of children: without the keys of models that none of them can have. */
   readonly childEnvironment: Readonly<Record<string, string>>;
 }
@@ -57,8 +65,7 @@ export async function rootModels(
   return {
     own,
     allowed,
-    forChild: (ref) =>
-      Promise.resolve(explicitConfig(ref === undefined ? own : find(ref, catalog))),
+    forChild: (ref) => Promise.resolve(childModel(own, ref, allowed, catalog)),
     childEnvironment: Object.fromEntries(kept),
   };
 }
@@ -70,11 +77,14 @@ export function childModels(
   env: Environment,
 ): PodModels {
   const own = resolveModel(manifest.model);
+  const allowed = manifest.limits.child_models ?? [];
   return {
     own,
-    allowed: manifest.limits.child_models ?? [],
+    allowed,
     forChild: async (ref) =>
-      explicitConfig(ref === undefined ? own : find(ref, await effectiveCatalog(bases))),
+      ref === undefined
+        ? childModel(own, ref, allowed)
+        : childModel(own, ref, allowed, await effectiveCatalog(bases)),
     childEnvironment: childEnvironment(env),
   };
 }
@@ -90,8 +100,20 @@ export async function effectiveCatalog({
   return mergeCatalog(BUILTIN_CATALOG, await loadCatalogFiles(config));
 }
 
-function find(ref: string, catalog: Catalog): ResolvedModel {
-  return resolveModel({ ref }, catalog);
+function childModel(
+  own: ResolvedModel,
+  ref: string | undefined,
+  allowed: readonly string[],
+  catalog: Catalog = BUILTIN_CATALOG,
+): ChildModel {
+  if (ref === undefined) return { table: explicitConfig(own), unneeded: [] };
+  const chosen = resolveModel({ ref }, catalog);
+  const others = allowed.map((other) => resolveModel({ ref: other }, catalog));
+  const needed = new Set([chosen, ...others].flatMap(keyVariables));
+  return {
+    table: explicitConfig(chosen),
+    unneeded: keyVariables(own).filter((name) => !needed.has(name)),
+  };
 }
 
 /** Variables that hold the key of a model. */

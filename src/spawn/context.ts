@@ -37,7 +37,12 @@ export interface SpawnContext {
   /** Models that a child may have; `forChild` without a `ref` gives this Pod's own. */
   readonly models: {
     readonly allowed: readonly string[];
-    forChild(ref?: string): Promise<unknown>;
+    forChild(ref?: string): Promise<{
+      /** The resolved `[model]` table. */
+      readonly table: unknown;
+      /** Variables with keys that the child must not have. */
+      readonly unneeded: readonly string[];
+    }>;
   };
   /** The resolved manifest for a child, as plain JSON data. */
   readonly childManifest: (child: ChildConfiguration) => unknown;

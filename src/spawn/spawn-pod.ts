@@ -18,6 +18,8 @@ import { writeLaunchFile } from "./launch-file.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
 import { SpawnUndo } from "./undo.ts";
 
+type ChildModel = Awaited<ReturnType<SpawnContext["models"]["forChild"]>>;
+
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
 /** A process that dies closes its sockets an instant before the kernel reports its end. */
@@ -112,7 +114,7 @@ function start(
   context: SpawnContext,
   plan: SpawnPlan,
   entry: Allocation,
-  { cwd, model }: { readonly cwd: string; readonly model: unknown },
+  { cwd, model }: { readonly cwd: string; readonly model: ChildModel },
   undo: SpawnUndo,
 ): Launched {
   const { paths } = plan;
@@ -136,7 +138,7 @@ function start(
       manifest: context.childManifest({
         name: entry.pod_name,
         instruction: plan.input.instruction ?? undefined,
-        model,
+        model: model.table,
         allow: entry.scope_allow,
         deny: entry.scope_deny,
       }),
@@ -155,7 +157,9 @@ function start(
       paths.launch,
     ],
     cwd,
-    env: context.env,
+    env: Object.fromEntries(
+      Object.entries(context.env).filter(([variable]) => !model.unneeded.includes(variable)),
+    ),
     instance: entry.instance,
     stderr: undo.stderr,
   });

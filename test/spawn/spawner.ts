@@ -188,9 +188,8 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
       allowed: options.models ?? [],
       forChild: (ref) =>
         Promise.resolve({
-          scheme: "script",
-          script,
-          ...(ref === undefined ? {} : { model_id: ref }),
+          table: { scheme: "script", script, ...(ref === undefined ? {} : { model_id: ref }) },
+          unneeded: [],
         }),
     },
     childManifest: (child) =>
