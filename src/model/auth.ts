@@ -7,7 +7,7 @@ import { isAbsolute } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
-import { commandName, runKeyCommand } from "./key-command.ts";
+import { commandName } from "./config.ts";
 
 /** Keys are short; a longer file is not a key. */
 const MAX_KEY_FILE_BYTES = 16 * 1024;
@@ -29,6 +29,7 @@ export async function resolveKey(
   const { auth } = resolved;
   if (auth.kind === "none" || auth.kind === "codex_oauth") return undefined;
   if (auth.kind === "command") {
+    const { runKeyCommand } = await import("./key-command.ts");
     const value = await runKeyCommand(auth.command, env);
     return checked({ value, source: commandName(auth.command) });
   }

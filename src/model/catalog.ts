@@ -13,8 +13,7 @@ import {
   capability,
   type RemoteScheme,
 } from "./builtin.ts";
-import type { ModelAuth, ModelCapability, ModelConfig } from "./config.ts";
-import { commandName } from "./key-command.ts";
+import { commandName, type ModelAuth, type ModelCapability, type ModelConfig } from "./config.ts";
 
 /** Per scheme: name in messages, base URL (5.1) and key variable (4.5) when nothing says otherwise. */
 const SCHEME: Record<

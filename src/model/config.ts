@@ -49,3 +49,8 @@ export interface ModelConfig {
   /** Absolute path of a scenario file; only with `scheme = "script"`. */
   readonly script?: string | undefined;
 }
+
+/** What messages call the command: its program, without arguments, which may be private. */
+export function commandName(command: readonly string[]): string {
+  return `command \`${command[0] ?? ""} …\``;
+}

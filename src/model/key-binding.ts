@@ -7,8 +7,7 @@
 import { PodError } from "../base/errors.ts";
 import type { Catalog, CatalogProvider } from "./builtin.ts";
 import { homeOf, type ResolvedRemoteModel } from "./catalog.ts";
-import type { ModelAuth, ModelConfig } from "./config.ts";
-import { commandName } from "./key-command.ts";
+import { commandName, type ModelAuth, type ModelConfig } from "./config.ts";
 
 /** Who wrote a key of the `[model]` table. */
 export interface Author {

@@ -5,6 +5,7 @@
 import { errnoCode, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { childEnvironment, settlesWithin } from "../base/process.ts";
+import { commandName } from "./config.ts";
 
 /** How long the program may take; a person may have to unlock something. */
 export const KEY_COMMAND_TIMEOUT_MS = 30_000;
@@ -13,11 +14,6 @@ const MAX_OUTPUT_BYTES = 16 * 1024;
 /** A process of its own may keep the output open after the program's end. */
 const OUTPUT_GRACE_MS = 1000;
 const MAX_COMPLAINT_CHARACTERS = 200;
-
-/** What messages call the command: its program, without arguments, which may be private. */
-export function commandName(command: readonly string[]): string {
-  return `command \`${command[0] ?? ""} …\``;
-}
 
 /**
  * Runs the command and returns its output without surrounding blanks. Throws `invalid_manifest` when

@@ -3,8 +3,9 @@
  * environment a child needs. A root reads the user's catalog files; a child was told its model in
  * full and reads them only when it must look up another.
  */
+import { join } from "node:path";
 import { isPodError, PodError } from "../base/errors.ts";
-import type { BaseDirectories, Environment } from "../base/paths.ts";
+import { type BaseDirectories, type Environment, pathExists } from "../base/paths.ts";
 import { childEnvironment } from "../base/process.ts";
 import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
 import type { LoadedLayer } from "../manifest/load.ts";
@@ -42,7 +43,8 @@ export async function rootModels(
   const authors = modelAuthors(layers);
   const catalog = await effectiveCatalog(bases);
   const own = placed(authors, () => resolveModel(manifest.model, catalog));
-  if (own.scheme !== "script") {
+  const byProject = Object.values(authors).some((author) => !author.trusted);
+  if (own.scheme !== "script" && byProject) {
     const { assertKeyBound } = await import("../model/key-binding.ts");
     assertKeyBound(manifest.model, own, authors, catalog);
   }
@@ -93,6 +95,11 @@ export function childModels(
 export async function effectiveCatalog({
   config,
 }: Pick<BaseDirectories, "config">): Promise<Catalog> {
+  // Most people have no such files, and every Pod that reads none is smaller and starts sooner.
+  const names = ["providers.toml", "models.toml"];
+  if (config === undefined || !names.some((name) => pathExists(join(config, name)))) {
+    return BUILTIN_CATALOG;
+  }
   const [{ loadCatalogFiles }, { mergeCatalog }] = await Promise.all([
     import("../manifest/catalog-files.ts"),
     import("../model/catalog-merge.ts"),
