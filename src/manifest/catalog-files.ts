@@ -7,8 +7,7 @@ import { join } from "node:path";
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { pathExists } from "../base/paths.ts";
-import { parseChecked } from "./layer.ts";
-import { readManifest } from "./load.ts";
+import { dottedKey, findingsOf } from "./issues.ts";
 import { lineFinder } from "./locate.ts";
 import {
   authSchema,
@@ -19,6 +18,7 @@ import {
 } from "./model-table.ts";
 import { joinBase } from "./paths.ts";
 import { ManifestError } from "./problem.ts";
+import { parseTomlText, readConfigurationFile } from "./toml.ts";
 
 const disabled = z.boolean().describe("true: there is no such entry, not even a builtin one");
 
@@ -128,9 +128,15 @@ async function entriesOf<Schema extends z.ZodTypeAny>(
 ): Promise<Parsed<z.infer<Schema>>> {
   if (!pathExists(file)) return { data: undefined, file, key, text: "" };
   try {
-    const source = readManifest(file, "catalog at");
-    const where = { file, base: "", what: "catalog at" };
-    return { data: await parseChecked(source, where, schema(), prepare), file, key, text: source };
+    const source = readConfigurationFile(file, "catalog at");
+    const prefix = `failed to parse catalog at ${file}`;
+    const parsed = schema().safeParse(prepare(await parseTomlText(source, prefix, file)));
+    if (parsed.success) return { data: parsed.data, file, key, text: source };
+    const lineOf = lineFinder(source);
+    const problems = findingsOf(parsed.error, schema())
+      .map(({ path, message }) => ({ file, line: lineOf(path), key: dottedKey(path), message }))
+      .sort((a, b) => a.line - b.line);
+    throw new ManifestError([{ prefix, problems }], parsed.error);
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     throw error.within(`failed to load ${key} catalog`);

@@ -3,7 +3,6 @@
  * once, with line and key; its paths are absolute when it leaves here (spec manifest 2.1, 2.3).
  * smol-toml is loaded at the first call: a child that gets its manifest as JSON never loads it.
  */
-import type { z } from "zod/v3";
 import { messageOf } from "../base/errors.ts";
 import { dottedKey, findingsOf } from "./issues.ts";
 import { lineFinder } from "./locate.ts";
@@ -17,8 +16,6 @@ export interface LayerSource {
   readonly file?: string;
   /** Absolute directory that relative paths in the layer start from. */
   readonly base: string;
-  /** What the file is, for messages (default `manifest`). */
-  readonly what?: string;
 }
 
 /**
@@ -26,23 +23,11 @@ export interface LayerSource {
  * or `failed to parse overlay TOML: ` and lists every problem, ordered by line.
  */
 export async function parseLayer(text: string, source: LayerSource): Promise<ManifestLayer> {
-  return await parseChecked(text, source, manifestLayerSchema(), (data) =>
-    absolutePaths(data, source.base),
-  );
-}
-
-/** Parses TOML that must fit `schema` after `prepare`; everything wrong is in one `ManifestError`. */
-export async function parseChecked<Schema extends z.ZodTypeAny>(
-  text: string,
-  source: LayerSource,
-  schema: Schema,
-  prepare: (data: unknown) => unknown,
-): Promise<z.infer<Schema>> {
   const data = await parseToml(text, source);
-  const parsed = schema.safeParse(prepare(data));
+  const parsed = manifestLayerSchema().safeParse(absolutePaths(data, source.base));
   if (parsed.success) return parsed.data;
   const lineOf = lineFinder(text);
-  const problems = findingsOf(parsed.error, schema)
+  const problems = findingsOf(parsed.error)
     .map(({ path, message }) => ({ line: lineOf(path), key: dottedKey(path), message }))
     .sort((a, b) => a.line - b.line);
   throw failure(source, problems, parsed.error);
@@ -86,9 +71,9 @@ function failure(
   problems: readonly Problem[],
   cause?: unknown,
 ): ManifestError {
-  const { file, what = "manifest" } = source;
+  const { file } = source;
   const prefix =
-    file === undefined ? "failed to parse overlay TOML" : `failed to parse ${what} ${file}`;
+    file === undefined ? "failed to parse overlay TOML" : `failed to parse manifest ${file}`;
   const placed = file === undefined ? problems : problems.map((entry) => ({ file, ...entry }));
   return new ManifestError([{ prefix, problems: placed }], cause);
 }

@@ -138,11 +138,10 @@ async function readLayer(
   return { kind, file, base, text, layer: await parseLayer(text, { file, base }) };
 }
 
-/** The text of a configuration file; `ManifestError` with `failed to read <what> <path>: …`. */
-export function readManifest(path: string, what = "manifest"): string {
+function readManifest(path: string): string {
   const failure = (message: string, cause?: unknown): ManifestError =>
     new ManifestError(
-      [{ prefix: `failed to read ${what} ${path}`, problems: [{ message }] }],
+      [{ prefix: `failed to read manifest ${path}`, problems: [{ message }] }],
       cause,
     );
   let bytes: Uint8Array;

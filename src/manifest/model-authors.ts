@@ -1,5 +1,5 @@
 /**
- * Which layer wrote each key of the merged `[model]` table, by the same rules as the merge. A key
+ * Which layer wrote each key of a merged model table, by the same rules as the merge. A key
  * that may only go where its user sent it needs to know whose wish a host is (FIX 3). Pure.
  */
 import type { LoadedLayer } from "./load.ts";
@@ -16,17 +16,19 @@ export interface ModelAuthor {
 /** The author of every key that some layer wrote. */
 export type ModelAuthors = { readonly [Key in keyof ModelTable]?: ModelAuthor };
 
-/** The authors in the merge of `layers`, which go from low to high. */
-export function modelAuthors(layers: readonly LoadedLayer[]): ModelAuthors {
-  return layers.reduce((below: ModelAuthors, layer) => {
-    const table = layer.layer.model;
+/** Tables that say a model: the Pod's own, and the summariser's. */
+export type ModelPlace = "model" | "compaction.model";
+
+/** The authors of the table at `place` in the merge of `layers`, which go from low to high. */
+export function modelAuthors(layers: readonly LoadedLayer[], place: ModelPlace): ModelAuthors {
+  return layers.reduce((below: ModelAuthors, { layer, kind, text, file }) => {
+    const table = place === "model" ? layer.model : layer.compaction?.model;
     if (table === undefined) return below;
-    const lineOf = layer.text === undefined ? undefined : lineFinder(layer.text);
+    const lineOf = text === undefined ? undefined : lineFinder(text);
     const written = Object.keys(table).map((key) => {
-      const line = lineOf?.(["model", key]);
-      const where =
-        layer.file === undefined ? `the ${layer.kind} layer` : `${layer.file}:${line ?? 1}`;
-      return [key, { trusted: layer.kind !== "project", where }] as const;
+      const line = lineOf?.([...place.split("."), key]) ?? 1;
+      const where = file === undefined ? `the ${kind} layer` : `${file}:${line}`;
+      return [key, { trusted: kind !== "project", where }] as const;
     });
     const own: ModelAuthors = Object.fromEntries(written);
     // As in the merge: who says which model it is discards what the layers below said.

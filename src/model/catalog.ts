@@ -140,7 +140,7 @@ export function resolveModel(
       config.capability ??
       named?.model?.capability ??
       named?.provider.defaultCapability ??
-      capability(undefined, scheme === "gemini"),
+      inlineCapability(scheme, url.host),
     warnings: unlisted,
   };
 }
@@ -179,6 +179,14 @@ export function explicitConfig(resolved: ResolvedModel): ModelConfig {
 /** True when the resolved host is the vendor's own, not a proxy or a local server. */
 export function isVendorHost(resolved: ResolvedRemoteModel): boolean {
   return resolved.host === new URL(SCHEME[resolved.scheme].baseUrl).host;
+}
+
+/** Of a model that was written inline: at the Anthropic API caching must be asked for (4.4). */
+function inlineCapability(scheme: RemoteScheme, host: string): ModelCapability {
+  const vendors = scheme === "anthropic" && host === new URL(SCHEME.anthropic.baseUrl).host;
+  return vendors
+    ? capability("budget_tokens", true, 4)
+    : capability(undefined, scheme === "gemini");
 }
 
 function resolveScript(config: ModelConfig): ResolvedScriptModel {

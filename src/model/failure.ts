@@ -119,6 +119,22 @@ export function readStreamError(error: unknown): StreamError | undefined {
   return { code, message, impliedStatus: statusOf(error) };
 }
 
+/**
+ * Failure of an answer that holds an error or cannot be read. As long as nothing of the answer was
+ * shown, an error event is as good as the status it stands for (W3); the caller knows that.
+ */
+export function streamFailure(error: unknown): Failure {
+  const reported = readStreamError(error);
+  if (reported === undefined) {
+    return { message: `JSON parse error: ${messageOf(error)}`, retryable: false };
+  }
+  const { code, message, impliedStatus } = reported;
+  return {
+    message: formatApiError(undefined, code, message),
+    retryable: impliedStatus !== undefined && isRetryableStatus(impliedStatus),
+  };
+}
+
 /** What the vendors call the kind of an error: `type`, `status` or `code`. */
 function codeOf(error: Readonly<Record<string, unknown>>): string | undefined {
   return [error.type, error.status, error.code].find(
@@ -126,10 +142,24 @@ function codeOf(error: Readonly<Record<string, unknown>>): string | undefined {
   );
 }
 
+/** What the vendors call errors for which they have a status when they are not streaming. */
+const STATUS_OF_KIND: Readonly<Record<string, number>> = {
+  overloaded_error: 529,
+  rate_limit_error: 429,
+  rate_limit_exceeded: 429,
+  RESOURCE_EXHAUSTED: 429,
+  api_error: 500,
+  server_error: 500,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+  DEADLINE_EXCEEDED: 504,
+};
+
 function statusOf(error: Readonly<Record<string, unknown>>): number | undefined {
-  return [error.statusCode, error.status, error.code].find(
+  const number = [error.statusCode, error.status, error.code].find(
     (value): value is number => typeof value === "number" && value >= 400 && value <= 599,
   );
+  return number ?? STATUS_OF_KIND[codeOf(error) ?? ""];
 }
 
 function readErrorBody(body: string): {

@@ -9,7 +9,7 @@ import { createScrub, type ApiKey } from "./auth.ts";
 import type { ResolvedRemoteModel } from "./catalog.ts";
 import { toConversation } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
-import { type Failure, formatApiError, isRetryableStatus, readStreamError } from "./failure.ts";
+import { type Failure, streamFailure } from "./failure.ts";
 import type { Model, ModelEvent, ModelRequest } from "./model.ts";
 import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
 import { createFold } from "./stream-fold.ts";
@@ -175,25 +175,11 @@ async function open(
   try {
     return { stream: (await Promise.race([result, stopped.promise])).stream };
   } catch (error) {
-    const failure = transport.failure() ?? openFailure(error);
+    const failure = transport.failure() ?? streamFailure(error);
     return { failure: withKeySource(failure, dependencies.key, resolved.host) };
   } finally {
     transport.signal.removeEventListener("abort", stop);
   }
-}
-
-/** The library refused the first event: an error in place of an answer, or unreadable data. */
-function openFailure(error: unknown): Failure {
-  const reported = readStreamError(error);
-  if (reported === undefined) {
-    return { message: `JSON parse error: ${messageOf(error)}`, retryable: false };
-  }
-  const { code, message, impliedStatus } = reported;
-  return {
-    message: formatApiError(undefined, code, message),
-    // Nothing of an answer has been shown, so this is as good as the status it stands for (W3).
-    retryable: impliedStatus !== undefined && isRetryableStatus(impliedStatus),
-  };
 }
 
 /** A refused key is easier to mend when one knows which it was and where it went. */
@@ -215,6 +201,7 @@ async function* read(
   const stop = (): void => void reader.cancel().catch(() => undefined);
   transport.signal.addEventListener("abort", stop, { once: true });
   let broken: unknown;
+  let shown = false;
   try {
     while (!transport.signal.aborted) {
       const { done, value } = await reader.read();
@@ -223,7 +210,10 @@ async function* read(
         for (const message of remarks(value.warnings)) yield { type: "warning", message };
         continue;
       }
-      yield* fold.push(value);
+      for (const event of fold.push(value)) {
+        shown ||= event.type !== "warning";
+        yield event;
+      }
       if (fold.failure !== undefined) break;
       if (fold.finished) {
         await settlesWithin(
@@ -242,9 +232,10 @@ async function* read(
   if (signal.aborted) return undefined;
   if (fold.pendingUsage !== undefined) yield { type: "usage", usage: fold.pendingUsage };
   if (fold.endedEarly) return endedEarly(resolved.host, transport.streaming());
-  return (
-    fold.failure ?? transport.failure() ?? endFailure(broken, resolved.host, transport.streaming())
-  );
+  if (fold.failure !== undefined) {
+    return { ...fold.failure, retryable: fold.failure.retryable && !shown };
+  }
+  return transport.failure() ?? endFailure(broken, resolved.host, transport.streaming());
 }
 
 /** A body that is read to its end leaves the connection open for the next request of the loop. */

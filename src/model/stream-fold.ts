@@ -3,11 +3,10 @@
  * kept apart by id; whatever is still open when the answer finishes is closed, so that nothing the
  * model said is lost (worker W2). An unfinished stream closes nothing (W26).
  */
-import { messageOf } from "../base/errors.ts";
 import type { SdkPart } from "./ai-sdk.ts";
 import { madeBy } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
-import { type Failure, formatApiError, isRecord, readStreamError } from "./failure.ts";
+import { type Failure, isRecord, readStreamError, streamFailure } from "./failure.ts";
 import type { FinishReason, ModelEvent, Usage } from "./model.ts";
 import { ENDED_EARLY_KIND } from "./transport.ts";
 
@@ -54,7 +53,7 @@ export function createFold(vendor: string, dialect: Dialect): Fold {
   const endText = (block: string): ModelEvent[] => {
     const text = texts.get(block);
     texts.delete(block);
-    return text === undefined ? [] : [{ type: "text_done", block, text }];
+    return text === undefined || text === "" ? [] : [{ type: "text_done", block, text }];
   };
   const endThinking = (block: string): ModelEvent[] => {
     const thinking = thinkings.get(block);
@@ -217,14 +216,4 @@ const REASONS: Readonly<Record<string, FinishReason>> = {
 /** Libraries write null for what the vendor has not sent yet. */
 function definedOnly(data: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(data).filter(([, value]) => value != null));
-}
-
-/** An error inside the stream: final, because part of the answer may have been shown (W3). */
-function streamFailure(error: unknown): Failure {
-  const reported = readStreamError(error);
-  const message =
-    reported === undefined
-      ? `JSON parse error: ${messageOf(error)}`
-      : formatApiError(undefined, reported.code, reported.message);
-  return { message, retryable: false };
 }

@@ -95,9 +95,9 @@ export async function configure(
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const models =
-      loaded === undefined
-        ? childModels(manifest, bases, env)
-        : await rootModels(manifest, loaded.layers, bases, env);
+      launch === undefined
+        ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
+        : childModels(manifest, bases, env);
     await checkRequestOptions(models.own, requestOptions(manifest));
     const model = await createModel(models.own, {
       env,

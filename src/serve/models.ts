@@ -25,29 +25,36 @@ export interface ChildModel {
 /** What a Pod knows about models. */
 export interface PodModels {
   readonly own: ResolvedModel;
+  /** Of `[compaction.model]`, when there is one. */
+  readonly compaction: ResolvedModel | undefined;
   /** `ref`s that a child may be given; may be empty. */
   readonly allowed: readonly string[];
   /** What a child is given; `ref` is one of `allowed`, or absent for the Pod's own model. */
   forChild(ref?: string): Promise<ChildModel>;
   /** The environment of children: without the keys of models that none of them can have. */
   readonly childEnvironment: Readonly<Record<string, string>>;
+  /** Variables that hold keys, set or not; no tool's program gets one. */
+  readonly keyVariables: readonly string[];
 }
 
-/** Models of a root, from its layers. Throws `invalid_manifest`. */
+/**
+ * Models of a Pod that nobody told its model in full. `layers` say who wrote what; without them
+ * everything counts as the user's. Throws `invalid_manifest`: every table is resolved now, so that
+ * no mistake shows up hours later (FIX 13).
+ */
 export async function rootModels(
   manifest: Manifest,
   layers: readonly LoadedLayer[],
-  bases: BaseDirectories,
+  bases: Pick<BaseDirectories, "config">,
   env: Environment,
 ): Promise<PodModels> {
-  const authors = modelAuthors(layers);
   const catalog = await effectiveCatalog(bases);
-  const own = placed(authors, () => resolveModel(manifest.model, catalog));
-  const byProject = Object.values(authors).some((author) => !author.trusted);
-  if (own.scheme !== "script" && byProject) {
-    const { assertKeyBound } = await import("../model/key-binding.ts");
-    assertKeyBound(manifest.model, own, authors, catalog);
-  }
+  const own = await resolveTable(manifest.model, modelAuthors(layers, "model"), catalog);
+  const summariser = manifest.compaction?.model;
+  const compaction =
+    summariser === undefined
+      ? undefined
+      : await resolveTable(summariser, modelAuthors(layers, "compaction.model"), catalog);
   const allowed = manifest.limits.child_models ?? [];
   const others = allowed.map((ref) => {
     try {
@@ -57,38 +64,57 @@ export async function rootModels(
       throw new PodError("invalid_manifest", `limits.child_models: ${error.message}`);
     }
   });
-  const needed = new Set([own, ...others].flatMap(keyVariables));
-  const unneeded = new Set(
-    catalog.providers
-      .flatMap(({ authHint }) => (authHint.kind === "api_key" ? [authHint.env] : []))
-      .filter((name) => name !== undefined && !needed.has(name)),
+  const used = [own, ...(compaction === undefined ? [] : [compaction]), ...others];
+  const needed = new Set(used.flatMap(keyVariables));
+  const known = new Set([...needed, ...catalogVariables(catalog)]);
+  const kept = Object.entries(childEnvironment(env)).filter(
+    ([name]) => !known.has(name) || needed.has(name),
   );
-  const kept = Object.entries(childEnvironment(env)).filter(([name]) => !unneeded.has(name));
   return {
     own,
+    compaction,
     allowed,
-    forChild: (ref) => Promise.resolve(childModel(own, ref, allowed, catalog)),
+    forChild: (ref) => Promise.resolve(childModel(own, compaction, ref, allowed, catalog)),
     childEnvironment: Object.fromEntries(kept),
+    keyVariables: [...known],
   };
 }
 
 /** Models of a child. Its environment has been thinned out by the root. */
 export function childModels(
   manifest: Manifest,
-  bases: BaseDirectories,
+  bases: Pick<BaseDirectories, "config">,
   env: Environment,
 ): PodModels {
   const own = resolveModel(manifest.model);
+  const summariser = manifest.compaction?.model;
+  const compaction = summariser === undefined ? undefined : resolveModel(summariser);
   const allowed = manifest.limits.child_models ?? [];
   return {
     own,
+    compaction,
     allowed,
-    forChild: async (ref) =>
-      ref === undefined
-        ? childModel(own, ref, allowed)
-        : childModel(own, ref, allowed, await effectiveCatalog(bases)),
+    forChild: async (ref) => {
+      const catalog = ref === undefined ? BUILTIN_CATALOG : await effectiveCatalog(bases);
+      return childModel(own, compaction, ref, allowed, catalog);
+    },
     childEnvironment: childEnvironment(env),
+    keyVariables: [...keyVariables(own), ...catalogVariables(BUILTIN_CATALOG)],
   };
+}
+
+async function resolveTable(
+  table: ModelConfig,
+  authors: ModelAuthors,
+  catalog: Catalog,
+): Promise<ResolvedModel> {
+  const resolved = placed(authors, () => resolveModel(table, catalog));
+  const byProject = Object.values(authors).some((author) => !author.trusted);
+  if (resolved.scheme !== "script" && byProject) {
+    const { assertKeyBound } = await import("../model/key-binding.ts");
+    assertKeyBound(table, resolved, authors, catalog);
+  }
+  return resolved;
 }
 
 /** Builtin entries with the user's files on top. Throws `invalid_manifest` with file and line. */
@@ -109,14 +135,16 @@ export async function effectiveCatalog({
 
 function childModel(
   own: ResolvedModel,
+  compaction: ResolvedModel | undefined,
   ref: string | undefined,
   allowed: readonly string[],
-  catalog: Catalog = BUILTIN_CATALOG,
+  catalog: Catalog,
 ): ChildModel {
   if (ref === undefined) return { table: explicitConfig(own), unneeded: [] };
   const chosen = resolveModel({ ref }, catalog);
   const others = allowed.map((other) => resolveModel({ ref: other }, catalog));
-  const needed = new Set([chosen, ...others].flatMap(keyVariables));
+  const used = [chosen, ...(compaction === undefined ? [] : [compaction]), ...others];
+  const needed = new Set(used.flatMap(keyVariables));
   return {
     table: explicitConfig(chosen),
     unneeded: keyVariables(own).filter((name) => !needed.has(name)),
@@ -127,6 +155,13 @@ function childModel(
 function keyVariables(model: ResolvedModel): string[] {
   if (model.scheme === "script" || model.auth.kind !== "api_key") return [];
   return model.auth.env === undefined ? [] : [model.auth.env];
+}
+
+/** Variables that some entry of a catalog names. */
+function catalogVariables({ providers }: Catalog): string[] {
+  return providers.flatMap(({ authHint }) =>
+    authHint.kind === "api_key" && authHint.env !== undefined ? [authHint.env] : [],
+  );
 }
 
 /** Adds to an error about one key of the table where that key stands. */

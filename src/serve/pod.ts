@@ -189,7 +189,7 @@ async function assemble(
     prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     models,
-    childManifest: (child) => childManifest(manifest, child),
+    childManifest: (child) => childManifest(configuration, child),
     report: (event) => uplink.report(event),
   };
   const tools = [

@@ -38,7 +38,10 @@ export function spawnPodTool(
       "begins `task` at once; this call returns as soon as it has accepted the task and does not " +
       "wait for the result. It keeps running after your turn ends, and you are notified when it " +
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
-      "`name` to talk to it, read from it and end it.",
+      "`name` to talk to it, read from it and end it." +
+      (context.models.allowed.length === 0
+        ? ""
+        : ` Values for \`model\`: ${context.models.allowed.join(", ")}.`),
     schema: SpawnInputSchema,
     execute: async (input, { signal }) => await spawn(context, input, deliveryMs, signal),
   });

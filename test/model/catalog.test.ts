@@ -106,7 +106,15 @@ describe("an inline model", () => {
       env: "INSOMNIA_API_KEY_ANTHROPIC",
       file: undefined,
     });
-    expect(resolved.capability).toEqual({
+    // The vendor caches only what is marked.
+    expect(resolved.capability).toEqual(remote({ ref: "anthropic/m" }).capability);
+    const elsewhere = remote({
+      scheme: "anthropic",
+      model_id: "m",
+      base_url: "http://localhost:1",
+      auth: { kind: "none" },
+    });
+    expect(elsewhere.capability).toEqual({
       tool_calling: "parallel",
       structured_output: "json_schema",
       vision: false,

@@ -345,6 +345,21 @@ describe.each(SCHEMES)("%s", (scheme) => {
     expect(server.requests).toHaveLength(1);
   });
 
+  test("an error in place of the answer is tried again, as its status would be", async () => {
+    await using server = await serve((_, n) =>
+      n < 3
+        ? { streamError: { type: "overloaded_error", message: "The model is overloaded" } }
+        : { text: "ok" },
+    );
+    const events = await collect(await modelAt(server.url));
+    expect(ofType(events, "warning").map(({ message }) => message)).toEqual([
+      expect.stringContaining("(API error [overloaded_error]: The model is overloaded); attempt 2"),
+      expect.stringContaining("attempt 3 of 4"),
+    ]);
+    expect(ofType(events, "text_done").map(({ text }) => text)).toEqual(["ok"]);
+    expect(events.at(-1)).toEqual({ type: "finish", reason: "stop" });
+  });
+
   test("a stalled stream meets the idle limit and frees the connection", async () => {
     const answer = { text: ["part-1", "part-2"] };
     await using server = await serve(() => ({
