@@ -20,18 +20,18 @@ const PROVIDERS = {
   openai_responses: "openai",
   gemini: "gemini",
 } as const;
-const MODELS = {
-  anthropic: "claude-sonnet-4-6",
-  openai_chat: "openai/gpt-5",
-  openai_responses: "gpt-5",
-  gemini: "gemini-2.5-pro",
-} as const;
-const VARIABLES = {
-  anthropic: "INSOMNIA_API_KEY_ANTHROPIC",
-  openai_chat: "INSOMNIA_API_KEY_OPENROUTER",
-  openai_responses: "INSOMNIA_API_KEY_OPENAI",
-  gemini: "INSOMNIA_API_KEY_GEMINI",
-} as const;
+
+/** The examples of the README: the manifest as it stands there, and the variable it names beside it. */
+const README = readFileSync(join(import.meta.dir, "../../README.md"), "utf8");
+const EXAMPLES = [
+  ...README.matchAll(/^```toml\n(?<manifest>\[model\]\nref = .*# (?<variable>[A-Z_]+)\n)```$/gm),
+].map(({ groups }) => ({ manifest: groups?.manifest ?? "", variable: groups?.variable ?? "" }));
+
+function exampleOf(scheme: Scheme): { readonly manifest: string; readonly variable: string } {
+  const found = EXAMPLES.find(({ manifest }) => manifest.includes(`"${PROVIDERS[scheme]}/`));
+  if (found === undefined) throw new Error(`the README has no example for ${scheme}`);
+  return found;
+}
 
 interface Result {
   readonly code: number;
@@ -101,18 +101,17 @@ function filesWith(directory: string, text: string): string[] {
 }
 
 describe.each(SCHEMES)("%s", (scheme) => {
-  const variable = VARIABLES[scheme];
+  const { manifest, variable } = exampleOf(scheme);
   /** A builtin provider of the scheme, served by `url`. */
   const served = (url: string): string =>
     `[[provider]]\nid = "${PROVIDERS[scheme]}"\nbase_url = "${url}"\n`;
-  const ref = `${PROVIDERS[scheme]}/${MODELS[scheme]}`;
 
-  test("does a job of two steps when the manifest names the model", async () => {
+  test("does a job of two steps with the README's manifest", async () => {
     await using world = startWorld();
     writeFileSync(join(world.work, "in.txt"), "the secret word is melon\n");
     await using server = await wireServer(FORMATS[scheme], job(world));
     configure(world, "providers.toml", served(server.url));
-    configure(world, "manifest.toml", `[model]\nref = "${ref}"\n`);
+    configure(world, "manifest.toml", manifest);
     const result = await cli(world, { [variable]: KEY }, "run", "copy the word");
     expect(result).toMatchObject({ code: 0, stdout: "I read.\nIt is copied.\n" });
     expect(readFileSync(join(world.work, "out.txt"), "utf8")).toBe("melon\n");
@@ -132,7 +131,7 @@ describe.each(SCHEMES)("%s", (scheme) => {
       error: { type: "authentication_error", message: `bad key: ${KEY}` },
     }));
     configure(world, "providers.toml", served(server.url));
-    configure(world, "manifest.toml", `[model]\nref = "${ref}"\n`);
+    configure(world, "manifest.toml", manifest);
     const result = await cli(world, { [variable]: KEY }, "run", "hello");
     expect(result.code).toBe(1);
     expect(result.stderr).toContain(
@@ -147,7 +146,8 @@ describe.each(SCHEMES)("%s", (scheme) => {
     await using world = startWorld();
     await using server = await wireServer(FORMATS[scheme], () => ({ text: "never" }));
     configure(world, "providers.toml", served(server.url));
-    const result = await cli(world, {}, "run", "--model", ref, "hello");
+    configure(world, "manifest.toml", manifest);
+    const result = await cli(world, {}, "run", "hello");
     expect(result.code).not.toBe(0);
     expect(result.stderr).toContain(
       `(for ${server.host}: environment variable ${variable} is not set; model.auth.file is not given)`,
@@ -228,6 +228,33 @@ describe("a project's manifest", () => {
     expect(result.stderr).toContain("which only your own manifest or providers.toml may do");
     expect(filesWith(world.home, "")).not.toContain(trace);
   }, 30_000);
+});
+
+test("pod models shows the catalog in force and where each key is, never a key", async () => {
+  await using world = startWorld();
+  configure(
+    world,
+    "providers.toml",
+    '[[provider]]\nid = "team"\nscheme = "gemini"\nbase_url = "https://llm.team.example"\n' +
+      'auth_hint = { kind = "api_key", env = "TEAM_KEY", file = "keys/team" }\n' +
+      '[[provider]]\nid = "codex-oauth"\ndisabled = true\n',
+  );
+  configure(world, "models.toml", '[[model]]\nprovider = "team"\nid = "big/1"\n');
+  const { code, stdout } = await cli(world, { TEAM_KEY: KEY }, "models");
+  expect(code).toBe(0);
+  expect(stdout).toContain(
+    "team  gemini at llm.team.example, key: TEAM_KEY (set), else file " +
+      `${join(world.home, ".config/insomnia/keys/team")}\n  team/big/1\n`,
+  );
+  expect(stdout).toContain("key: INSOMNIA_API_KEY_OPENAI (not set)\n  openai/gpt-5\n");
+  expect(stdout).not.toContain("codex");
+  expect(stdout).not.toContain(KEY);
+  const json = await cli(world, { TEAM_KEY: KEY }, "models", "--json");
+  const { providers } = JSON.parse(json.stdout) as {
+    providers: { id: string; models: unknown[] }[];
+  };
+  expect(providers.find(({ id }) => id === "team")?.models).toMatchObject([{ ref: "team/big/1" }]);
+  expect(json.stdout).not.toContain(KEY);
 });
 
 test("a broken catalog file is told with file, line and key", async () => {
