@@ -116,7 +116,9 @@ const TOOLS = ["Read", "Write"].map((name) => ({
   description: `${name} a file.`,
   inputSchema: { type: "object" as const, properties: { file_path: { type: "string" } } },
 }));
-const QUICK = { ...REMOTE_LIMITS, firstByteMs: 250, idleMs: 250 };
+/** For hosts that say nothing at all, and for those that fall silent. */
+const MUTE = { ...REMOTE_LIMITS, firstByteMs: 250 };
+const STALLED = { ...REMOTE_LIMITS, idleMs: 600 };
 
 describe.each(SCHEMES)("%s", (scheme) => {
   const facts = FACTS[scheme];
@@ -366,17 +368,17 @@ describe.each(SCHEMES)("%s", (scheme) => {
       ...answer,
       stallAfter: eventsUntil(answer, "part-1"),
     }));
-    const events = await collect(await modelAt(server.url, { limits: QUICK }));
+    const events = await collect(await modelAt(server.url, { limits: STALLED }));
     expect(ofType(events, "text_delta").map(({ text }) => text)).toEqual(["part-1"]);
     expect(ofType(events, "text_done")).toEqual([]);
-    expect(failureOf(events)).toBe(`HTTP error: ${server.host} sent nothing for 0.3 s`);
+    expect(failureOf(events)).toBe(`HTTP error: ${server.host} sent nothing for 0.6 s`);
     expect(server.requests).toHaveLength(1);
     await server.disconnected(1);
   });
 
   test("a host that never answers is asked again, then given up", async () => {
     await using server = await serve(() => ({ text: "x", stallAfter: 0 }));
-    const events = await collect(await modelAt(server.url, { limits: QUICK }));
+    const events = await collect(await modelAt(server.url, { limits: MUTE }));
     expect(ofType(events, "warning")).toHaveLength(3);
     expect(failureOf(events)).toBe(`HTTP error: no answer from ${server.host} within 0.3 s`);
   });
@@ -407,7 +409,7 @@ describe.each(SCHEMES)("%s", (scheme) => {
       const clock = virtualClock();
       const events = await collect(await modelAt(server.url, { clock }));
       expect(clock.slept).toHaveLength(1);
-      expect(clock.slept[0]).toBeWithin(5500, 7001);
+      expect(clock.slept[0]).toBeWithin(3000, 7001);
       expect(ofType(events, "warning")[0]?.message).toStartWith(
         "model request failed (API error (status: 429) [rate_limit_error]: slow down); attempt 2",
       );
