@@ -126,6 +126,30 @@ describe("a base URL", () => {
   });
 });
 
+describe("an answer may hold what is newer than the library", () => {
+  const item = { type: "hologram", id: "h" };
+  const responses = (type: string, more: object) => ({ type, sequence_number: 9, ...more });
+  test.each([
+    ["openai_chat", { id: "x", choices: [{ index: 0, delta: { hologram: 1 }, logprobs: 3 }] }],
+    ["openai_chat", { id: "x", choices: [], extra: 1 }],
+    ["openai_chat", { type: "keepalive" }],
+    ["openai_responses", responses("response.mood_change", { mood: "good" })],
+    ["openai_responses", responses("response.output_item.added", { output_index: 7, item })],
+    ["openai_responses", responses("response.output_item.done", { output_index: 7, item })],
+    ["gemini", { candidates: [{ content: { parts: [{ hologram: 1 }], role: "model" } }] }],
+    ["gemini", { candidates: [{ index: 0, mood: "good" }], note: 1 }],
+  ] as const)("%s: %j", async (scheme, event) => {
+    const whole = FORMATS[scheme].encode({ text: ["a", "b"] });
+    const name = "type" in event ? `event: ${event.type}\n` : "";
+    await using server = await wireServer(FORMATS[scheme], () => ({
+      raw: [...whole.slice(0, 2), `${name}data: ${JSON.stringify(event)}\n\n`, ...whole.slice(2)],
+    }));
+    const events = await collect(await modelAt(scheme, server.url));
+    expect(ofType(events, "text_done").map(({ text }) => text)).toEqual(["ab"]);
+    expect(events.at(-1)).toEqual({ type: "finish", reason: "stop" });
+  });
+});
+
 describe("openai_chat", () => {
   test("names the size limit as the host knows it", async () => {
     await using server = await wireServer(FORMATS.openai_chat, () => ({ text: "x" }));
