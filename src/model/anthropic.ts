@@ -35,6 +35,7 @@ export const ANTHROPIC: Dialect = {
   },
   plainThinking: false,
   signedCalls: false,
+  answersAtOnce: true,
   wantsRaw: false,
   earlyUsage: (kind, metadata) =>
     kind === "anthropic.message_start" ? firstUsage(metadata) : undefined,

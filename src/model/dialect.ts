@@ -47,6 +47,8 @@ export interface Dialect {
    * cannot tell a cut answer from a whole one. Without it the library is trusted.
    */
   isComplete?(tail: string): boolean;
+  /** True when hosts send something as soon as they have the request, however long they think. */
+  readonly answersAtOnce: boolean;
   /** True when events in the library's raw form are needed to see errors. */
   readonly wantsRaw: boolean;
   /** Usage that the vendor reports before the end of an answer. */

@@ -20,6 +20,7 @@ export const GEMINI: Dialect = {
       : undefined,
   plainThinking: false,
   signedCalls: true,
+  answersAtOnce: false,
   // The library closes the open texts of a cut answer.
   isComplete: (tail) => /"(finishReason|blockReason)" ?: ?"/.test(tail),
   wantsRaw: false,

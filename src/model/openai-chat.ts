@@ -27,6 +27,7 @@ export const OPENAI_CHAT: Dialect = {
   plainThinking: true,
   // Gemini behind this format signs its calls.
   signedCalls: true,
+  answersAtOnce: false,
   // The library ends a cut answer like a whole one: open texts and calls are closed.
   isComplete: (tail) => /^data: ?\[DONE\]/m.test(tail) || /"finish_reason" ?: ?"/.test(tail),
   // An error beside `choices` is lost otherwise.

@@ -25,6 +25,7 @@ export const OPENAI_RESPONSES: Dialect = {
   },
   plainThinking: false,
   signedCalls: false,
+  answersAtOnce: true,
   wantsRaw: false,
 };
 

@@ -8,9 +8,16 @@ import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "
 import type { RemoteScheme } from "./builtin.ts";
 import type { Dialect } from "./dialect.ts";
 import type { RequestOptions } from "./model.ts";
+import { reachOf } from "./reach.ts";
 import { createRemoteModel, type PreloadableModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
-import { type Fetch, LOCAL_LIMITS, REMOTE_LIMITS, type TransportLimits } from "./transport.ts";
+import {
+  type Fetch,
+  LOCAL_LIMITS,
+  PATIENT_LIMITS,
+  REMOTE_LIMITS,
+  type TransportLimits,
+} from "./transport.ts";
 
 export type { PreloadableModel } from "./remote.ts";
 
@@ -49,11 +56,14 @@ export async function createModel(
     const { createScriptModel } = await import("./script.ts");
     return await createScriptModel(resolved, { podName: dependencies.podName, clock });
   }
+  const dialect = await DIALECTS[resolved.scheme]();
+  const limits = dependencies.limits ?? limitsOf(resolved, dialect);
   return createRemoteModel(resolved, {
-    dialect: await DIALECTS[resolved.scheme](),
+    dialect,
     key: await resolveKey(resolved, dependencies.env),
     fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
-    limits: dependencies.limits ?? (isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS),
+    limits,
+    reach: hasProxy(dependencies.env) ? undefined : reachOf(resolved.baseUrl, limits.connectMs),
     policy: dependencies.policy ?? RETRY_POLICY,
     clock,
     userAgent: dependencies.userAgent ?? "pod",
@@ -67,6 +77,20 @@ export async function checkRequestOptions(
 ): Promise<void> {
   if (resolved.scheme === "script") return;
   (await DIALECTS[resolved.scheme]()).planOptions(resolved, options);
+}
+
+/** A model that may think gets more time where nothing is heard of it meanwhile. */
+function limitsOf(resolved: ResolvedRemoteModel, dialect: Dialect): TransportLimits {
+  const silent = !dialect.answersAtOnce && resolved.capability.reasoning !== undefined;
+  if (silent) return PATIENT_LIMITS;
+  return isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS;
+}
+
+/** Then `fetch` connects to another host than ours, which this file cannot know. */
+function hasProxy(env: Environment): boolean {
+  return Object.entries(env).some(
+    ([name, value]) => /^(https?|all)_proxy$/i.test(name) && value !== undefined && value !== "",
+  );
 }
 
 function isLocal(resolved: ResolvedRemoteModel): boolean {

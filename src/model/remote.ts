@@ -11,6 +11,7 @@ import { toConversation } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
 import { type Failure, streamFailure } from "./failure.ts";
 import type { Model, ModelEvent, ModelRequest } from "./model.ts";
+import type { Reach } from "./reach.ts";
 import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
 import { createFold } from "./stream-fold.ts";
 import {
@@ -33,6 +34,7 @@ export interface RemoteDependencies {
   readonly key: ApiKey | undefined;
   readonly fetch: Fetch;
   readonly limits: TransportLimits;
+  readonly reach: Reach | undefined;
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly userAgent: string;
@@ -123,13 +125,14 @@ interface Call {
 /** One attempt: a request and its answer. Returns undefined when finished or aborted. */
 async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefined> {
   const { resolved, signal } = call;
-  const { dialect, key, fetch, limits, userAgent } = call.dependencies;
+  const { dialect, key, fetch, limits, reach, userAgent } = call.dependencies;
   const create = await dialect.load(resolved);
   const transport = openTransport({
     fetch,
     host: resolved.host,
     limits,
     signal,
+    reach,
     adjustHeaders: (headers) => {
       if (key === undefined) headers.delete(dialect.keyHeader);
       dialect.adjustHeaders?.(headers, resolved);

@@ -11,16 +11,16 @@ import {
   type Failure,
   isRetryableStatus,
 } from "./failure.ts";
+import type { Reach } from "./reach.ts";
 
 /** The part of `fetch` that is used; tests give their own. */
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /** Limits of one exchange. */
 export interface TransportLimits {
-  /**
-   * From the start of the attempt to the first byte of the answer's body; connecting is part of it,
-   * because the runtime does not say when it is done.
-   */
+  /** After so long without an answer it is asked whether the host can be reached at all. */
+  readonly connectMs: number;
+  /** From the start of the attempt to the first byte of the answer's body. */
   readonly firstByteMs: number;
   /** Between two pieces of a streaming answer; the vendor's keep-alive pings count. */
   readonly idleMs: number;
@@ -32,6 +32,7 @@ export interface TransportLimits {
 
 /** Limits for hosts elsewhere. */
 export const REMOTE_LIMITS: TransportLimits = {
+  connectMs: 10_000,
   firstByteMs: 60_000,
   idleMs: 120_000,
   totalMs: 30 * 60_000,
@@ -39,6 +40,8 @@ export const REMOTE_LIMITS: TransportLimits = {
 };
 /** A server on this machine may first load a model and answers nothing until it has read the prompt. */
 export const LOCAL_LIMITS: TransportLimits = { ...REMOTE_LIMITS, firstByteMs: 300_000 };
+/** A host elsewhere whose models may think long before they say the first thing. */
+export const PATIENT_LIMITS: TransportLimits = { ...LOCAL_LIMITS, idleMs: 300_000 };
 
 /** Kind of the error event that is added to an answer that ended without its end mark. */
 export const ENDED_EARLY_KIND = "pod_ended_early";
@@ -69,6 +72,8 @@ export interface TransportOptions {
   readonly host: string;
   readonly limits: TransportLimits;
   readonly signal: AbortSignal;
+  /** Absent where it cannot be known (behind a proxy). */
+  readonly reach?: Reach | undefined;
   /** Last word on the headers. */
   readonly adjustHeaders: (headers: Headers) => void;
   /** Judges by the last bytes of a body that ended whether it was whole; absent: it was. */
@@ -100,17 +105,28 @@ export function openTransport(options: TransportOptions): Transport {
     fail({ message, retryable: false });
   }, limits.totalMs);
 
+  let answered = false;
+  const assertReach = async (): Promise<void> => {
+    if (options.reach === undefined || (await options.reach(signal)) || answered) return;
+    const message = `HTTP error: cannot connect to ${host} within ${seconds(2 * limits.connectMs)}`;
+    fail({ message, retryable: true });
+  };
+
   const fetchGuarded: Fetch = async (input, init) => {
     const headers = new Headers(init?.headers);
     options.adjustHeaders(headers);
     let response: Response;
+    const doubt = setTimeout(() => void assertReach(), limits.connectMs);
     try {
       // `timeout: false` is Bun's: our own limits hold. A redirect would carry the key elsewhere.
       const request = { ...init, headers, signal, redirect: "manual" as const, timeout: false };
       response = await options.fetch(input, request);
+      answered = true;
     } catch (error) {
       fail(connectFailure(host, error));
       throw error;
+    } finally {
+      clearTimeout(doubt);
     }
     if (response.ok && isEventStream(response) && response.body !== null) {
       return new Response(watch(response.body), {
