@@ -15,28 +15,22 @@ export function reachOf(url: string, timeoutMs: number): Reach {
     port: port === "" ? (protocol === "http:" ? 80 : 443) : Number(port),
   };
   return async (signal) => {
+    // Not `Bun.connect`: an attempt that is under way could not be withdrawn and would keep the
+    // process alive for minutes.
+    const { connect } = await import("node:net");
+    if (signal.aborted) return false;
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(() => resolve(false), timeoutMs);
     const stop = (): void => resolve(false);
     signal.addEventListener("abort", stop, { once: true });
-    const connecting = Bun.connect({
-      ...target,
-      socket: {
-        open: (socket) => {
-          resolve(true);
-          socket.terminate();
-        },
-        connectError: () => resolve(false),
-        error: () => undefined,
-        data: () => undefined,
-      },
-    });
-    connecting.catch(() => resolve(false));
+    const socket = connect({ host: target.hostname, port: target.port });
+    socket.once("connect", () => resolve(true)).on("error", stop);
     try {
       return await promise;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", stop);
+      socket.destroy();
     }
   };
 }

@@ -105,6 +105,18 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
+test.skipIf(process.platform !== "linux")("nobody stays behind who still knocks", async () => {
+  await using hole = await blackHole();
+  const program = `
+    import { reachOf } from "${import.meta.dir}/../../src/model/reach.ts";
+    console.log(await reachOf("${hole.url}", 200)(new AbortController().signal));
+  `;
+  const child = Bun.spawn([process.execPath, "-e", program], { stdout: "pipe", stderr: "inherit" });
+  const printed = child.stdout.text();
+  expect(await within(child.exited, 10_000, "end of the process")).toBe(0);
+  expect(await printed).toBe("false\n");
+});
+
 test("a host that is only slow is waited for", async () => {
   await using server = await anthropicServer(() => ({ text: "at last", delayMs: 600 }));
   const limits = { ...REMOTE_LIMITS, connectMs: 100 };
