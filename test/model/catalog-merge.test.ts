@@ -41,7 +41,7 @@ describe("the user's catalog files", () => {
       ({ id }) => id === "anthropic",
     );
     const builtin = BUILTIN_CATALOG.providers.find(({ id }) => id === "anthropic");
-    expect(changed).toEqual({ ...builtin, baseUrl: base_url } as never);
+    expect<unknown>(changed).toEqual({ ...builtin, baseUrl: base_url });
   });
 
   test("keep no address and no abilities of another wire format", () => {

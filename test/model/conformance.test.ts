@@ -5,9 +5,10 @@
 import { describe, expect, test } from "bun:test";
 import { resolveModel } from "../../src/model/catalog.ts";
 import type { ModelCapability, ModelConfig } from "../../src/model/config.ts";
-import type { ModelEvent, RequestOptions } from "../../src/model/model.ts";
+import type { FinishReason, ModelEvent, RequestOptions } from "../../src/model/model.ts";
 import type { Item } from "../../src/protocol/history.ts";
 import { textMessage } from "../../src/protocol/history.ts";
+import { isRecord } from "../../src/model/failure.ts";
 import { createModel, type ModelDependencies } from "../../src/model/provider.ts";
 import { SYSTEM_CLOCK } from "../../src/model/retry.ts";
 import { REMOTE_LIMITS } from "../../src/model/transport.ts";
@@ -25,6 +26,9 @@ import { collect, failureOf, ofType, request, SECRET, virtualClock } from "./sup
 
 type Scheme = keyof typeof FORMATS;
 
+/** The vendor's word for why it stopped, and ours. */
+type Stop = readonly [string, FinishReason];
+
 interface Facts {
   readonly path: string;
   readonly keyHeader: string;
@@ -34,24 +38,32 @@ interface Facts {
   /** Where the wish for thinking stands in a request. */
   readonly effort: (raw: WireRequest["raw"]) => unknown;
   readonly sizeLimit: (raw: WireRequest["raw"]) => unknown;
-  readonly stopReasons: readonly (readonly [string, string])[];
+  readonly stopReasons: readonly [Stop, Stop];
   /** False where the vendor does not count what it writes to its cache. */
   readonly countsCacheWrites: boolean;
   readonly countsReasoning: boolean;
 }
 
-// The shape of a request body differs by format; tests look at single places of it.
-type Body = any;
-const names = (list: Body): unknown => list?.map((entry: Body) => entry.name);
+/** The value at a path of a request body; undefined when there is none. */
+function at(value: unknown, ...path: readonly (string | number)[]): unknown {
+  return path.reduce<unknown>(
+    (inner, key) => (isRecord(inner) ? inner[String(key)] : undefined),
+    value,
+  );
+}
+/** The value at a path of each element of a list. */
+function each(list: unknown, ...path: readonly string[]): unknown {
+  return Array.isArray(list) ? list.map((entry) => at(entry, ...path)) : undefined;
+}
 
 const FACTS: Readonly<Record<Scheme, Facts>> = {
   anthropic: {
     path: "/v1/messages",
     keyHeader: "x-api-key",
     key: SECRET,
-    toolNames: (raw: Body) => names(raw.tools),
-    effort: (raw: Body) => raw.thinking?.budget_tokens,
-    sizeLimit: (raw: Body) => raw.max_tokens,
+    toolNames: (raw) => each(raw.tools, "name"),
+    effort: (raw) => at(raw, "thinking", "budget_tokens"),
+    sizeLimit: (raw) => raw.max_tokens,
     stopReasons: [
       ["max_tokens", "length"],
       ["refusal", "refusal"],
@@ -63,9 +75,9 @@ const FACTS: Readonly<Record<Scheme, Facts>> = {
     path: "/v1/chat/completions",
     keyHeader: "authorization",
     key: `Bearer ${SECRET}`,
-    toolNames: (raw: Body) => names(raw.tools?.map((tool: Body) => tool.function)),
-    effort: (raw: Body) => raw.reasoning_effort,
-    sizeLimit: (raw: Body) => raw.max_tokens,
+    toolNames: (raw) => each(raw.tools, "function", "name"),
+    effort: (raw) => raw.reasoning_effort,
+    sizeLimit: (raw) => raw.max_tokens,
     stopReasons: [
       ["length", "length"],
       ["content_filter", "refusal"],
@@ -77,9 +89,9 @@ const FACTS: Readonly<Record<Scheme, Facts>> = {
     path: "/v1/responses",
     keyHeader: "authorization",
     key: `Bearer ${SECRET}`,
-    toolNames: (raw: Body) => names(raw.tools),
-    effort: (raw: Body) => raw.reasoning?.effort,
-    sizeLimit: (raw: Body) => raw.max_output_tokens,
+    toolNames: (raw) => each(raw.tools, "name"),
+    effort: (raw) => at(raw, "reasoning", "effort"),
+    sizeLimit: (raw) => raw.max_output_tokens,
     stopReasons: [
       ["max_output_tokens", "length"],
       ["content_filter", "refusal"],
@@ -91,10 +103,9 @@ const FACTS: Readonly<Record<Scheme, Facts>> = {
     path: "/v1beta/models/test-model:streamGenerateContent?alt=sse",
     keyHeader: "x-goog-api-key",
     key: SECRET,
-    toolNames: (raw: Body) =>
-      names(raw.tools?.functionDeclarations ?? raw.tools?.[0]?.functionDeclarations),
-    effort: (raw: Body) => raw.generationConfig?.thinkingConfig?.thinkingLevel,
-    sizeLimit: (raw: Body) => raw.generationConfig?.maxOutputTokens,
+    toolNames: (raw) => each(at(raw, "tools", 0, "functionDeclarations"), "name"),
+    effort: (raw) => at(raw, "generationConfig", "thinkingConfig", "thinkingLevel"),
+    sizeLimit: (raw) => at(raw, "generationConfig", "maxOutputTokens"),
     stopReasons: [
       ["MAX_TOKENS", "length"],
       ["SAFETY", "refusal"],
@@ -326,12 +337,11 @@ describe.each(SCHEMES)("%s", (scheme) => {
     ]);
   });
 
-  test.each([0, 1])("stop reason %# is understood", async (which) => {
-    const [stopReason = "", reason] = facts.stopReasons[which] ?? [];
+  test.each(facts.stopReasons)("stop reason %s is %s", async (stopReason, reason) => {
     await using server = await serve(() => ({ text: "x", stopReason }));
     expect((await collect(await modelAt(server.url))).at(-1)).toEqual({
       type: "finish",
-      reason: reason as never,
+      reason,
     });
   });
 

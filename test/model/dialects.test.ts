@@ -74,7 +74,7 @@ describe("the wish for thinking", () => {
   ] as const)("of %s with capability %p and wish %p", (scheme, form, reasoning, expected) => {
     const options = reasoning === undefined ? {} : { reasoning };
     const { settings, warnings } = plan(DIALECTS[scheme], form, options);
-    expect(settings.providerOptions).toEqual(expected as never);
+    expect<unknown>(settings.providerOptions).toEqual(expected);
     expect(warnings).toEqual([]);
   });
 
@@ -93,7 +93,7 @@ describe("the wish for thinking", () => {
 
   test("of the most is told to be less where the format has less", () => {
     const { settings, warnings } = plan(GEMINI, "effort", { reasoning: "xhigh" });
-    expect(settings.providerOptions).toEqual(google({ thinkingLevel: "high" }));
+    expect<unknown>(settings.providerOptions).toEqual(google({ thinkingLevel: "high" }));
     expect(warnings).toEqual([
       'worker.reasoning "xhigh" is sent as "high", the most that the format has',
     ]);
@@ -101,7 +101,7 @@ describe("the wish for thinking", () => {
 });
 
 function google(thinking: object) {
-  return { google: { thinkingConfig: { ...thinking, includeThoughts: true } } } as never;
+  return { google: { thinkingConfig: { ...thinking, includeThoughts: true } } };
 }
 
 describe("a base URL", () => {
