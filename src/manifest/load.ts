@@ -2,9 +2,7 @@
  * The cascade: built-in, user, project and overlay layers, read, merged in this order and resolved
  * (spec manifest 2). Everything that is wrong in any layer is reported at once; nothing is guessed.
  */
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { messageOf } from "../base/errors.ts";
 import { pathExists } from "../base/paths.ts";
 import {
   findProject,
@@ -19,9 +17,7 @@ import type { ModelTable } from "./model-table.ts";
 import { ManifestError } from "./problem.ts";
 import { resolveManifest } from "./resolve.ts";
 import { DEFAULTS, type Manifest, type ManifestLayer } from "./schema.ts";
-
-/** Larger than any manifest a person writes. */
-const MAX_MANIFEST_BYTES = 1024 * 1024;
+import { readConfigurationFile } from "./toml.ts";
 
 /** What to load. */
 export interface LoadOptions extends SearchOptions {
@@ -134,30 +130,8 @@ async function readLayer(
   file: string,
   base: string,
 ): Promise<LoadedLayer> {
-  const text = readManifest(file);
+  const text = readConfigurationFile(file, "manifest");
   return { kind, file, base, text, layer: await parseLayer(text, { file, base }) };
-}
-
-function readManifest(path: string): string {
-  const failure = (message: string, cause?: unknown): ManifestError =>
-    new ManifestError(
-      [{ prefix: `failed to read manifest ${path}`, problems: [{ message }] }],
-      cause,
-    );
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw failure(messageOf(error), error);
-  }
-  if (bytes.length > MAX_MANIFEST_BYTES) {
-    throw failure(`${bytes.length} bytes, limit is ${MAX_MANIFEST_BYTES}`);
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw failure("not valid UTF-8", error);
-  }
 }
 
 async function prefixed<Value>(prefix: string, work: () => Value | Promise<Value>): Promise<Value> {

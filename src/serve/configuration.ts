@@ -24,10 +24,10 @@ import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
-import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
@@ -52,7 +52,9 @@ export interface Configuration {
   /** Runtime base directory. */
   readonly base: string;
   readonly store: string;
-  readonly prompts: PromptDirectories;
+  /** Where prompt texts are; a child finds the same ones. */
+  readonly promptDirectories: PromptDirectories;
+  readonly prompts: Prompts;
   /** Directories of the program itself, which its agents must not write. */
   readonly guarded: readonly string[];
   readonly instance: string;
@@ -91,20 +93,21 @@ export async function configure(
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
-  const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
+  const promptDirectories =
+    launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
     if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
     const model = await createModel(resolved, { env, podName: name });
-    checkInstruction(manifest.worker.instruction, prompts);
     return {
       manifest,
       model,
       cwd: here,
       base,
       store,
-      prompts,
+      promptDirectories,
+      prompts: await preparePrompts(manifest, promptDirectories),
       guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
       instance: launch?.instance ?? crypto.randomUUID(),
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
@@ -140,8 +143,9 @@ export function assertReadableCwd(scope: Scope, cwd: string): void {
 }
 
 /** Without keys that have no value: absent means that there is no such library. */
-function given({ user, workspace }: LaunchFile["prompts"]): PromptDirectories {
+function given({ user, workspace, packs }: LaunchFile["prompts"]): PromptDirectories {
   return {
+    ...(packs === undefined ? {} : { packs }),
     ...(user === undefined ? {} : { user }),
     ...(workspace === undefined ? {} : { workspace }),
   };

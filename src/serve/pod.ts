@@ -13,7 +13,6 @@ import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
@@ -40,7 +39,13 @@ import {
   type PodOptions,
   rootScope,
 } from "./configuration.ts";
-import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import {
+  childManifest,
+  greetingOf,
+  newBoundaries,
+  spawnCommand,
+  systemPrompt,
+} from "./settings.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
@@ -143,6 +148,7 @@ async function assemble(
   env: Environment,
 ): Promise<RunningPod> {
   const { manifest, model, cwd, base, parent } = configuration;
+  const prompts = configuration.prompts.catalog;
   const { paths, allocation } = membership;
   const self: Spawner = {
     name: allocation.pod_name,
@@ -187,7 +193,7 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
-    prompts: configuration.prompts,
+    prompts: configuration.promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
@@ -211,7 +217,7 @@ async function assemble(
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
   const turns = { current: 0 };
-  const system = systemPrompt(configuration, scopeOf(membership), tools, (message) =>
+  const system = systemPrompt(configuration, scope, tools, (message) =>
     controller.alert("warn", "agents_md", message),
   );
   const ended = Promise.withResolvers<EndReason>();
@@ -233,7 +239,10 @@ async function assemble(
           options: requestOptions(manifest),
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: () => controller.takeNotices(),
+          takeNotices: () => [
+            ...newBoundaries(system, history, scope),
+            ...controller.takeNotices(),
+          ],
           emit: (event) => controller.publish(event),
           turns,
         },
@@ -249,14 +258,11 @@ async function assemble(
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
     finish: () => void leave(),
-    wrapNotice: notificationText,
+    wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
   if (manifest.compaction !== undefined) {
     controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
-  }
-  if (manifest.pod.prompt_pack !== undefined) {
-    controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
   }
   files.writeStatic(await renderManifest(manifest));
   files.writeStatus("idle", session);

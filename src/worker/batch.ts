@@ -20,6 +20,8 @@ export interface BatchOptions {
   readonly tools: ReadonlyMap<string, Tool>;
   readonly output: OutputLimits;
   readonly abortSettleMs?: number;
+  /** Summary of calls that an abort ended; default `INTERRUPTED_BY_USER`. */
+  readonly interrupted?: string;
 }
 
 /** The end of one call: its outcome, cut to size, and the warning when it was cut. */
@@ -32,7 +34,7 @@ export interface CallResult {
 /**
  * Runs the calls and resolves with one result for each, in call order; never rejects. After an
  * abort nothing is started any more, running tools get `abortSettleMs` to end, and calls that did
- * not succeed by then are answered with `INTERRUPTED_BY_USER`. What succeeded keeps its result,
+ * not succeed by then are answered with `interrupted`. What succeeded keeps its result,
  * because its effect is there.
  */
 export async function runBatch(
@@ -115,7 +117,8 @@ function finish(
 ): CallResult {
   const { callId, name } = call;
   if (outcome === undefined) {
-    return { callId, outcome: { summary: INTERRUPTED_BY_USER, isError: true } };
+    const summary = options.interrupted ?? INTERRUPTED_BY_USER;
+    return { callId, outcome: { summary, isError: true } };
   }
   if (outcome.content === undefined) return { callId, outcome };
   const limit = outputLimit(options.output, name);

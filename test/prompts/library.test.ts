@@ -10,6 +10,7 @@ describe("the libraries", () => {
       "$insomnia/default",
       "$insomnia/common/workspace",
       "$insomnia/common/tool-usage",
+      "$insomnia/internal/compact_system",
     ]);
     for (const name of embeddedAssets()) {
       const { label, text } = loadAsset(parseReference(name), {});
