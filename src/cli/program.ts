@@ -6,13 +6,16 @@ import { Command, CommanderError } from "commander";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
+import { type ManifestOptions, withManifestOptions } from "./manifest-options.ts";
 import { openStreams } from "./output.ts";
 
 const POD_PROCESS_HELP = `
 Without a command, \`pod\` is one Pod process, configured by manifests and these flags:
-  --overlay TOML          uppermost manifest layer
-  --user-manifest PATH    instead of <config>/manifest.toml
-  --project PATH          where the search for .insomnia/manifest.toml starts (default: here)
+  --manifest PATH         this file alone, without the user's and the project's
+  --user-manifest PATH    instead of <config>/manifest.toml; --no-user: without it
+  --project PATH          where the search for .insomnia/manifest.toml starts (default: here);
+                          --no-project: without it
+  --overlay TOML, --overlay-file PATH   uppermost manifest layer
   -s, --store DIR         session directory (default: <data>/sessions)
   --session UUID          resume a session (not available yet)
   --adopt, --callback, --launch   set by SpawnPod for the children it starts
@@ -85,6 +88,47 @@ export async function runCommand(
     .action(async (names: string[]) => {
       const { stopPods } = await import("./stop.ts");
       exitCode = await stopPods(names, env, streams);
+    });
+
+  withManifestOptions(
+    program
+      .command("config")
+      .description("show the manifest after the cascade")
+      .option("--show-origin", "one line for each value, with the file and line it is from", false)
+      .option("--json", "print JSON", false),
+  ).action(async (options: ManifestOptions & { showOrigin: boolean; json: boolean }) => {
+    const { showConfig } = await import("./config.ts");
+    exitCode = await showConfig(options, env, cwd, streams);
+  });
+
+  withManifestOptions(
+    program
+      .command("check")
+      .description(
+        "find what would stop a Pod from starting here: manifests, scope, model, prompts",
+      )
+      .option("--json", "print the problems as JSON", false),
+  ).action(async (options: ManifestOptions & { json: boolean }) => {
+    const { checkConfig } = await import("./check.ts");
+    exitCode = await checkConfig(options, env, cwd, streams);
+  });
+
+  program
+    .command("schema")
+    .description("print a JSON Schema, or the names of all")
+    .argument("[name]", "for example manifest")
+    .action(async (name: string | undefined) => {
+      const { printSchema } = await import("./schema.ts");
+      exitCode = await printSchema(name, streams);
+    });
+
+  program
+    .command("init")
+    .description("write a commented .insomnia/manifest.toml for the project you are in")
+    .option("--dry-run", "print it instead", false)
+    .action(async (options: { dryRun: boolean }) => {
+      const { initProject } = await import("./init/command.ts");
+      exitCode = await initProject(options, env, cwd, streams);
     });
 
   for (const command of [program, ...program.commands]) {

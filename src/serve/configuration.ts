@@ -8,6 +8,7 @@ import { messageOf, PodError } from "../base/errors.ts";
 import {
   assertPodName,
   assertSocketPath,
+  type BaseDirectories,
   ensurePrivateDirectory,
   type Environment,
   podPaths,
@@ -17,7 +18,7 @@ import {
 } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
-import { type Fallback, loadManifest } from "../manifest/load.ts";
+import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
 import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { planOptions } from "../model/anthropic-options.ts";
@@ -32,9 +33,11 @@ import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
-  readonly userManifest?: string | undefined;
-  readonly project?: string | undefined;
+  readonly userManifest?: string | false | undefined;
+  readonly project?: string | false | undefined;
+  readonly manifestFile?: string | undefined;
   readonly overlay?: string | undefined;
+  readonly overlayFile?: string | undefined;
   readonly store?: string | undefined;
   readonly adopt?: boolean;
   readonly callback?: string | undefined;
@@ -71,17 +74,10 @@ export async function configure(
   const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
-  const search = {
-    cwd: here,
-    bases,
-    ...(options.userManifest === undefined ? {} : { userManifest: options.userManifest }),
-    ...(options.project === undefined ? {} : { project: options.project }),
-    ...(env.HOME === undefined ? {} : { home: env.HOME }),
-  };
-  const { overlay, fallback } = options;
+  const load = loadOptions(options, env, here);
   const manifest =
     launch === undefined
-      ? (await loadManifest({ ...search, overlay, fallback })).manifest
+      ? (await loadManifest(load)).manifest
       : receivedManifest(launch.manifest, launch.program === VERSION);
   const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
   try {
@@ -94,12 +90,10 @@ export async function configure(
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
   const promptDirectories =
-    launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
+    launch === undefined ? findPromptDirectories(searchOf(load)) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
-    const resolved = resolveModel(manifest.model);
-    if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
-    const model = await createModel(resolved, { env, podName: name });
+    const model = await modelOf(manifest, env);
     return {
       manifest,
       model,
@@ -108,13 +102,39 @@ export async function configure(
       store,
       promptDirectories,
       prompts: await preparePrompts(manifest, promptDirectories),
-      guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
+      guarded: guardedDirectories(base, store, bases),
       instance: launch?.instance ?? crypto.randomUUID(),
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
   } catch (error) {
     throw named(`failed to create ${what}`, error);
   }
+}
+
+/** Directories of the program itself. */
+export function guardedDirectories(
+  base: string,
+  store: string,
+  { config }: Pick<BaseDirectories, "config">,
+): string[] {
+  return [base, store, ...(config === undefined ? [] : [config])];
+}
+
+/** What the cascade is loaded with. */
+export function loadOptions(options: PodOptions, env: Environment, cwd: string): LoadOptions {
+  const { userManifest, project, manifestFile, overlay, overlayFile, fallback } = options;
+  const bases = resolveBases(env);
+  return {
+    ...{ cwd, bases, userManifest, project, manifestFile, overlay, overlayFile, fallback },
+    home: env.HOME,
+  };
+}
+
+/** The Pod's model with its key or its scenario; throws what is wrong with either. */
+export async function modelOf(manifest: Manifest, env: Environment): Promise<Model> {
+  const resolved = resolveModel(manifest.model);
+  if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
+  return await createModel(resolved, { env, podName: manifest.pod.name });
 }
 
 /** The same error with a prefix that says what failed. */
@@ -124,7 +144,11 @@ export function named(prefix: string, error: unknown): PodError {
 }
 
 /** A root's scope: its manifest's with canonical targets, less the program's own directories. */
-export function rootScope({ manifest, cwd, guarded }: Configuration): Scope {
+export function rootScope({
+  manifest,
+  cwd,
+  guarded,
+}: Pick<Configuration, "manifest" | "cwd" | "guarded">): Scope {
   const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
   // No agent writes the registry or its user's configuration, whatever its scope contains.
   const own = guarded.flatMap((path): ScopeRule[] => {
@@ -151,7 +175,8 @@ function given({ user, workspace, packs }: LaunchFile["prompts"]): PromptDirecto
   };
 }
 
-function canonicalCwd(cwd: string): string {
+/** The working directory without links; throws the start-up error of spec manifest 7.6. */
+export function canonicalCwd(cwd: string): string {
   try {
     return realpathSync.native(cwd);
   } catch (error) {

@@ -15,22 +15,30 @@ export interface Prompts {
 
 /** Reads and checks all prompts; throws errors with the file and line of what is wrong. */
 export async function preparePrompts(
-  { worker, pod }: Manifest,
+  manifest: Manifest,
   directories: PromptDirectories,
 ): Promise<Prompts> {
-  const libraries = librariesOf(directories);
+  return {
+    catalog: await prepareCatalog(manifest, directories),
+    instruction: await prepareInstruction(manifest.worker.instruction, librariesOf(directories)),
+  };
+}
+
+/** The short texts, from the packs that there are. */
+export async function prepareCatalog(
+  { pod }: Manifest,
+  directories: PromptDirectories,
+): Promise<PromptCatalog> {
   const packs = [
     ...(directories.packs ?? []),
     ...(pod.prompt_pack === undefined ? [] : [pod.prompt_pack]),
   ];
   const entries = await Promise.all(packs.map((path) => readPromptPack(path, PROMPT_KEYS)));
-  return {
-    catalog: await makeCatalog(entries.flat(), libraries),
-    instruction: await prepareInstruction(worker.instruction, libraries),
-  };
+  return await makeCatalog(entries.flat(), librariesOf(directories));
 }
 
-function librariesOf({ user, workspace }: PromptDirectories): PromptLibraries {
+/** Directories behind `$user` and `$workspace`. */
+export function librariesOf({ user, workspace }: PromptDirectories): PromptLibraries {
   return {
     ...(user === undefined ? {} : { user }),
     ...(workspace === undefined ? {} : { workspace }),
