@@ -25,6 +25,7 @@ import { Family } from "../spawn/family.ts";
 import { spawnPodTool } from "../spawn/spawn-pod.ts";
 import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
+import { globalExcludesFile } from "../tools/git-excludes.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
@@ -199,7 +200,11 @@ async function assemble(
     report: (event) => uplink.report(event),
   };
   const tools = [
-    ...fileTools({ scope, cwd }),
+    ...fileTools({
+      scope,
+      cwd,
+      globalExcludes: () => globalExcludesFile({ home: env.HOME, config: env.XDG_CONFIG_HOME }),
+    }),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),

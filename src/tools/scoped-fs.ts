@@ -129,9 +129,13 @@ export class ScopedFiles {
     }
   }
 
-  /** Entries of a directory whose canonical path the caller found inside its snapshot of the scope. */
-  async list(canonical: string): Promise<Dirent[]> {
-    using directory = VerifiedDirectory.open(canonical, canonical);
+  /** A directory whose canonical path the caller found inside its snapshot of the scope. */
+  openDirectory(canonical: string): VerifiedDirectory {
+    return VerifiedDirectory.open(canonical, canonical);
+  }
+
+  /** Entries of a directory. */
+  async list(directory: VerifiedDirectory): Promise<Dirent[]> {
     const options = { withFileTypes: true } as const;
     return fstatSync(directory.fd).size > LARGE_DIRECTORY_BYTES
       ? await promises.readdir(directory.self, options)
