@@ -2,7 +2,7 @@
 import type { Environment } from "../base/paths.ts";
 import type { LoadOptions } from "../manifest/load.ts";
 import { loadOptions } from "../serve/configuration.ts";
-import type { ManifestOptions } from "./manifest-options.ts";
+import type { ManifestOptions } from "./config-commands.ts";
 import { runFallback } from "./run-defaults.ts";
 import { manifestFlags } from "./serve-command.ts";
 

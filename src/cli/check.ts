@@ -22,7 +22,7 @@ import { canonicalCwd, guardedDirectories, modelOf, rootScope } from "../serve/c
 import { prepareInstruction } from "../prompts/system.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { loadOptionsOf } from "./cascade.ts";
-import type { ManifestOptions } from "./manifest-options.ts";
+import type { ManifestOptions } from "./config-commands.ts";
 import type { Streams } from "./output.ts";
 import { harmless, painterFor } from "./terminal.ts";
 

@@ -6,7 +6,7 @@ import { type Origin, originsOf } from "../manifest/origins.ts";
 import { renderManifest } from "../manifest/render.ts";
 import { canonicalCwd } from "../serve/configuration.ts";
 import { loadOptionsOf } from "./cascade.ts";
-import type { ManifestOptions } from "./manifest-options.ts";
+import type { ManifestOptions } from "./config-commands.ts";
 import type { Streams } from "./output.ts";
 import { harmless, painterFor } from "./terminal.ts";
 

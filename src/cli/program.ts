@@ -6,7 +6,7 @@ import { Command, CommanderError } from "commander";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
-import { type ManifestOptions, withManifestOptions } from "./manifest-options.ts";
+import { addConfigCommands } from "./config-commands.ts";
 import { openStreams } from "./output.ts";
 
 const POD_PROCESS_HELP = `
@@ -90,46 +90,17 @@ export async function runCommand(
       exitCode = await stopPods(names, env, streams);
     });
 
-  withManifestOptions(
-    program
-      .command("config")
-      .description("show the manifest after the cascade")
-      .option("--show-origin", "one line for each value, with the file and line it is from", false)
-      .option("--json", "print JSON", false),
-  ).action(async (options: ManifestOptions & { showOrigin: boolean; json: boolean }) => {
-    const { showConfig } = await import("./config.ts");
-    exitCode = await showConfig(options, env, cwd, streams);
-  });
-
-  withManifestOptions(
-    program
-      .command("check")
-      .description(
-        "find what would stop a Pod from starting here: manifests, scope, model, prompts",
-      )
-      .option("--json", "print the problems as JSON", false),
-  ).action(async (options: ManifestOptions & { json: boolean }) => {
-    const { checkConfig } = await import("./check.ts");
-    exitCode = await checkConfig(options, env, cwd, streams);
-  });
-
   program
-    .command("schema")
-    .description("print a JSON Schema, or the names of all")
-    .argument("[name]", "for example manifest")
-    .action(async (name: string | undefined) => {
-      const { printSchema } = await import("./schema.ts");
-      exitCode = await printSchema(name, streams);
+    .command("doctor")
+    .description("check directories, locks, registry, Pods and kernel; say what to do about each")
+    .option("--fix", "repair what is safe beside live Pods, and say what was done", false)
+    .option("--json", "print an array of objects", false)
+    .action(async (options: { fix: boolean; json: boolean }) => {
+      const { runDoctor } = await import("./doctor/doctor.ts");
+      exitCode = await runDoctor(options, env, streams);
     });
 
-  program
-    .command("init")
-    .description("write a commented .insomnia/manifest.toml for the project you are in")
-    .option("--dry-run", "print it instead", false)
-    .action(async (options: { dryRun: boolean }) => {
-      const { initProject } = await import("./init/command.ts");
-      exitCode = await initProject(options, env, cwd, streams);
-    });
+  addConfigCommands(program, { env, cwd, streams }, (code) => (exitCode = code));
 
   for (const command of [program, ...program.commands]) {
     command
