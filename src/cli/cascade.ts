@@ -2,9 +2,18 @@
 import type { Environment } from "../base/paths.ts";
 import type { LoadOptions } from "../manifest/load.ts";
 import { loadOptions } from "../serve/configuration.ts";
-import type { ManifestOptions } from "./config-commands.ts";
 import { runFallback } from "./run-defaults.ts";
 import { manifestFlags } from "./serve-command.ts";
+
+/** As the command line parser gives them. */
+export interface ManifestOptions {
+  readonly userManifest?: string;
+  readonly user: boolean;
+  readonly project?: string | false;
+  readonly manifest?: string;
+  readonly overlay?: string;
+  readonly overlayFile?: string;
+}
 
 /**
  * What to load. Like `pod run`, and unlike a bare `pod`, it goes on where no layer names the Pod, the

@@ -21,8 +21,7 @@ import { overlaps } from "../scope/set.ts";
 import { canonicalCwd, guardedDirectories, modelOf, rootScope } from "../serve/configuration.ts";
 import { prepareInstruction } from "../prompts/system.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
-import { loadOptionsOf } from "./cascade.ts";
-import type { ManifestOptions } from "./config-commands.ts";
+import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
 import { harmless, painterFor } from "./terminal.ts";
 

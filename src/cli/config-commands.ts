@@ -4,17 +4,8 @@
  */
 import type { Command } from "commander";
 import type { Environment } from "../base/paths.ts";
+import type { ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
-
-/** As the command line parser gives them. */
-export interface ManifestOptions {
-  readonly userManifest?: string;
-  readonly user: boolean;
-  readonly project?: string | false;
-  readonly manifest?: string;
-  readonly overlay?: string;
-  readonly overlayFile?: string;
-}
 
 /** Adds the options to a command. */
 function withManifestOptions(command: Command): Command {

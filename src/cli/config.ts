@@ -5,8 +5,7 @@ import { loadManifest } from "../manifest/load.ts";
 import { type Origin, originsOf } from "../manifest/origins.ts";
 import { renderManifest } from "../manifest/render.ts";
 import { canonicalCwd } from "../serve/configuration.ts";
-import { loadOptionsOf } from "./cascade.ts";
-import type { ManifestOptions } from "./config-commands.ts";
+import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
 import { harmless, painterFor } from "./terminal.ts";
 

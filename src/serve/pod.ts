@@ -48,6 +48,7 @@ import {
   systemPrompt,
 } from "./settings.ts";
 import { requestOptions } from "./request-options.ts";
+import { ToolOutputFiles } from "./tool-output.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
 const LAST_REPORTS_MS = 5000;
@@ -219,6 +220,7 @@ async function assemble(
     for (const listener of listeners) listener(event);
   };
   const history = new History();
+  const outputs = new ToolOutputFiles(paths.directory, scope);
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
   const turns = { current: 0 };
@@ -250,6 +252,8 @@ async function assemble(
           ],
           emit: (event) => controller.publish(event),
           turns,
+          spill: (_callId, content) => outputs.keep(content),
+          interrupted: prompts.render("interrupt_tool_result_summary"),
         },
         signal,
       ),

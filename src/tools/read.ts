@@ -3,7 +3,7 @@ import { z } from "zod/v3";
 import { fileError } from "./file-errors.ts";
 import { kindOfFile } from "./file-kind.ts";
 import { renderLines } from "./lines.ts";
-import type { ScopedFiles } from "./scoped-fs.ts";
+import { FILE_TOOL_LIMIT_MS, type ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool, type ToolOutput } from "./tool.ts";
 import type { FileTracker } from "./tracker.ts";
 
@@ -43,6 +43,8 @@ export function readTool({ files, tracker }: { files: ScopedFiles; tracker: File
     description: DESCRIPTION,
     schema: ReadSchema,
     serial: true,
+    limitMs: FILE_TOOL_LIMIT_MS,
+    overflow: "again",
     async execute({ file_path: path, offset, limit }) {
       const { bytes, canonical } = await files.read(path);
       const file = kindOfFile(bytes);

@@ -27,6 +27,8 @@ import { assertRegular, openVerifiedFile, VerifiedDirectory } from "./verified-p
 
 /** Largest file that is read or written whole (W30). */
 export const MAX_FILE_BYTES = 10 * 1024 * 1024;
+/** Time that one call of Read, Write or Edit may take: a disk that is gone must not stop a run. */
+export const FILE_TOOL_LIMIT_MS = 60_000;
 /** A directory file larger than this is listed off the event loop; below, a direct call is faster. */
 const LARGE_DIRECTORY_BYTES = 256 * 1024;
 const ATTEMPTS = 3;

@@ -20,6 +20,11 @@ export interface BatchOptions {
   readonly tools: ReadonlyMap<string, Tool>;
   readonly output: OutputLimits;
   readonly abortSettleMs?: number;
+  /**
+   * Keeps the whole content of a result that is cut, where the model can read it; the path, or
+   * undefined when that failed.
+   */
+  readonly spill?: (callId: string, content: string) => string | undefined;
   /** Summary of calls that an abort ended; default `INTERRUPTED_BY_USER`. */
   readonly interrupted?: string;
 }
@@ -42,12 +47,12 @@ export async function runBatch(
   options: BatchOptions,
   signal: AbortSignal,
 ): Promise<readonly CallResult[]> {
-  const outcomes = new Map<PlannedCall, ToolOutcome>();
+  const results = new Map<PlannedCall, CallResult>();
   const start = async (call: PlannedCall): Promise<void> => {
     const outcome = await execute(call, options.tools, signal);
     // A tool that was told to stop fails for that reason; its own words would only mislead.
     if (signal.aborted && outcome.isError) return;
-    outcomes.set(call, outcome);
+    results.set(call, finish(call, outcome, options));
   };
   const isSerial = (call: PlannedCall): boolean => options.tools.get(call.name)?.serial === true;
   const work = Promise.all([
@@ -60,7 +65,10 @@ export async function runBatch(
     ),
   ]);
   await settledOrAborted(work, signal, options.abortSettleMs ?? ABORT_SETTLE_MS);
-  return calls.map((call) => finish(call, outcomes.get(call), options));
+  const summary = options.interrupted ?? INTERRUPTED_BY_USER;
+  return calls.map(
+    (call) => results.get(call) ?? { callId: call.callId, outcome: { summary, isError: true } },
+  );
 }
 
 async function execute(
@@ -110,23 +118,23 @@ async function settledOrAborted(
   if (signal.aborted) await settlesWithin(work, settleMs);
 }
 
+/** The outcome as it goes into the history: content cut to size, the whole of it kept in a file. */
 function finish(
-  call: PlannedCall,
-  outcome: ToolOutcome | undefined,
+  { callId, name }: PlannedCall,
+  outcome: ToolOutcome,
   options: BatchOptions,
 ): CallResult {
-  const { callId, name } = call;
-  if (outcome === undefined) {
-    const summary = options.interrupted ?? INTERRUPTED_BY_USER;
-    return { callId, outcome: { summary, isError: true } };
-  }
   if (outcome.content === undefined) return { callId, outcome };
   const limit = outputLimit(options.output, name);
-  const cut = truncateOutput(outcome.content, limit);
+  const overflow = options.tools.get(name)?.overflow ?? "head";
+  const cut = truncateOutput(outcome.content, limit, overflow === "tail" ? "tail" : "head");
   if (cut === undefined) return { callId, outcome };
+  // What another call can get again needs no copy.
+  const file = overflow === "again" ? undefined : options.spill?.(callId, outcome.content);
+  const where = file === undefined ? "" : ` (whole output: ${file})`;
   return {
     callId,
-    outcome: { ...outcome, content: cut.text },
+    outcome: { ...outcome, summary: outcome.summary + where, content: cut.text },
     alert: truncationAlert(name, cut, limit),
   };
 }

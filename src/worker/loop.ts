@@ -46,13 +46,17 @@ export interface LoopDependencies {
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
   /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
   readonly abortSettleMs?: number;
+  /** See `BatchOptions`. */
+  readonly spill?: (callId: string, content: string) => string | undefined;
+  readonly interrupted?: string;
   /** Milliseconds since the epoch, for alerts. */
   readonly now?: () => number;
 }
 
 /** How a run ended. Paused and cancelled are the same here; the controller knows which it asked for. */
 export type RunEnd =
-  | { readonly outcome: "finished" }
+  /** `remark`: why the answer may be less than was asked for; the parent and people are told. */
+  | { readonly outcome: "finished"; readonly remark?: string }
   | { readonly outcome: "limit_reached" }
   | { readonly outcome: "cancelled" }
   | {
@@ -134,7 +138,9 @@ async function runTurn(
   }
   emit({ event: "turn_end", data: { turn: turns.current, result: "finished" } });
   turns.current += 1;
-  return response.calls.length === 0 ? { end: { outcome: "finished" } } : { calls: response.calls };
+  if (response.calls.length > 0) return { calls: response.calls };
+  const { remark } = response;
+  return { end: { outcome: "finished", ...(remark === undefined ? {} : { remark }) } };
 }
 
 /**
@@ -186,10 +192,16 @@ async function executeCalls(
   calls: readonly PlannedCall[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { abortSettleMs } = deps;
+  const { abortSettleMs, spill, interrupted } = deps;
   const results = await runBatch(
     calls,
-    { tools, output: deps.output, ...(abortSettleMs === undefined ? {} : { abortSettleMs }) },
+    {
+      tools,
+      output: deps.output,
+      ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
+      ...(spill === undefined ? {} : { spill }),
+      ...(interrupted === undefined ? {} : { interrupted }),
+    },
     signal,
   );
   deps.history.append(...results.map(resultItem));
