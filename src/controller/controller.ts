@@ -257,6 +257,7 @@ export class Controller {
       case "error":
         return report({ kind: "errored", ...sender, message: end.message });
       case "cancelled":
+      case "paused":
         return undefined;
     }
   }

@@ -5,7 +5,7 @@
  */
 import { messageOf, PodError } from "../base/errors.ts";
 import type { PromptLibraries } from "./library.ts";
-import { notificationText } from "./notices.ts";
+import { INTERRUPT_NOTE, notificationText } from "./notices.ts";
 import { assetOrigin, type TemplateOrigin } from "./origin.ts";
 import type { TemplateValues } from "./plain.ts";
 import { parseReference } from "./reference.ts";
@@ -21,12 +21,7 @@ const BUILT_IN = {
   compact_system: { text: '{% include "$insomnia/internal/compact_system" %}', inputs: [] },
   notify_wrapper: { text: notificationText("{{ message }}"), inputs: ["message"] },
   interrupt_tool_result_summary: { text: "[Interrupted by user]", inputs: [] },
-  interrupt_system_note: {
-    text:
-      "Your last turn was interrupted by the user. Calls without a result of their own were not " +
-      "finished, and their effects may be partial: check before you repeat one.",
-    inputs: [],
-  },
+  interrupt_system_note: { text: INTERRUPT_NOTE, inputs: [] },
   working_boundaries_section: {
     text: "---\n## Working boundaries\n\n{{ scope_summary }}",
     inputs: ["scope_summary"],

@@ -246,10 +246,8 @@ async function assemble(
           options: requestOptions(manifest),
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: () => [
-            ...newBoundaries(system, history, scope),
-            ...controller.takeNotices(),
-          ],
+          news: () => newBoundaries(system, history, scope),
+          takeNotices: () => controller.takeNotices(),
           emit: (event) => controller.publish(event),
           turns,
           spill: (_callId, content) => outputs.keep(content),

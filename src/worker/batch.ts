@@ -3,10 +3,12 @@
  * beside them, results in call order (spec worker-and-tools 1.4). Every call gets exactly one
  * outcome, whatever tools do, and an abort ends the batch within a bound.
  */
+import { messageOf } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
 import { runTool, type Tool, type ToolOutcome } from "../tools/tool.ts";
 import type { PlannedCall } from "./fold.ts";
 import { INTERRUPTED_BY_USER } from "./history.ts";
+import type { ToolHooks } from "./hooks.ts";
 import { outputLimit, truncateOutput, truncationAlert, type OutputLimits } from "./truncate.ts";
 
 /** How long a batch waits after an abort for tools to clean up, in milliseconds. */
@@ -25,6 +27,7 @@ export interface BatchOptions {
    * undefined when that failed.
    */
   readonly spill?: (callId: string, content: string) => string | undefined;
+  readonly hooks?: ToolHooks;
   /** Summary of calls that an abort ended; default `INTERRUPTED_BY_USER`. */
   readonly interrupted?: string;
 }
@@ -34,6 +37,8 @@ export interface CallResult {
   readonly callId: string;
   readonly outcome: ToolOutcome;
   readonly alert?: string;
+  /** Set when a hook ends the run with this result. */
+  readonly abort?: string;
 }
 
 /**
@@ -52,7 +57,7 @@ export async function runBatch(
     const outcome = await execute(call, options.tools, signal);
     // A tool that was told to stop fails for that reason; its own words would only mislead.
     if (signal.aborted && outcome.isError) return;
-    results.set(call, finish(call, outcome, options));
+    results.set(call, await conclude(call, outcome, options));
   };
   const isSerial = (call: PlannedCall): boolean => options.tools.get(call.name)?.serial === true;
   const work = Promise.all([
@@ -116,6 +121,23 @@ async function settledOrAborted(
     signal.removeEventListener("abort", onAbort);
   }
   if (signal.aborted) await settlesWithin(work, settleMs);
+}
+
+/** Lets the hook look at the whole result before it is cut. */
+async function conclude(
+  call: PlannedCall,
+  outcome: ToolOutcome,
+  options: BatchOptions,
+): Promise<CallResult> {
+  const hook = options.tools.has(call.name) ? options.hooks?.afterCall : undefined;
+  if (hook === undefined) return finish(call, outcome, options);
+  try {
+    const { outcome: kept, abort } = await hook(call, outcome);
+    return { ...finish(call, kept, options), ...(abort === undefined ? {} : { abort }) };
+  } catch (error) {
+    // The tool has run: its result stays, whatever becomes of the hook.
+    return { ...finish(call, outcome, options), abort: messageOf(error) };
+  }
 }
 
 /** The outcome as it goes into the history: content cut to size, the whole of it kept in a file. */
