@@ -44,7 +44,7 @@ test("the request after a delegation tells the model what it may not write any m
       JSON.stringify(request.messages[0]).includes("go"),
   );
   const [first, second] = own;
-  expect(JSON.stringify(first)).not.toContain("[Working boundaries]");
+  expect(JSON.stringify(first?.messages)).not.toContain("[Working boundaries]");
   expect(JSON.stringify(first?.system)).toContain("## Working boundaries");
   expect(newest(second)).toContain("[Working boundaries]");
   expect(newest(second)).toContain(lent);
