@@ -1,7 +1,7 @@
 /**
  * The prompt catalog: short texts that the program itself says to a model, by key, each replaceable
- * by packs (spec manifest 6.5). All of them are read, parsed and rendered once when the catalog is
- * made, so that a wrong one is known at start-up.
+ * by packs (spec manifest 6.5). What packs say is read, parsed and rendered once when the catalog is
+ * made, so that a wrong text is known at start-up.
  */
 import { messageOf, PodError } from "../base/errors.ts";
 import type { PromptLibraries } from "./library.ts";
@@ -9,7 +9,7 @@ import { INTERRUPT_NOTE, notificationText } from "./notices.ts";
 import { assetOrigin, type TemplateOrigin } from "./origin.ts";
 import type { TemplateValues } from "./plain.ts";
 import { parseReference } from "./reference.ts";
-import { prepareTemplate, type Template } from "./template.ts";
+import { prepareOwn, prepareTemplate, type Template } from "./template.ts";
 
 interface BuiltIn {
   readonly text: string;
@@ -83,16 +83,24 @@ export async function makeCatalog(
     },
   });
   const templates = new Map<PromptKey, Template>();
+  const templateOf = (key: PromptKey): Template => {
+    const known = templates.get(key);
+    if (known !== undefined) return known;
+    const own = prepareOwn(origin({ key, label: `prompt.${key}`, text: BUILT_IN[key].text }));
+    templates.set(key, own);
+    return own;
+  };
   const render = (key: PromptKey, values: TemplateValues = {}): string => {
     try {
-      return templates.get(key)?.render(values) ?? "";
+      return templateOf(key).render(values);
     } catch (error) {
       throw failure(`failed to render prompt '${key}'`, error);
     }
   };
   for (const key of PROMPT_KEYS) {
     const entry = texts.get(key);
-    if (entry === undefined) continue;
+    // Our own are right as long as our tests are: a Pod without packs parses them when it needs them.
+    if (entry === undefined || !entries.includes(entry)) continue;
     try {
       templates.set(key, await prepareTemplate(origin(entry)));
     } catch (error) {

@@ -4,6 +4,7 @@
  * the cause and build again (FIX 17).
  */
 import { messageOf, PodError } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import type { Scope } from "../scope/set.ts";
 import { boundariesText } from "./boundaries.ts";
 import type { PromptLibraries } from "./library.ts";
@@ -11,6 +12,7 @@ import { assetOrigin } from "./origin.ts";
 import type { PromptCatalog } from "./pack.ts";
 import { parseReference } from "./reference.ts";
 import {
+  prepareOwn,
   prepareTemplate,
   promptVariables,
   type PromptVariables,
@@ -58,9 +60,18 @@ export async function prepareInstruction(
   libraries: PromptLibraries,
 ): Promise<Template> {
   try {
-    const origin = within("failed to resolve instruction reference", () =>
-      assetOrigin(parseReference(instruction), libraries),
-    );
+    const { origin, isOwn } = within("failed to resolve instruction reference", () => {
+      const reference = parseReference(instruction);
+      return {
+        origin: assetOrigin(reference, libraries),
+        isOwn: reference.prefix === "insomnia",
+      };
+    });
+    // Our own are right as long as our tests are, and most children have one: parsed when needed.
+    if (isOwn) {
+      const own = lazily(() => prepareOwn(origin));
+      return { render: (values) => own().render(values) };
+    }
     const template = await prepareTemplate(origin).catch((error: unknown) => {
       throw prefixed("system prompt template parse error", error);
     });

@@ -6,7 +6,7 @@
 import { PodError } from "../base/errors.ts";
 import { lazily } from "../base/lazy.ts";
 import { checkSyntax, loadEngine, renderWith } from "./engine.ts";
-import { loadGraph } from "./graph.ts";
+import { loadGraph, type TemplateGraph } from "./graph.ts";
 import type { TemplateOrigin } from "./origin.ts";
 import { renderPlain, type TemplateValues } from "./plain.ts";
 
@@ -51,10 +51,21 @@ const engine = lazily(loadEngine);
  */
 export async function prepareTemplate(origin: TemplateOrigin): Promise<Template> {
   const graph = loadGraph(origin);
-  if (graph.plain) return { render: (values) => bounded(origin, renderPlain(graph, values)) };
+  if (graph.plain) return plainTemplate(origin, graph);
   const loaded = await engine();
   checkSyntax(loaded, graph);
   return { render: (values) => bounded(origin, renderWith(loaded, graph, values)) };
+}
+
+/** The same at once, for texts of our own that need no engine. Throws `internal` for one that does. */
+export function prepareOwn(origin: TemplateOrigin): Template {
+  const graph = loadGraph(origin);
+  if (!graph.plain) throw new PodError("internal", `${origin.label} needs the template engine`);
+  return plainTemplate(origin, graph);
+}
+
+function plainTemplate(origin: TemplateOrigin, graph: TemplateGraph): Template {
+  return { render: (values) => bounded(origin, renderPlain(graph, values)) };
 }
 
 function bounded({ label }: TemplateOrigin, text: string): string {
