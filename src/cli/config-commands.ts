@@ -39,8 +39,8 @@ export function addConfigCommands(
       .option("--show-origin", "one line for each value, with the file and line it is from", false)
       .option("--json", "print JSON", false),
   ).action(async (options: ManifestOptions & { showOrigin: boolean; json: boolean }) => {
-    const { showConfig } = await import("./config.ts");
-    done(await showConfig(options, env, cwd, streams));
+    const { configActions } = await import("./config-actions.ts");
+    done(await configActions.showConfig(options, env, cwd, streams));
   });
 
   withManifestOptions(
@@ -51,8 +51,8 @@ export function addConfigCommands(
       )
       .option("--json", "print the problems as JSON", false),
   ).action(async (options: ManifestOptions & { json: boolean }) => {
-    const { checkConfig } = await import("./check.ts");
-    done(await checkConfig(options, env, cwd, streams));
+    const { configActions } = await import("./config-actions.ts");
+    done(await configActions.checkConfig(options, env, cwd, streams));
   });
 
   program
@@ -60,8 +60,8 @@ export function addConfigCommands(
     .description("print a JSON Schema, or the names of all")
     .argument("[name]", "for example manifest")
     .action(async (name: string | undefined) => {
-      const { printSchema } = await import("./schema.ts");
-      done(await printSchema(name, streams));
+      const { configActions } = await import("./config-actions.ts");
+      done(configActions.printSchema(name, streams));
     });
 
   program
@@ -69,7 +69,7 @@ export function addConfigCommands(
     .description("write a commented .insomnia/manifest.toml for the project you are in")
     .option("--dry-run", "print it instead", false)
     .action(async (options: { dryRun: boolean }) => {
-      const { initProject } = await import("./init/command.ts");
-      done(await initProject(options, env, cwd, streams));
+      const { configActions } = await import("./config-actions.ts");
+      done(await configActions.initProject(options, env, cwd, streams));
     });
 }
