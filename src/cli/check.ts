@@ -18,8 +18,9 @@ import { type Origin, originsOf } from "../manifest/origins.ts";
 import { ManifestError, type Problem, renderProblem } from "../manifest/problem.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { overlaps } from "../scope/set.ts";
-import { canonicalCwd, guardedDirectories, modelOf, rootScope } from "../serve/configuration.ts";
+import { canonicalCwd, guardedDirectories, modelFor, rootScope } from "../serve/configuration.ts";
 import { prepareInstruction } from "../prompts/system.ts";
+import { type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
@@ -96,12 +97,14 @@ async function examine(
     );
     rootScope({ manifest, cwd, guarded });
   });
-  await attempt("model", () => modelOf(manifest, env));
-  const { compaction } = manifest;
-  if (compaction?.model !== undefined) {
-    const { model } = compaction;
-    await attempt("compaction.model", () => modelOf({ ...manifest, model }, env));
-  }
+  let models: PodModels | undefined;
+  await attempt("model", async () => {
+    models = await rootModels(manifest, loaded?.layers ?? [], bases, env);
+    await modelFor(models.own, manifest, env);
+  });
+  await attempt("compaction.model", async () => {
+    if (models?.compaction !== undefined) await modelFor(models.compaction, manifest, env);
+  });
   await attempt("pod.prompt_pack", () => prepareCatalog(manifest, prompts));
   await attempt("worker.instruction", () =>
     prepareInstruction(manifest.worker.instruction, librariesOf(prompts)),

@@ -21,13 +21,13 @@ import { findPromptDirectories, type PromptDirectories } from "../manifest/disco
 import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
 import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { planOptions } from "../model/anthropic-options.ts";
-import { resolveModel } from "../model/catalog.ts";
+import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
-import { createModel } from "../model/provider.ts";
+import { checkRequestOptions, createModel } from "../model/provider.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
 
@@ -51,6 +51,7 @@ export interface PodOptions {
 export interface Configuration {
   readonly manifest: Manifest;
   readonly model: Model;
+  readonly models: PodModels;
   readonly cwd: string;
   /** Runtime base directory. */
   readonly base: string;
@@ -75,10 +76,9 @@ export async function configure(
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
   const load = loadOptions(options, env, here);
+  const loaded = launch === undefined ? await loadManifest(load) : undefined;
   const manifest =
-    launch === undefined
-      ? (await loadManifest(load)).manifest
-      : receivedManifest(launch.manifest, launch.program === VERSION);
+    loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION);
   const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
   try {
     ensurePrivateDirectory(store);
@@ -93,10 +93,15 @@ export async function configure(
     launch === undefined ? findPromptDirectories(searchOf(load)) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
-    const model = await modelOf(manifest, env);
+    const models =
+      launch === undefined
+        ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
+        : childModels(manifest, bases, env);
+    const model = await modelFor(models.own, manifest, env);
     return {
       manifest,
       model,
+      models,
       cwd: here,
       base,
       store,
@@ -130,11 +135,18 @@ export function loadOptions(options: PodOptions, env: Environment, cwd: string):
   };
 }
 
-/** The Pod's model with its key or its scenario; throws what is wrong with either. */
-export async function modelOf(manifest: Manifest, env: Environment): Promise<Model> {
-  const resolved = resolveModel(manifest.model);
-  if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
-  return await createModel(resolved, { env, podName: manifest.pod.name });
+/** A model with its key or its scenario; throws what is wrong with either. */
+export async function modelFor(
+  resolved: ResolvedModel,
+  manifest: Manifest,
+  env: Environment,
+): Promise<Model> {
+  await checkRequestOptions(resolved, requestOptions(manifest));
+  return await createModel(resolved, {
+    env,
+    podName: manifest.pod.name,
+    userAgent: `pod/${VERSION}`,
+  });
 }
 
 /** The same error with a prefix that says what failed. */
