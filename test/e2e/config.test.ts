@@ -175,3 +175,45 @@ describe("pod init", () => {
     expect(existsSync(here.join("home", ".insomnia"))).toBe(false);
   });
 });
+
+test("a Pod process takes one manifest, an overlay from a file, and nothing else", async () => {
+  await using here = place();
+  here.write("manifest.toml", "[worker]\nmax_trns = 1\n"); // not looked at
+  writeFileSync(here.join("project", "s.toml"), '[[rules]]\ntext = "hi"\n');
+  writeFileSync(
+    here.join("project", "ci.toml"),
+    `${SCRIPT}[[scope.allow]]\ntarget = "."\npermission = "write"\n`,
+  );
+  writeFileSync(here.join("over.toml"), 'pod.name = "from-file"\n');
+  const pod = Bun.spawn(
+    [podBinary(), "--manifest", "ci.toml", "--overlay-file", here.join("over.toml")],
+    {
+      cwd: here.project,
+      env: {
+        HOME: here.join("home"),
+        INSOMNIA_HOME: here.join("home", "i"),
+        INSOMNIA_RUNTIME_DIR: here.join("run"),
+      },
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: LIMIT_MS,
+    },
+  );
+  let said = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of pod.stderr) {
+    said += decoder.decode(chunk, { stream: true });
+    if (said.includes("listening on")) pod.kill("SIGTERM");
+  }
+  expect(said).toStartWith("INSOMNIA-READY\tfrom-file\t");
+  expect(await pod.exited).toBe(0);
+});
+
+test.each([
+  [["--overlay", "a=1", "--overlay-file", "f"], "--overlay and --overlay-file exclude each other"],
+  [["--manifest", "f", "--project", "d"], "--manifest and --project exclude each other"],
+  [["--no-user", "--user-manifest", "f"], "--no-user and --user-manifest exclude each other"],
+])("a Pod process refuses %j", async (flags, message) => {
+  await using here = place();
+  const { code, err } = here.pod(...flags);
+  expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+});
