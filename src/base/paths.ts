@@ -174,6 +174,12 @@ export function ensurePrivateDirectory(directory: string): void {
   }
   const mode = info.mode & 0o777;
   if (mode === 0o700) return;
+  if ((info.mode & STICKY) !== 0) {
+    throw new PodError(
+      "insecure_directory",
+      `${directory} is a directory that users share; use one of your own inside it`,
+    );
+  }
   // Without its owner's own rights not even the lock can be opened, and root would not notice.
   const what = (mode & 0o077) === 0 ? "closed to its owner" : "open to other users";
   throw new PodError(
@@ -181,6 +187,9 @@ export function ensurePrivateDirectory(directory: string): void {
     `${directory} is ${what} (mode ${mode.toString(8).padStart(4, "0")}); run: chmod 700 ${directory}`,
   );
 }
+
+/** Set on directories like /tmp (inode(7)). */
+const STICKY = 0o1000;
 
 function statOf(directory: string): Stats {
   try {

@@ -3,39 +3,15 @@
  * the holder (spec registry-and-spawn 3.7, ConflictOwner). Pure.
  */
 import { PodError } from "../base/errors.ts";
-import { aliasesOf, type Names, PLAIN_NAMES, sharesFiles } from "../scope/aliases.ts";
+import { isContested, type Names, PLAIN_NAMES, viewsOf } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
-import { overlaps, writeDenied, writeRules } from "../scope/set.ts";
+import { overlaps, writeRules } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 
 /** An allocation with the write rule that clashes. */
 export interface Conflict {
   readonly entry: Allocation;
   readonly rule: ScopeRule;
-}
-
-/** What is asked for, under all its names, and the rules by which the one who asks keeps itself out. */
-interface Wanted {
-  readonly rule: ScopeRule;
-  readonly aliases: readonly ScopeRule[];
-  readonly denies: readonly ScopeRule[];
-  readonly names: Names;
-}
-
-/**
- * The rule by which `entry` may write somewhere in the wanted region, if it has one. What either side
- * denies itself wholly is not contested (W23).
- */
-function contestedRule(
-  entry: Allocation,
-  { rule, aliases, denies, names }: Wanted,
-): ScopeRule | undefined {
-  return writeRules(entry.scope_allow).find(
-    (held) =>
-      sharesFiles(held, rule, aliases, names) &&
-      !writeDenied(entry.scope_deny, held, rule) &&
-      !writeDenied(denies, held, rule),
-  );
 }
 
 /**
@@ -52,10 +28,14 @@ export function conflictOwner(
   denies: readonly ScopeRule[] = [],
   names: Names = PLAIN_NAMES,
 ): Conflict | undefined {
-  const asked = { rule: wanted, aliases: aliasesOf(wanted, names.mounts), denies, names };
+  const views = viewsOf(wanted, names.mounts);
+  const asked = { rule: wanted, denies };
   const conflicts = new Map<string, Conflict>();
   for (const entry of table) {
-    const rule = exempt.includes(entry.pod_name) ? undefined : contestedRule(entry, asked);
+    if (exempt.includes(entry.pod_name)) continue;
+    const rule = writeRules(entry.scope_allow).find((held) =>
+      isContested({ rule: held, denies: entry.scope_deny }, asked, views, names),
+    );
     if (rule !== undefined) conflicts.set(entry.pod_name, { entry, rule });
   }
   const all = [...conflicts.values()];

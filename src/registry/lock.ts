@@ -14,9 +14,6 @@ export const LOCK_WAIT_MS = 10_000;
 
 /** Longest pause between two attempts; the first ones are shorter, because holders need about 1 ms. */
 const MAX_PAUSE_MS = 10;
-/** Who has tried so often waits in a crowd, whose attempts together would cost a processor. */
-const MANY_ATTEMPTS = 100;
-const CROWD_PAUSE_MS = 25;
 
 /**
  * How long a process that has just had the lock stays away when others wait for it: long enough for
@@ -80,7 +77,7 @@ export class RegistryLock {
   async #take(deadline: number): Promise<number> {
     let mark: number | undefined;
     try {
-      for (let tries = 1, pause = 1; ; tries += 1) {
+      for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
         const fd = this.#attempt();
         if (fd !== undefined) return fd;
         if (performance.now() >= deadline) {
@@ -92,7 +89,6 @@ export class RegistryLock {
         }
         mark ??= this.#onDirectory(trySharedFlock);
         await Bun.sleep(pause);
-        pause = tries < MANY_ATTEMPTS ? Math.min(pause * 2, MAX_PAUSE_MS) : CROWD_PAUSE_MS;
       }
     } finally {
       if (mark !== undefined) closeSync(mark);

@@ -125,13 +125,13 @@ function withSuccessor(
   );
 }
 
-/** Pods without a parent that descend from an earlier run of this name, and write nothing outside its scope. */
+/** Pods without a parent that descend from an earlier run of this name, and hold nothing outside its scope. */
 function strandedOf(table: Allocations, { pod_name, scope_allow }: Allocation): Allocation[] {
   return table.filter(
     (other) =>
       (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
       other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
-      writeRules(other.scope_allow).every((rule) => scope_allow.some((held) => covers(held, rule))),
+      other.scope_allow.every((rule) => scope_allow.some((held) => covers(held, rule))),
   );
 }
 

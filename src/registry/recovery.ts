@@ -4,7 +4,7 @@
  * the table, so that no registered Pod is ever without it.
  */
 import { readdirSync, realpathSync } from "node:fs";
-import { errnoCode, ioError, messageOf, PodError } from "../base/errors.ts";
+import { errnoCode, ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { readIfExists, removeFile, replaceFile } from "../base/files.ts";
 import { heldFlocks } from "../base/held-locks.ts";
 import { log } from "../base/log.ts";
@@ -66,37 +66,25 @@ export function withLivingPods(
 }
 
 /**
- * `table` with the Pods that live, keep a record of their own, and have no entry: somebody edited the
- * file. For every operation that grants, so it costs one look at the directory when none is missing.
- * `except` are the Pods that are about to enter. Doubtful directories are left out, never refused.
+ * `table`, from which the dead are gone, with the Pods that live and have no entry: somebody put an
+ * older file in its place. For every operation that grants, so it costs one look at the directory
+ * when none is missing. Throws `registry_corrupt` when such a Pod's own record cannot be used.
  */
 export function withLostPods(
   base: string,
   table: Allocations,
-  except: readonly string[] = [],
 ): { readonly table: Allocations; readonly found: readonly string[] } {
   const known = new Set(table.map((entry) => entry.pod_name));
-  const lost: Allocation[] = [];
-  const unknown = readdirSync(base).filter((name) => !known.has(name) && !except.includes(name));
-  for (const name of unknown.filter(isPodName).toSorted()) {
+  const unknown = readdirSync(base).filter((name) => !known.has(name) && isPodName(name));
+  const lost = unknown.toSorted().flatMap((name): Allocation[] => {
     const record = livingRecordOf(base, name);
     // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
-    if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;
-    lost.push({ ...record, delegated_from: null });
-  }
+    if (record === undefined || stateOf(ownerOf(record)) === "dead") return [];
+    return [{ ...record, delegated_from: null }];
+  });
   if (lost.length === 0) return { table, found: [] };
   const found = lost.map((entry) => entry.pod_name);
   return { table: linkToAncestors([...table, ...lost]), found };
-}
-
-function livingRecordOf(base: string, name: string): Allocation | undefined {
-  try {
-    const text = readIfExists(podPaths(base, name).allocation);
-    if (text === undefined || lifeState(base, name) !== "held") return undefined;
-    return parseRecord(base, name, text);
-  } catch {
-    return undefined; // `pod doctor` says what is wrong there
-  }
 }
 
 /**
@@ -159,16 +147,32 @@ export function refuseHiddenPods(base: string, table: Allocations): void {
 
 /** The own records of all Pods that hold their life lock. */
 function livingRecords(base: string): Allocation[] {
-  const records: Allocation[] = [];
-  for (const name of readdirSync(base).toSorted()) {
-    if (!isPodName(name) || lifeState(base, name) !== "held") continue;
-    const { allocation, socket } = podPaths(base, name);
-    const text = readIfExists(allocation);
-    if (text !== undefined) records.push(parseRecord(base, name, text));
-    // Without a socket it is only starting: not registered, or reserved, and then it will be refused.
-    else if (pathExists(socket)) throw unusable(base, name);
+  return readdirSync(base)
+    .filter(isPodName)
+    .toSorted()
+    .flatMap((name) => livingRecordOf(base, name) ?? []);
+}
+
+/** The record of a Pod that holds its life lock; undefined when nobody does, or it is only starting. */
+function livingRecordOf(base: string, name: string): Allocation | undefined {
+  const { allocation, socket } = podPaths(base, name);
+  if (!isHeld(base, name)) return undefined;
+  const text = readIfExists(allocation);
+  if (text !== undefined) return parseRecord(base, name, text);
+  // Without a socket it is only starting: not registered, or reserved, and then it will be refused.
+  if (pathExists(socket)) throw unusable(base, name);
+  return undefined;
+}
+
+/** A directory that nobody could live in is none; one that may not be looked at is no answer. */
+function isHeld(base: string, name: string): boolean {
+  try {
+    return lifeState(base, name) === "held";
+  } catch (error) {
+    const errno = isPodError(error) ? error.data.errno : undefined;
+    if (errno === "EACCES" || errno === "EPERM") throw error;
+    return false;
   }
-  return records;
 }
 
 function parseRecord(base: string, name: string, text: string): Allocation {
@@ -187,7 +191,7 @@ function unusable(base: string, name: string): PodError {
   const victim = /^\d+$/.test(noted) ? `kill ${noted}` : `fuser -k ${lock}`;
   return new PodError(
     "registry_corrupt",
-    `pods.json is lost and ${allocation} of live pod \`${name}\` cannot be used, so nobody knows ` +
-      `what it may write; end it (${victim}) and retry`,
+    `live pod \`${name}\` is not in pods.json and its own record ${allocation} cannot be used, so ` +
+      `nobody knows what it may write; end it (${victim}) and retry`,
   );
 }

@@ -7,12 +7,13 @@ import { log } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { readMounts } from "../base/mounts.ts";
-import { identityOf } from "../base/process.ts";
+import { identityOf, settlesWithin } from "../base/process.ts";
 import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
 import { removeIfEmpty, sweepGone, takeLifeIfPresent } from "./life.ts";
+import { decide, type Facts, type Operation } from "./decision.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
@@ -21,15 +22,6 @@ import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
 
 /** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
 const RESERVATION_SLACK_MS = 50_000;
-
-/**
- * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
- * the cheap half is done, and the rest for those who are in the way of a request.
- */
-const MAX_PROOFS = 100;
-
-/** So often the dead who are in the way are taken out one after the other, before all are looked at. */
-const MAX_LOOKS = 4;
 
 /** Identity of a Pod in the registry: the name, and which run of the name. */
 export interface PodId {
@@ -60,30 +52,16 @@ export type DelegationResult =
 /** How far a tree may grow, and how long the child may take to come up. */
 export type DelegationLimits = operations.TreeLimits & { readonly readyTimeoutMs: number };
 
-/** What an operation makes of the table. */
-interface Change<Value> {
-  readonly table: operations.Allocations;
-  readonly value: Value;
-  /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
-  readonly noted?: readonly Allocation[];
-  /** Why parts of it were refused, when it was not refused as a whole. */
-  readonly refusals?: readonly unknown[];
-}
-type Operation<Value> = (table: operations.Allocations) => Change<Value>;
-
 /** How closely an operation looks before it decides. */
 interface Look {
   /** Looks into every entry's death, however long the table is. */
   readonly thorough?: boolean;
-  /** Looks for live Pods that somebody removed from the table, but those that enter. */
-  readonly lost?: { readonly except?: readonly string[] };
+  /** Looks for live Pods that the table lacks; whoever grants something must. */
+  readonly lost?: boolean;
 }
 
-/** A change, or why there is none, with the dead that were found on the way. */
-type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
-  | (Change<Value> & { readonly refused: false })
-  | { readonly refused: true; readonly table: operations.Allocations; readonly why: unknown }
-);
+/** How long the result of an operation waits for the deletion of what the dead left; the rest is for the next. */
+const SWEEP_WAIT_MS = 1000;
 
 /** Operations on the registry below one runtime base. Stateless between calls; share one per process. */
 export class Registry {
@@ -98,16 +76,19 @@ export class Registry {
 
   /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
   async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
-    const entering = { lost: { except: [self.name] } };
-    return await this.#change((table) => {
-      const entry = this.#entry(self, scope.allow, {
-        scope_deny: [...scope.deny],
-        session_id: session,
-      });
-      const next = operations.register(table, entry, namesNow());
-      const before = new Set(table);
-      return { table: next, value: entry, noted: next.filter((other) => !before.has(other)) };
-    }, entering);
+    const names = namesNow();
+    return await this.#change(
+      (table) => {
+        const entry = this.#entry(self, scope.allow, {
+          scope_deny: [...scope.deny],
+          session_id: session,
+        });
+        const next = operations.register(table, entry, names);
+        const before = new Set(table);
+        return { table: next, value: entry, noted: next.filter((other) => !before.has(other)) };
+      },
+      { lost: true },
+    );
   }
 
   /** Reserves `rules` of the spawner for a child that is about to be started by this process. */
@@ -132,24 +113,26 @@ export class Registry {
     requests: readonly DelegationRequest[],
     options: DelegationLimits,
   ): Promise<Outcome<readonly DelegationResult[]>> {
-    const entering = { lost: { except: requests.map(({ child }) => child.name) } };
-    return await this.#change((before) => {
-      let table = before;
-      const names = namesNow();
-      const expires_at = Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS;
-      const value = requests.map(({ child, rules }): DelegationResult => {
-        try {
-          const reservation = this.#entry(child, rules, { expires_at });
-          const delegated = operations.delegate(table, spawner, reservation, options, names);
-          table = delegated.table;
-          return { granted: true, entry: delegated.entry };
-        } catch (why) {
-          return { granted: false, why };
-        }
-      });
-      const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
-      return { table, value, refusals };
-    }, entering);
+    const names = namesNow();
+    return await this.#change(
+      (before) => {
+        let table = before;
+        const expires_at = Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS;
+        const value = requests.map(({ child, rules }): DelegationResult => {
+          try {
+            const reservation = this.#entry(child, rules, { expires_at });
+            const delegated = operations.delegate(table, spawner, reservation, options, names);
+            table = delegated.table;
+            return { granted: true, entry: delegated.entry };
+          } catch (why) {
+            return { granted: false, why };
+          }
+        });
+        const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
+        return { table, value, refusals };
+      },
+      { lost: true },
+    );
   }
 
   /** Takes over the reservation made for this process. */
@@ -186,11 +169,13 @@ export class Registry {
 
   /** The live Pods, after removing dead ones and finding those that the table had lost. */
   async reclaim(): Promise<Outcome<void>> {
-    const look = { thorough: true, lost: {} };
-    return await this.#change((table) => {
-      this.#sweepAbandoned(table);
-      return { table, value: undefined };
-    }, look);
+    return await this.#change(
+      (table) => {
+        this.#sweepAbandoned(table);
+        return { table, value: undefined };
+      },
+      { thorough: true, lost: true },
+    );
   }
 
   /**
@@ -203,7 +188,7 @@ export class Registry {
       try {
         // Without a lock and with something in it, it was not made by a Pod.
         if (pathExists(podPaths(this.base, name).lock)) {
-          takeLifeIfPresent(this.base, name)?.removeDirectory();
+          takeLifeIfPresent(this.base, name)?.moveAside();
         } else removeIfEmpty(this.base, name);
       } catch (error) {
         log("warn", `could not remove what a pod \`${name}\` left`, messageOf(error));
@@ -244,8 +229,12 @@ export class Registry {
       const now = Date.now();
       const loaded = loadTable(this.base, now);
       for (const repair of loaded.repairs) log("warn", repair);
-      const known = this.#withLost(loaded.allocations, look);
-      const decided = this.#decide(known, operation, now, look.thorough === true);
+      const decided = decide(
+        loaded.allocations,
+        operation,
+        this.#facts(now, look),
+        look.thorough === true,
+      );
       lock.assertHeld();
       // Directories before entries: after a crash in between, the entries still lead to the rest.
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
@@ -266,51 +255,29 @@ export class Registry {
     });
     // Deleting may take long; nobody has to wait for it with the lock. A thorough look also finds what
     // somebody moved aside who died before deleting it.
-    if (look.thorough === true || decision.reclaimed.length > 0) await sweepGone(this.base);
+    if (look.thorough === true || decision.reclaimed.length > 0) {
+      await settlesWithin(sweepGone(this.base), SWEEP_WAIT_MS);
+    }
     if (decision.refused) throw decision.why;
     return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
   }
 
-  #withLost(table: operations.Allocations, { lost }: Look): operations.Allocations {
-    if (lost === undefined) return table;
-    const { table: whole, found } = withLostPods(this.base, table, lost.except);
-    for (const name of found)
-      log("warn", `live pod \`${name}\` was missing in pods.json; it is back`);
-    return whole;
-  }
-
-  #decide<Value>(
-    table: operations.Allocations,
-    operation: Operation<Value>,
-    now: number,
-    thorough: boolean,
-  ): Decision<Value> {
-    const decideWithout = (dead: (entry: Allocation) => boolean): Decision<Value> => {
-      const { table: living, removed: reclaimed } = operations.reclaim(table, dead);
-      try {
-        return { ...operation(living), reclaimed, refused: false };
-      } catch (why) {
-        return { table: living, reclaimed, refused: true, why };
-      }
+  #facts(now: number, look: Look): Facts {
+    const here = identityOf(process.pid);
+    const told = new Set<string>();
+    return {
+      isDead: (entry) => isDead(this.base, entry, now),
+      isPlainlyDead: (entry) => isPlainlyDead(this.base, entry, now, here),
+      withLost: (table) => {
+        if (look.lost !== true) return table;
+        const { table: whole, found } = withLostPods(this.base, table);
+        for (const name of found.filter((one) => !told.has(one))) {
+          told.add(name);
+          log("warn", `live pod \`${name}\` was missing in pods.json; it is back`);
+        }
+        return whole;
+      },
     };
-    if (!thorough && table.length > MAX_PROOFS) {
-      const here = identityOf(process.pid);
-      const dead = new Set<string>();
-      for (let look = 0; look < MAX_LOOKS; look += 1) {
-        const quick = decideWithout(
-          (entry) => dead.has(entry.pod_name) || isPlainlyDead(this.base, entry, now, here),
-        );
-        const refusals = quick.refused ? [quick.why] : (quick.refusals ?? []);
-        const inTheWay = refusals.map((why) => operations.inTheWay(quick.table, why));
-        if (inTheWay.includes(undefined)) break;
-        const found = inTheWay.flatMap((entries) =>
-          (entries ?? []).filter((entry) => isDead(this.base, entry, now)),
-        );
-        if (found.length === 0) return quick;
-        for (const entry of found) dead.add(entry.pod_name);
-      }
-    }
-    return decideWithout((entry) => isDead(this.base, entry, now));
   }
 
   /** Takes away what a dead Pod left, unless a successor lives there already (W11, W14). */

@@ -3,7 +3,7 @@
  * (W8), and file systems whose locks may not hold between machines (W6). Looks, changes nothing.
  */
 import { realpathSync, statfsSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { isAbsolute, join } from "node:path";
 import { type Environment, printable } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
 import { ownerOf } from "./allocation.ts";
@@ -21,12 +21,15 @@ export interface OtherRegistry {
  */
 export function otherRegistries(env: Environment, base: string | undefined): OtherRegistry[] {
   const uid = process.geteuid?.();
+  // A relative value, or an empty one, would lead into the working directory.
+  const below = (value: string | undefined, ...tail: string[]): string[] =>
+    value !== undefined && isAbsolute(value) ? [canonical(join(value, ...tail))] : [];
   const candidates = [
-    env.INSOMNIA_HOME === undefined ? undefined : join(env.INSOMNIA_HOME, "run"),
-    env.XDG_RUNTIME_DIR === undefined ? undefined : join(env.XDG_RUNTIME_DIR, "insomnia"),
-    uid === undefined ? undefined : `/run/user/${uid}/insomnia`,
-    env.HOME === undefined ? undefined : join(env.HOME, ".insomnia", "run"),
-  ].flatMap((path) => (path === undefined ? [] : [canonical(path)]));
+    ...below(env.INSOMNIA_HOME, "run"),
+    ...below(env.XDG_RUNTIME_DIR, "insomnia"),
+    ...(uid === undefined ? [] : below(`/run/user/${uid}`, "insomnia")),
+    ...below(env.HOME, ".insomnia", "run"),
+  ];
   const here = base === undefined ? undefined : canonical(base);
   return [...new Set(candidates)]
     .filter((path) => path !== here && isOwnedBy(path, uid))

@@ -46,12 +46,29 @@ type Parsed =
       readonly kind: "ours" | "unversioned";
       readonly allocations: Allocations;
       readonly rest: Unknown;
+      /** The allocations are as this program wrote them. */
+      readonly intact: boolean;
     }
   | { readonly kind: "other version"; readonly version: number }
   | { readonly kind: "missing" | "empty" }
   | { readonly kind: "bad"; readonly why: string };
 
 const AllocationsSchema = z.array(AllocationSchema).default([]);
+
+/** Where the allocations begin in a text that we wrote; inside strings there are no line feeds. */
+const ALLOCATIONS_KEY = '\n  "allocations": ';
+
+/** Tells a table that somebody edited from one that is as it was written; it keeps no secret. */
+function checksumOf(text: string): string {
+  return Bun.hash(text).toString(16);
+}
+
+/** The file's text: pretty JSON (spec 2.1), with the checksum of all from the allocations on. */
+function textOf({ allocations, rest }: Pick<Table, "allocations" | "rest">): string {
+  const tail = JSON.stringify({ allocations }, null, 2).slice(1);
+  const head = JSON.stringify({ ...rest, version: VERSION, checksum: checksumOf(tail) }, null, 2);
+  return `${head.slice(0, -2)},${tail}`;
+}
 
 function readTable(path: string): Parsed {
   const info = statSync(path, { throwIfNoEntry: false });
@@ -63,26 +80,29 @@ function readTable(path: string): Parsed {
   const bytes = readBytes(path);
   if (bytes === undefined) return { kind: "missing" };
   let value: unknown;
+  let text: string;
   try {
-    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     if (text.trim() === "") return { kind: "empty" };
     value = JSON.parse(text);
   } catch (error) {
     return { kind: "bad", why: `cannot be parsed: ${messageOf(error)}` };
   }
   if (!isRecord(value)) return { kind: "bad", why: "has wrong content: not an object" };
-  const { version, allocations: entries, ...rest } = value;
+  const { version, checksum, allocations: entries, ...rest } = value;
   // Before the shape, which another version may have changed; with nobody in it, it is free to take.
   if (typeof version === "number" && version !== VERSION) {
     const empty = Array.isArray(entries) && entries.length === 0;
     return empty ? { kind: "empty" } : { kind: "other version", version };
   }
   const kind = version === VERSION ? "ours" : "unversioned";
+  const start = text.indexOf(ALLOCATIONS_KEY);
+  const intact = start >= 0 && checksum === checksumOf(text.slice(start));
   if (Array.isArray(entries) && entries.every(isComplete)) {
-    return { kind, allocations: entries, rest };
+    return { kind, allocations: entries, rest, intact };
   }
   const parsed = AllocationsSchema.safeParse(entries);
-  if (parsed.success) return { kind, allocations: parsed.data, rest };
+  if (parsed.success) return { kind, allocations: parsed.data, rest, intact };
   const issue = parsed.error.issues[0];
   const where = ["allocations", ...(issue?.path ?? [])].join(".");
   return { kind: "bad", why: `has wrong content at ${where}: ${issue?.message ?? ""}` };
@@ -113,7 +133,9 @@ export function inspectTable(base: string, which: "file" | "backup" = "file"): I
     if (parsed.kind === "other version") {
       return { kind: parsed.kind, allocations: [], why: `is of version ${parsed.version}` };
     }
-    if (parsed.kind === "ours") return { ...parsed, why: "" };
+    if (parsed.kind === "ours") {
+      return { ...parsed, why: parsed.intact ? "" : "was changed by hand or by another program" };
+    }
     if (parsed.kind !== "unversioned") return { kind: parsed.kind, allocations: [], why: "" };
     return { ...parsed, why: "was written by another program: it has no version" };
   } catch (error) {
@@ -136,10 +158,10 @@ export function loadTable(base: string, now: number): Table {
   try {
     const { file } = tablePaths(base);
     const parsed = readTable(file);
-    if (parsed.kind === "ours") {
+    if (parsed.kind === "ours" && parsed.intact) {
       return { allocations: parsed.allocations, rest: parsed.rest, repairs: [], mended: false };
     }
-    if (parsed.kind === "other version") throw foreign(file, `version ${parsed.version}`);
+    if (parsed.kind === "other version") throw otherVersion(file, parsed.version);
     if (parsed.kind === "unversioned") refuseLivingStrangers(file, parsed.allocations);
     return recover(base, parsed, now);
   } catch (error) {
@@ -156,14 +178,25 @@ function recover(base: string, parsed: Parsed, now: number): Table {
     renameSync(file, aside);
     repairs.push(`${file} ${parsed.why}; it was moved to ${aside}`);
   }
-  // Another program's table has no copy of ours behind it.
-  const saved = parsed.kind === "unversioned" ? undefined : readTable(backup);
-  const copy = saved?.kind === "ours" ? saved : { allocations: [], rest: {} };
-  if (saved?.kind === "ours") repairs.push(`the last good copy ${backup} is used`);
+  if (parsed.kind === "ours") {
+    repairs.push(`${file} was changed by hand or by another program; live pods say what they hold`);
+  }
+  const copy = lastGood(parsed, backup);
+  if (copy !== parsed && copy !== NOTHING) repairs.push(`the last good copy ${backup} is used`);
   const { table, found } = withLivingPods(base, copy.allocations);
   refuseHiddenPods(base, table);
   if (found.length > 0) repairs.push(`allocations of live pods read back: ${found.join(", ")}`);
   return { allocations: table, rest: copy.rest, repairs, mended: repairs.length > 0 };
+}
+
+const NOTHING = { allocations: [], rest: {} };
+
+/** What is known beside what the live Pods say: an edited table, else the copy of a lost one. */
+function lastGood(parsed: Parsed, backup: string): Pick<Table, "allocations" | "rest"> {
+  if (parsed.kind === "ours") return parsed;
+  // Another program's table has no copy of ours behind it.
+  const saved = parsed.kind === "unversioned" ? undefined : readTable(backup);
+  return saved?.kind === "ours" ? saved : NOTHING;
 }
 
 /** A table without a version is only replaced when nobody of it lives any more (W1, design 2). */
@@ -172,6 +205,14 @@ function refuseLivingStrangers(file: string, allocations: Allocations): void {
   const live = allocations.find(({ pid }) => stateOf({ ...host, pid, start: null }) !== "dead");
   if (live === undefined) return;
   throw foreign(file, `its pod \`${live.pod_name}\` (pid ${live.pid}) is alive`);
+}
+
+function otherVersion(file: string, version: number): PodError {
+  return new PodError(
+    "registry_foreign",
+    `${file} is of version ${version} and this program writes version ${VERSION}; if none of its ` +
+      `pods lives any more, move it away (mv ${file} ${file}.old), or use that version of pod`,
+  );
 }
 
 function foreign(file: string, detail: string): PodError {
@@ -188,10 +229,9 @@ function foreign(file: string, detail: string): PodError {
  */
 export function saveTable(base: string, table: Pick<Table, "allocations" | "rest">): void {
   const { file } = tablePaths(base);
-  const content = { ...table.rest, version: VERSION, allocations: table.allocations };
   try {
     keepBackup(base);
-    replaceFile(file, JSON.stringify(content, null, 2), { durable: true });
+    replaceFile(file, textOf(table), { durable: true });
   } catch (error) {
     const errno = errnoCode(error);
     throw new PodError(

@@ -4,19 +4,19 @@
  * compares a wanted region under all of its names. Pure: mounts and identity of directories come in.
  * Not covered: hard links to files, and names that do not exist yet on a file system that folds case.
  */
-import type { Mount } from "../base/mounts.ts";
+import { type Mount, MountTree } from "../base/mounts.ts";
 import { componentsOf, type ScopeRule } from "./rule.ts";
-import { containsRegion, overlaps, ruleMatches } from "./set.ts";
+import { containsRegion, overlaps, ruleMatches, writeDenied } from "./set.ts";
 
 /** What is known of names on this machine at this moment. */
 export interface Names {
-  readonly mounts: readonly Mount[];
+  readonly mounts: MountTree;
   /** True when both paths exist and are one directory (device and inode). */
   isSame(a: string, b: string): boolean;
 }
 
 /** For a world without mounts in which every name is its own: pure tests, and what is known to be so. */
-export const PLAIN_NAMES: Names = { mounts: [], isSame: () => false };
+export const PLAIN_NAMES: Names = { mounts: new MountTree([]), isSame: () => false };
 
 /** True when `path` is `base` or below it. */
 function isWithin(path: string, base: string): boolean {
@@ -28,45 +28,41 @@ function moved(path: string, from: string, to: string): string {
   return `/${[...componentsOf(to), ...componentsOf(path).slice(componentsOf(from).length)].join("/")}`;
 }
 
-/** The mount by which `path` is reached: the innermost, and of several at one place the last. */
-function mountOf(path: string, mounts: readonly Mount[]): Mount | undefined {
-  let found: Mount | undefined;
-  for (const mount of mounts) {
-    if (!isWithin(path, mount.point)) continue;
-    if (found === undefined || mount.point.length >= found.point.length) found = mount;
-  }
-  return found;
+/** A region under another name: by `name` some files of `part`, a part of the region, are reached. */
+export interface View {
+  readonly name: ScopeRule;
+  readonly part: ScopeRule;
 }
 
 /**
- * The regions by which the files of `rule` can be reached as well, as far as mounts make them: never
- * too few, but possibly more than there are. `rule` itself is not among them.
+ * Every other name of a region, as far as the mounts that are known make it; a few of them may reach
+ * more than the region. Some lie in the region itself, where one part of it shows another.
  */
-export function aliasesOf(rule: ScopeRule, mounts: readonly Mount[]): ScopeRule[] {
-  const shown = mounts.filter(({ device, point }) =>
-    mounts.some((other) => other.device === device && other.point !== point),
-  );
-  if (shown.length === 0) return [];
-  const aliases = new Map<string, ScopeRule>();
-  for (const [mount, region] of reachedBy(rule, mounts)) {
-    const inside = moved(region.target, mount.point, mount.root);
-    for (const other of shown) {
-      if (other.device !== mount.device || other === mount) continue;
-      const alias = seenThrough(other, { ...region, target: inside });
-      if (alias === undefined || containsRegion(rule, alias)) continue;
-      aliases.set(`${alias.target}\0${alias.recursive}`, alias);
-    }
-  }
-  return [...aliases.values()];
+export function viewsOf(rule: ScopeRule, mounts: MountTree): View[] {
+  return reachedBy(rule, mounts).flatMap(([mount, part]) => {
+    const inside = { ...part, target: moved(part.target, mount.point, mount.root) };
+    return mounts.sharing(mount.device).flatMap((other): View[] => {
+      const name = other === mount ? undefined : seenThrough(other, inside);
+      return name === undefined ? [] : [{ name, part }];
+    });
+  });
+}
+
+/** The regions outside of `rule` by which its files can be reached, each once. */
+export function aliasesOf(rule: ScopeRule, mounts: MountTree): ScopeRule[] {
+  const outside = viewsOf(rule, mounts).filter(({ name }) => !containsRegion(rule, name));
+  return [...new Map(outside.map(({ name }) => [name.target, name])).values()];
 }
 
 /** The parts of a region with the mount each is reached by: its target, and every mount in it. */
-function reachedBy(rule: ScopeRule, mounts: readonly Mount[]): [Mount, ScopeRule][] {
-  const own = mountOf(rule.target, mounts);
-  const below = mounts.filter(({ point }) => point !== rule.target && ruleMatches(rule, point));
+function reachedBy(rule: ScopeRule, mounts: MountTree): [Mount, ScopeRule][] {
+  const own = mounts.mountOf(rule.target);
+  const inside = mounts.shared.filter(
+    ({ point }) => point !== rule.target && ruleMatches(rule, point),
+  );
   return [
     ...(own === undefined ? [] : [[own, rule] as [Mount, ScopeRule]]),
-    ...below.map((mount): [Mount, ScopeRule] => [mount, { ...rule, target: mount.point }]),
+    ...inside.map((mount): [Mount, ScopeRule] => [mount, { ...rule, target: mount.point }]),
   ];
 }
 
@@ -79,20 +75,35 @@ function seenThrough(mount: Mount, inside: ScopeRule): ScopeRule | undefined {
   return overlaps(inside, part) ? { ...inside, target: mount.point } : undefined;
 }
 
+/** A write rule, and the denies by which its owner keeps itself out of parts of it. */
+export interface Claim {
+  readonly rule: ScopeRule;
+  readonly denies: readonly ScopeRule[];
+}
+
 /**
- * True when two rules speak of one file under any of their names: `overlaps` with what mounts and the
- * folding of letters do. `aliases` are those of `wanted`.
+ * True when some file can be written by both claims, under whatever names; `views` are those of
+ * `wanted.rule`. A region that one side denies itself wholly is not contested (W23), but a deny works
+ * by the name it is written with and by no other.
  */
-export function sharesFiles(
-  held: ScopeRule,
-  wanted: ScopeRule,
-  aliases: readonly ScopeRule[],
+export function isContested(
+  held: Claim,
+  wanted: Claim,
+  views: readonly View[],
   names: Names,
 ): boolean {
+  const { rule } = wanted;
+  const isLeft = (part: ScopeRule): boolean =>
+    wanted.denies.some((deny) => containsRegion(deny, part));
+  const plainly = overlaps(held.rule, rule);
+  if (plainly && !writeDenied([...held.denies, ...wanted.denies], held.rule, rule)) return true;
+  if (isLeft(rule)) return false;
   return (
-    overlaps(held, wanted) ||
-    aliases.some((alias) => overlaps(held, alias)) ||
-    isFoldedOnto(held, wanted, names)
+    views.some(
+      ({ name, part }) =>
+        overlaps(held.rule, name) && !writeDenied(held.denies, held.rule, name) && !isLeft(part),
+    ) ||
+    (!plainly && isFoldedOnto(held.rule, rule, names))
   );
 }
 

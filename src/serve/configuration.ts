@@ -5,6 +5,7 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, PodError } from "../base/errors.ts";
+import { readMounts } from "../base/mounts.ts";
 import {
   assertPodName,
   assertSocketPath,
@@ -24,6 +25,7 @@ import type { Manifest } from "../manifest/schema.ts";
 import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { checkRequestOptions, createModel } from "../model/provider.ts";
+import { aliasesOf } from "../scope/aliases.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
@@ -162,10 +164,14 @@ export function rootScope({
   guarded,
 }: Pick<Configuration, "manifest" | "cwd" | "guarded">): Scope {
   const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
-  // No agent writes the registry or its user's configuration, whatever its scope contains.
+  // No agent writes the registry or its user's configuration, whatever its scope contains and
+  // whatever names these have.
+  const mounts = readMounts();
   const own = guarded.flatMap((path): ScopeRule[] => {
     const target = canonicalPath(path);
-    return target.ok ? [{ target: target.path, permission: "write", recursive: true }] : [];
+    if (!target.ok) return [];
+    const rule: ScopeRule = { target: target.path, permission: "write", recursive: true };
+    return [rule, ...aliasesOf(rule, mounts)];
   });
   const scope = { ...granted, deny: [...granted.deny, ...deniesTouching(own, granted.allow)] };
   assertReadableCwd(scope, cwd);

@@ -111,8 +111,9 @@ export class Children {
     const own = childrenOf(table, this.#self.name);
     const lent = writeRules(own.flatMap((entry) => entry.scope_allow));
     // Under every name: a bind mount must not be a way into what was given away (W31).
-    const mounts = lent.length === 0 ? [] : readMounts();
-    this.#scope.setDelegated([...lent, ...lent.flatMap((rule) => aliasesOf(rule, mounts))]);
+    const mounts = lent.length === 0 ? undefined : readMounts();
+    const aliases = mounts === undefined ? [] : lent.flatMap((rule) => aliasesOf(rule, mounts));
+    this.#scope.setDelegated([...lent, ...aliases]);
     const adopted: ChildRecord[] = [];
     let pruned = false;
     for (const entry of own) {

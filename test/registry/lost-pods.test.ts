@@ -16,6 +16,7 @@ import { inspectTable, saveTable, tablePaths } from "../../src/registry/table.ts
 import { temp } from "../support/temp.ts";
 import { actor } from "./actor.ts";
 import { deadOwner, entry, names, one, rejection, rule } from "./entries.ts";
+import { id, LIMITS, writing } from "./household.ts";
 
 const isLinux = process.platform === "linux";
 
@@ -82,11 +83,42 @@ test("a Pod that starts in the directory of a dead one is not taken for it", asy
   expect((await new Registry(dir.path).reclaim()).table).toEqual([]);
 });
 
-test("what lies in a live directory and is no record does not stop others", async () => {
+test("a live Pod that is in no table and has no record stops all who want paths, until it has ended", async () => {
   await using home = await inhabited();
   saveTable(home.base, { allocations: [], rest: {} });
   writeFileSync(home.dir.join("a", "allocation.json"), "garbage");
+  const error = await rejection(home.claim("/elsewhere"));
+  expect(error.code).toBe("registry_corrupt");
+  expect(error.message).toContain("live pod `a` is not in pods.json and its own record");
+  await home.pod.kill();
   expect(names((await home.claim("/elsewhere")).table)).toEqual(["x"]);
+});
+
+test("an older table with a dead run of a live Pod's name does not give that Pod's paths away", async () => {
+  await using home = await inhabited();
+  const dead = entry("a", [rule("/old")], { owner: await deadOwner(), instance: "a-0" });
+  saveTable(home.base, { allocations: [dead], rest: {} });
+  expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+  expect(names(new Registry(home.base).peek())).toEqual(["a"]);
+});
+
+test("a lost Pod's paths are not given away while its name is wanted for a child", async () => {
+  await using home = await inhabited();
+  saveTable(home.base, { allocations: [], rest: {} });
+  const registry = new Registry(home.base);
+  await registry.register(id("s"), writing("/other"), "session of s");
+  saveTable(home.base, { allocations: [one(registry.peek(), "s")], rest: {} });
+  const wanted = registry.delegate(id("s"), id("a", "a-9"), [rule("/other/a")], LIMITS);
+  expect((await rejection(wanted)).code).toBe("duplicate_name");
+  expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+});
+
+test("a scope that was edited in pods.json is put right by the next operation, and said so", async () => {
+  await using home = await inhabited();
+  const { file } = tablePaths(home.base);
+  writeFileSync(file, readFileSync(file, "utf8").replaceAll('"/src"', '"/elsewhere"'));
+  expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+  expect(one(new Registry(home.base).peek(), "a").scope_allow).toEqual([rule("/src")]);
 });
 
 test.skipIf(!isLinux)(

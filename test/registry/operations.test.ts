@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { MountTree } from "../../src/base/mounts.ts";
 import type { Allocation } from "../../src/registry/allocation.ts";
 import {
   adopt,
@@ -400,10 +401,10 @@ describe("a root that comes back under its name (101, W52)", () => {
 
 describe("a region with a second name (W31)", () => {
   const names31 = {
-    mounts: [
-      { device: "8:1", root: "/", point: "/" },
-      { device: "8:1", root: "/src", point: "/mnt/src" },
-    ],
+    mounts: new MountTree([
+      { id: 1, parent: 0, device: "8:1", root: "/", point: "/" },
+      { id: 2, parent: 1, device: "8:1", root: "/src", point: "/mnt/src" },
+    ]),
     isSame: () => false,
   };
 

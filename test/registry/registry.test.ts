@@ -229,9 +229,11 @@ describe("a Pod that died", () => {
   test("does not cost a successor in the same directory anything", async () => {
     await using dir = temp();
     await using young = await actor();
-    save(dir.path, entry("a", [rule("/p")], { owner: await deadOwner(), instance: "a-0" }));
+    const dead = entry("a", [rule("/p")], { owner: await deadOwner(), instance: "a-0" });
+    save(dir.path, dead);
     await young.tell({ op: "takeLife", base: dir.path, name: "a" });
     writeFileSync(dir.join("a", "sock"), "young");
+    writeFileSync(dir.join("a", "allocation.json"), JSON.stringify(dead)); // not cleared yet
     expect(names((await new Registry(dir.path).reclaim()).reclaimed)).toEqual(["a"]);
     expect(readFileSync(dir.join("a", "sock"), "utf8")).toBe("young");
   });

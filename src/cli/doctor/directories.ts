@@ -2,9 +2,10 @@
  * The base directories themselves: there, ours, closed to others (W9). What is missing is no fault,
  * the first Pod makes it. Reads, changes nothing.
  */
-import { accessSync, constants, type Stats, statSync } from "node:fs";
+import { accessSync, constants, readdirSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errnoCode, messageOf } from "../../base/errors.ts";
+import { printable } from "../../base/paths.ts";
 import { type Finding, type Mend, ok, problem, quoted, warning } from "./finding.ts";
 
 /** A directory as `stat` shows it, links followed. */
@@ -16,6 +17,21 @@ export interface DirectoryFacts {
   readonly mode: number;
   /** Why nothing is known, or why what is missing cannot be made. */
   readonly error: string;
+  /** A name in it that is none of ours; undefined when there is none, or it was not looked for. */
+  readonly stranger?: string | undefined;
+}
+
+/** The facts with the first name in the directory that `isOurs` does not know. Never throws. */
+export function withStranger(
+  facts: DirectoryFacts,
+  isOurs: (name: string) => boolean,
+): DirectoryFacts {
+  if (facts.state !== "directory") return facts;
+  try {
+    return { ...facts, stranger: readdirSync(facts.path).find((name) => !isOurs(name)) };
+  } catch {
+    return facts; // closed to ourselves: then it holds no secret of others either
+  }
 }
 
 /** Looks at a path; never throws. */
@@ -111,12 +127,17 @@ export function checkDirectory(
     return ok(check, `${path} is ${isOurs ? "yours" : "root's"}, mode ${octal(mode)}`);
   }
   const what = (mode & forbidden) === 0 ? "closed to yourself" : "open to other users";
-  return problem(
-    check,
-    `${path} is ${what} (mode ${octal(mode)})`,
-    `run: chmod 700 ${quoted(path)}`,
-    [{ kind: "chmod", path, mode: 0o700 }],
-  );
+  const finding = `${path} is ${what} (mode ${octal(mode)})`;
+  const isShared = (mode & 0o1000) !== 0;
+  // Closing it could shut others out of what is theirs: /tmp, or somebody's home.
+  if (privacy === "private" && (isShared || facts.stranger !== undefined)) {
+    const why = isShared ? "users share it" : `it holds ${printable(facts.stranger ?? "")} as well`;
+    return problem(check, `${finding}, and ${why}`, `${elsewhere}, used for nothing else`);
+  }
+  const right = privacy === "private" ? 0o700 : (mode | own) & ~forbidden & 0o777;
+  return problem(check, finding, `run: chmod ${right.toString(8)} ${quoted(path)}`, [
+    { kind: "chmod", path, mode: right, follow: true },
+  ]);
 }
 
 /** Warns when others can rename the base away: its parent is theirs, or open to all without sticky bit. */

@@ -11,9 +11,11 @@ import { tablePaths } from "../../registry/table.ts";
 import {
   checkDirectory,
   checkParent,
+  type DirectoryFacts,
   directoryFacts,
   isUsable,
   nearestExisting,
+  withStranger,
 } from "./directories.ts";
 import {
   checkKind,
@@ -26,7 +28,7 @@ import {
 import { checkEnvironment, environmentFacts } from "./environment.ts";
 import { type Finding, problem, warning } from "./finding.ts";
 import { checkKernel, kernelFacts } from "./kernel.ts";
-import { checkLeftovers, leftoverFacts } from "./leftovers.ts";
+import { checkLeftovers, isOurs, leftoverFacts } from "./leftovers.ts";
 import { checkHiddenPods, checkPods, podFacts } from "./pods.ts";
 import { checkRecords, recordFacts } from "./records.ts";
 import { checkRegistry, registryFacts } from "./registry-files.ts";
@@ -47,7 +49,7 @@ export async function examine(env: Environment): Promise<Finding[]> {
   if (data !== undefined) {
     const sessions = join(data, "sessions");
     const options = { privacy: "private", variable: "INSOMNIA_DATA_DIR", me } as const;
-    findings.push(checkDirectory("sessions-directory", directoryFacts(sessions), options));
+    findings.push(checkDirectory("sessions-directory", sessionsFacts(sessions), options));
     findings.push(...(await part("sessions-space", () => spaceOf("sessions-space", sessions))));
   }
   if (runtime !== undefined) findings.push(...(await examineRuntime(runtime, me)));
@@ -55,7 +57,7 @@ export async function examine(env: Environment): Promise<Finding[]> {
 }
 
 async function examineRuntime(base: string, me: number | undefined): Promise<Finding[]> {
-  const facts = directoryFacts(base);
+  const facts = withStranger(directoryFacts(base), (name) => isOurs(base, name));
   const options = { privacy: "private", variable: "INSOMNIA_RUNTIME_DIR", me } as const;
   const findings = [
     checkDirectory("runtime-directory", facts, options),
@@ -106,6 +108,11 @@ async function examineRuntime(base: string, me: number | undefined): Promise<Fin
     ...(await part("leftovers", () => checkLeftovers(leftoverFacts(base)))),
   );
   return findings;
+}
+
+/** Sessions are files that begin with their id, and what was set aside of them. */
+function sessionsFacts(path: string): DirectoryFacts {
+  return withStranger(directoryFacts(path), (name) => /^\.?[0-9a-f]{8}-[0-9a-f-]{27}/.test(name));
 }
 
 function spaceOf(check: string, path: string): Finding[] {

@@ -9,7 +9,13 @@ export type Status = "ok" | "warning" | "problem" | "fixed";
 /** A repair that is safe beside live Pods and beside another doctor; see `mend.ts` for how. */
 export type Mend =
   | { readonly kind: "make-directory"; readonly path: string }
-  | { readonly kind: "chmod"; readonly path: string; readonly mode: number }
+  /** `follow`: only for a base directory, which may be reached through a link. */
+  | {
+      readonly kind: "chmod";
+      readonly path: string;
+      readonly mode: number;
+      readonly follow: boolean;
+    }
   /** Reclaims the dead, brings back live Pods that were lost, rebuilds a bad table. */
   | { readonly kind: "registry"; readonly base: string }
   /** A temporary of the registry that a dead writer left. */

@@ -51,6 +51,19 @@ export function leftoverFacts(base: string): LeftoverFacts {
   return { base, temporaries, corrupt, sweepable, unknown };
 }
 
+/** True for a name that belongs in a runtime directory: the registry's files, or what a Pod made. */
+export function isOurs(base: string, name: string): boolean {
+  if (FILES.includes(name) || TEMPORARIES.includes(name) || CORRUPT.test(name)) return true;
+  if (name.startsWith(GONE_PREFIX) || name.startsWith(PROBE_PREFIX)) return true;
+  if (!isPodName(name) || !isDirectory(join(base, name))) return false;
+  try {
+    const inside = readdirSync(join(base, name));
+    return inside.length === 0 || inside.includes("lock");
+  } catch {
+    return false;
+  }
+}
+
 function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

@@ -6,11 +6,12 @@ import {
   chmodSync,
   closeSync,
   constants,
+  fstatSync,
   lstatSync,
   openSync,
   readdirSync,
   rmdirSync,
-  statSync,
+  type Stats,
 } from "node:fs";
 import { join } from "node:path";
 import { errnoCode } from "../../base/errors.ts";
@@ -34,7 +35,7 @@ export async function mend(what: Mend): Promise<string | undefined> {
       ensurePrivateDirectory(what.path);
       return `made ${what.path} (mode 0700)`;
     case "chmod":
-      return changeMode(what.path, what.mode);
+      return changeMode(what.path, what.mode, what.follow);
     case "registry":
       return await mendRegistry(what.base);
     case "remove-temporary":
@@ -46,14 +47,31 @@ export async function mend(what: Mend): Promise<string | undefined> {
   }
 }
 
-function changeMode(path: string, mode: number): string | undefined {
-  const link = lstatSync(path);
-  // A base directory may be reached through a link; a file must not, it would lead elsewhere.
-  const info = mode === 0o700 ? statSync(path) : link;
+/** open(2): opens what is there, whatever its mode and kind, to look at it and to change its mode. */
+const O_PATH = 0o10000000;
+
+/** A link in place of anything but a base directory leads elsewhere, and is left alone. */
+function changeMode(path: string, mode: number, follow: boolean): string | undefined {
+  if (process.platform !== "linux") return changeModeAt(path, mode, path);
+  const fd = openSync(path, O_PATH | (follow ? 0 : constants.O_NOFOLLOW));
+  try {
+    // What was opened is what is changed, whatever the path leads to by then.
+    return changeModeAt(path, mode, `/proc/self/fd/${fd}`, fstatSync(fd));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function changeModeAt(
+  path: string,
+  mode: number,
+  at: string,
+  info: Stats = lstatSync(at),
+): string | undefined {
   if (info.isSymbolicLink() || (info.mode & 0o777) === mode) return undefined;
   if (info.uid !== process.geteuid?.()) return undefined;
   const from = (info.mode & 0o777).toString(8).padStart(4, "0");
-  chmodSync(path, mode);
+  chmodSync(at, mode);
   return `changed the mode of ${path} from ${from} to ${mode.toString(8).padStart(4, "0")}`;
 }
 
@@ -92,7 +110,7 @@ async function removeTemporary(base: string, name: string): Promise<string | und
   const path = join(base, name);
   return await new RegistryLock(tablePaths(base).lock, LOCK_WAIT_MS).hold((lock) => {
     lock.assertHeld();
-    if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
     removeFile(path);
     return `removed ${path}`;
   });

@@ -279,6 +279,6 @@ function checkModes({ directories }: PodFacts, me: number | undefined): Finding 
       4,
     )}`,
     `run: chmod ${open[0]?.mode.toString(8)} ${quoted(open[0]?.path ?? "")}; or pod doctor --fix`,
-    open.map(({ path, mode }) => ({ kind: "chmod", path, mode })),
+    open.map(({ path, mode }) => ({ kind: "chmod", path, mode, follow: false })),
   );
 }

@@ -219,6 +219,6 @@ function checkModes({ files }: RegistryFacts, me: number | undefined): Finding {
     check,
     `not mode 0600: ${listed(told)}`,
     `run: chmod 600 ${wrong.map(({ path }) => quoted(path)).join(" ")}`,
-    wrong.map(({ path }) => ({ kind: "chmod", path, mode: 0o600 })),
+    wrong.map(({ path }) => ({ kind: "chmod", path, mode: 0o600, follow: false })),
   );
 }

@@ -98,6 +98,8 @@ describe("a base directory", () => {
     [{ state: "missing", error: "EROFS" }, "problem", 0],
     [{ mode: 0o755 }, "problem", 1],
     [{ mode: 0o000 }, "problem", 1],
+    [{ mode: 0o1777 }, "problem", 0],
+    [{ mode: 0o755, stranger: "work" }, "problem", 0],
     [{ uid: 0 }, "problem", 0],
     [{ uid: 7, mode: 0o755 }, "problem", 0],
     [{ state: "other" }, "problem", 0],
@@ -116,6 +118,12 @@ describe("a base directory", () => {
     [{ uid: 7 }, "problem"],
   ] as const)("for configuration: %j is %s", (more, status) => {
     expect(judge(more, "config").status).toBe(status);
+  });
+
+  test("for configuration keeps what others may read when it is closed to their writing", () => {
+    expect(judge({ mode: 0o775 }, "config").mends).toEqual([
+      { kind: "chmod", path: "/b", mode: 0o755, follow: true },
+    ]);
   });
 
   test("may lie where others cannot replace it, the sticky bit considered", () => {
