@@ -96,11 +96,11 @@ export function register(
   refuseDuplicate(table, entry.pod_name);
   if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
   const stranded = strandedOf(table, entry);
-  const branch = table.filter(
-    (other) =>
-      stranded.includes(other) ||
-      ancestorsOf(table, other).some((ancestor) => stranded.includes(ancestor)),
-  );
+  // Mostly there are none, and nobody's ancestors need to be looked up.
+  const isBelow = (other: Allocation): boolean =>
+    stranded.includes(other) ||
+    ancestorsOf(table, other).some((ancestor) => stranded.includes(ancestor));
+  const branch = stranded.length === 0 ? [] : table.filter(isBelow);
   const exempt = branch.map(({ pod_name }) => pod_name);
   for (const rule of writeRules(entry.scope_allow)) {
     const conflict = conflictOwner(table, rule, exempt, entry.scope_deny, names);
@@ -129,8 +129,8 @@ function withSuccessor(
 function strandedOf(table: Allocations, { pod_name, scope_allow }: Allocation): Allocation[] {
   return table.filter(
     (other) =>
-      (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
       other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
+      (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
       other.scope_allow.every((rule) => scope_allow.some((held) => covers(held, rule))),
   );
 }
