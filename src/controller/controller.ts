@@ -3,6 +3,7 @@
  * of what clients are told. Methods are handled one at a time in the order in which they arrive; a
  * run goes on beside them. Every run ends with exactly one `run_end`.
  */
+import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import type { Alert, Event, Greeting, RunOutcome, WireErrorCode } from "../protocol/event.ts";
 import { type Item, textMessage } from "../protocol/history.ts";
@@ -24,11 +25,25 @@ const MAX_ALERTS = 512;
 /** Of each of them: all together must fit before a client, or nobody could connect any more. */
 const MAX_ALERT_CHARACTERS = 4096;
 
+/** Where a controller records its runs; see `Recorder`. */
+export interface RunRecord {
+  /** The session that is being written. */
+  readonly session: string;
+  /** Before a run. Throws when nothing could be recorded. */
+  begin(history: History): Promise<void>;
+  /** What was typed for the user item that is appended next. */
+  input(segments: readonly Segment[]): void;
+  /** After a run, before anybody hears of its end; never rejects. */
+  end(end: RunEnd): Promise<void>;
+}
+
 /** What a controller works with. */
 export interface ControllerDependencies {
   readonly self: PodId;
-  readonly session: string;
+  readonly record: RunRecord;
   readonly history: History;
+  /** What was typed in a restored session, by the id of the user item it became. */
+  readonly typed?: ReadonlyMap<string, readonly Segment[]>;
   readonly files: RuntimeFiles;
   readonly greeting: () => Greeting;
   readonly broadcast: (event: Event) => void;
@@ -66,6 +81,7 @@ export class Controller {
   constructor(deps: ControllerDependencies) {
     this.#deps = deps;
     this.#reports = new ChildReports(deps.childEvent);
+    for (const [id, segments] of deps.typed ?? []) this.#typed.set(id, segments);
   }
 
   /** What the Pod is doing. */
@@ -191,15 +207,16 @@ export class Controller {
 
   /** One run from its first event to its last; never rejects. */
   async #run(cause: RunCause): Promise<void> {
-    const { history, files, session } = this.#deps;
+    const { history, files, record } = this.#deps;
     this.#abort = new AbortController();
     this.#asked = false;
     this.#runs += 1;
-    files.writeStatus("running", session);
+    files.writeStatus("running", record.session);
     const end = await this.#work(cause, this.#abort.signal);
+    await record.end(end);
     // Everything that others can read is true before the end is announced (W9).
     files.writeHistory(history.items);
-    files.writeStatus("idle", session);
+    files.writeStatus("idle", record.session);
     this.#announce(end);
     if (cause === "request") this.#reportUp(end);
     // Notices that a run could not even ask about would start it again at once, and for ever.
@@ -208,17 +225,22 @@ export class Controller {
 
   async #work(cause: RunCause, signal: AbortSignal): Promise<RunEnd> {
     try {
+      await this.#deps.record.begin(this.#deps.history);
       if (cause === "request") await this.#takeInput(this.#input);
       return await this.#deps.runTurns(signal);
     } catch (error) {
+      if (isPodError(error)) {
+        return { outcome: "error", code: "internal", message: messageOf(error) };
+      }
       log("error", "a run failed inside pod itself", error);
       return { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
     }
   }
 
   async #takeInput(segments: readonly Segment[]): Promise<void> {
-    const { broadcast, history, attach } = this.#deps;
+    const { broadcast, history, attach, record } = this.#deps;
     broadcast({ event: "user_message", data: { segments: [...segments] } });
+    record.input(segments);
     const [message] = history.append(textMessage("user", flattenSegments(segments)));
     if (message !== undefined) this.#typed.set(message.id, segments);
     history.append(...(await attach(segments, this.alert.bind(this))));

@@ -8,6 +8,7 @@ import { messageOf, PodError } from "../base/errors.ts";
 import {
   assertPodName,
   assertSocketPath,
+  type BaseDirectories,
   ensurePrivateDirectory,
   type Environment,
   podPaths,
@@ -28,7 +29,9 @@ import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import type { OpenedSession } from "../session/open.ts";
 import { requestOptions } from "./request-options.ts";
+import { recordedManifest, recordedSetup, restoreSession } from "./restore.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -40,6 +43,10 @@ export interface PodOptions {
   readonly callback?: string | undefined;
   /** File written by the spawner; only with `adopt`. */
   readonly launch?: string | undefined;
+  /** Session to go on with. */
+  readonly session?: string | undefined;
+  /** Go on as the session recorded, under this instance id; only with `session`. */
+  readonly recorded?: string | undefined;
   /** For what no manifest layer says; see `loadManifest`. */
   readonly fallback?: Fallback;
 }
@@ -56,6 +63,8 @@ export interface Configuration {
   /** Directories of the program itself, which its agents must not write. */
   readonly guarded: readonly string[];
   readonly instance: string;
+  /** The session that is gone on with, locked; whoever takes the configuration closes it. */
+  readonly restored: OpenedSession | undefined;
   /** What the spawner said; set for a child. */
   readonly parent: { readonly socket: string; readonly launch: LaunchFile | undefined } | undefined;
 }
@@ -69,29 +78,63 @@ export async function configure(
   const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
+  const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
+  const base = requireRuntimeBase(bases);
+  const session = launch?.session ?? options.session;
+  const place = { launch, bases, cwd: here, store, base, env };
+  if (session === undefined) return await complete(options, place, undefined);
+  let restored: OpenedSession;
+  try {
+    restored = await restoreSession(store, session, base);
+  } catch (error) {
+    throw named("failed to restore pod", error);
+  }
+  try {
+    return await complete(options, place, restored);
+  } catch (error) {
+    restored.log.close();
+    throw error;
+  }
+}
+
+/** Where a Pod is started, and what its spawner said. */
+interface Place extends Pick<Configuration, "cwd" | "store" | "base"> {
+  readonly launch: LaunchFile | undefined;
+  readonly bases: BaseDirectories;
+  readonly env: Environment;
+}
+
+async function complete(
+  options: PodOptions,
+  { launch, bases, cwd, store, base, env }: Place,
+  restored: OpenedSession | undefined,
+): Promise<Configuration> {
   const search = {
-    cwd: here,
+    cwd,
     bases,
     ...(options.userManifest === undefined ? {} : { userManifest: options.userManifest }),
     ...(options.project === undefined ? {} : { project: options.project }),
     ...(env.HOME === undefined ? {} : { home: env.HOME }),
   };
-  const { overlay, fallback } = options;
+  const { overlay, fallback, recorded } = options;
+  const setup =
+    recorded === undefined || restored === undefined ? undefined : recordedSetup(restored);
   const manifest =
-    launch === undefined
-      ? (await loadManifest({ ...search, overlay, fallback })).manifest
-      : receivedManifest(launch.manifest, launch.program === VERSION);
-  const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
+    setup !== undefined
+      ? recordedManifest(setup)
+      : launch === undefined
+        ? (await loadManifest({ ...search, overlay, fallback })).manifest
+        : receivedManifest(launch.manifest, launch.program === VERSION);
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
     throw new PodError("io", `failed to initialize store at "${store}": ${messageOf(error)}`);
   }
-  const base = requireRuntimeBase(bases);
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
-  const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
+  const handed = setup?.prompts ?? launch?.prompts;
+  const prompts = handed === undefined ? findPromptDirectories(search) : given(handed);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
@@ -101,12 +144,13 @@ export async function configure(
     return {
       manifest,
       model,
-      cwd: here,
+      cwd,
       base,
       store,
       prompts,
       guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
-      instance: launch?.instance ?? crypto.randomUUID(),
+      instance: launch?.instance ?? recorded ?? crypto.randomUUID(),
+      restored,
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
   } catch (error) {

@@ -29,7 +29,6 @@ import { fileTools } from "../tools/file-tools.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
-import { History } from "../worker/history.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
 import {
@@ -41,7 +40,7 @@ import {
   rootScope,
 } from "./configuration.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
-import { requestOptions } from "./request-options.ts";
+import { makeRecording, resumeRecording } from "./recording.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
 const LAST_REPORTS_MS = 5000;
@@ -58,8 +57,8 @@ export interface RunningPod {
   readonly registry: Registry;
   readonly controller: Controller;
   readonly children: Children;
-  /** Set for a child: it must announce itself to its spawner. */
-  readonly isChild: boolean;
+  /** Set when whoever started it waits for its word on standard output. */
+  readonly announces: boolean;
   /** Hears every event that clients get; returns how to stop listening. */
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
@@ -76,13 +75,19 @@ export async function startPod(
 ): Promise<RunningPod> {
   const configuration = await configure(options, env, cwd);
   const registry = new Registry(configuration.base);
-  const session = Bun.randomUUIDv7();
-  const membership = await join(configuration, registry, session);
+  const { restored } = configuration;
+  const session = restored?.log.id ?? Bun.randomUUIDv7();
   try {
-    return await assemble(configuration, registry, membership, session, env);
+    const membership = await join(configuration, registry, session);
+    try {
+      return await assemble(configuration, registry, membership, options, env);
+    } catch (error) {
+      await membership.leave();
+      throw named("failed to start pod controller", error);
+    }
   } catch (error) {
-    await membership.leave();
-    throw named("failed to start pod controller", error);
+    restored?.log.close();
+    throw error;
   }
 }
 
@@ -95,9 +100,12 @@ async function join(
   const self = { name: manifest.pod.name, instance };
   if (parent === undefined) {
     try {
-      return await joinAsRoot(registry, self, rootScope(configuration), session);
+      // A child of an earlier run that is brought back alone holds what it held, as a root.
+      const keep = configuration.restored === undefined ? [] : ["stderr.log"];
+      return await joinAsRoot(registry, self, rootScope(configuration), session, keep);
     } catch (error) {
-      throw named("failed to create pod", error);
+      const what = configuration.restored === undefined ? "create" : "restore";
+      throw named(`failed to ${what} pod`, error);
     }
   }
   try {
@@ -139,11 +147,12 @@ async function assemble(
   configuration: Configuration,
   registry: Registry,
   membership: Membership,
-  session: string,
+  options: PodOptions,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, cwd, base, parent } = configuration;
+  const { manifest, model, cwd, base, parent, restored } = configuration;
   const { paths, allocation } = membership;
+  const session = allocation.session_id ?? "";
   const self: Spawner = {
     name: allocation.pod_name,
     instance: allocation.instance,
@@ -159,6 +168,7 @@ async function assemble(
     children,
     notify: ({ text, wake }) => controller.notice(text, wake),
     report: (event) => uplink.report(event),
+    ended: (end) => recorder.childEnded(end),
   });
   const output: OutputLimits = {
     defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
@@ -187,6 +197,9 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
+    get lineage() {
+      return recorder.lineage;
+    },
     prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     childManifest: (child) => childManifest(manifest, child),
@@ -207,19 +220,32 @@ async function assemble(
     server?.broadcast(event);
     for (const listener of listeners) listener(event);
   };
-  const history = new History();
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
-  const turns = { current: 0 };
-  const system = systemPrompt(configuration, scopeOf(membership), tools, (message) =>
-    controller.alert("warn", "agents_md", message),
-  );
+  const alert = (level: "warn" | "error", message: string): void =>
+    controller.alert(level, "pod", message);
+  const recording = makeRecording(configuration, {
+    self,
+    session,
+    scope: scopeOf(membership),
+    systemPrompt: systemPrompt(configuration, scopeOf(membership), tools, (message) =>
+      controller.alert("warn", "agents_md", message),
+    ),
+    moved: async (next) => {
+      await registry.updateSession(self, next);
+      files.writeStatus(controller.phase, next);
+    },
+    alert,
+    tellModel: (text) => controller.notice(text, false),
+  });
+  const { history, recorder, turns, system } = recording;
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
   const controller = new Controller({
     self,
-    session,
+    record: recorder,
     history,
+    ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
@@ -230,12 +256,15 @@ async function assemble(
           tools,
           history,
           system,
-          options: requestOptions(manifest),
+          options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
           takeNotices: () => controller.takeNotices(),
           emit: (event) => controller.publish(event),
           turns,
+          settle: recorder.settle,
+          recordEarly: recorder.early,
+          recordUsage: recorder.usage,
         },
         signal,
       ),
@@ -259,8 +288,9 @@ async function assemble(
     controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
   }
   files.writeStatic(await renderManifest(manifest));
+  await resumeRecording(recording, configuration, alert);
   files.writeStatus("idle", session);
-  files.writeHistory([]);
+  files.writeHistory(history.items);
   server = listenPrivately({
     path: paths.socket,
     handlers: {
@@ -271,6 +301,7 @@ async function assemble(
 
   const leave = async (): Promise<void> => {
     family.close();
+    recorder.close(reason ?? "client request");
     broadcast({ event: "shutdown" });
     uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
     await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);
@@ -288,7 +319,7 @@ async function assemble(
     registry,
     controller,
     children,
-    isChild: parent !== undefined,
+    announces: parent !== undefined || options.recorded !== undefined,
     subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -139,6 +139,7 @@ function start(
         deny: entry.scope_deny,
       }),
       store: context.store,
+      parent: { name: context.self.name, lineage: context.lineage },
     });
   } finally {
     life.release(); // the child takes it

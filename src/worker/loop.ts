@@ -42,6 +42,14 @@ export interface LoopDependencies {
   readonly takeNotices: () => readonly string[];
   readonly emit: (event: Event) => void;
   readonly turns: TurnCounter;
+  /**
+   * Resolves when everything appended to the history is safe from a crash of the machine: awaited
+   * before the first request, before requests with notices and before tools run. Rejecting ends the
+   * run, and nothing unrecorded is done.
+   */
+  readonly settle?: () => Promise<void>;
+  /** Told of results whose batch is still at work; must not throw. */
+  readonly recordEarly?: (item: ToolResultItem) => void;
   /** Told once per request that had usage, with the number of items that were sent. */
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
   /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
@@ -97,7 +105,7 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
     if (deps.maxTurns !== undefined && requests >= deps.maxTurns) {
       return { outcome: "limit_reached" };
     }
-    const turn = await runTurn(deps, tools, signal);
+    const turn = await runTurn(deps, tools, requests === 0, signal);
     if ("end" in turn) return turn.end;
     await executeCalls(deps, tools, turn.calls, signal);
   }
@@ -106,11 +114,14 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
 async function runTurn(
   deps: LoopDependencies,
   tools: ReadonlyMap<string, Tool>,
+  isFirst: boolean,
   signal: AbortSignal,
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
   const system = deps.system();
-  history.append(...deps.takeNotices().map((notice) => textMessage("system", notice)));
+  const notices = deps.takeNotices();
+  history.append(...notices.map((notice) => textMessage("system", notice)));
+  if (isFirst || notices.length > 0) await deps.settle?.();
   const request: ModelRequest = {
     system,
     items: history.forRequest(),
@@ -186,10 +197,18 @@ async function executeCalls(
   calls: readonly PlannedCall[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { abortSettleMs } = deps;
+  const { abortSettleMs, recordEarly } = deps;
+  await deps.settle?.();
   const results = await runBatch(
     calls,
-    { tools, output: deps.output, ...(abortSettleMs === undefined ? {} : { abortSettleMs }) },
+    {
+      tools,
+      output: deps.output,
+      ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
+      ...(recordEarly === undefined
+        ? {}
+        : { onResult: (result) => recordEarly(resultItem(result)) }),
+    },
     signal,
   );
   deps.history.append(...results.map(resultItem));

@@ -85,7 +85,12 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
   };
   const controller = new Controller({
     self: SELF,
-    session: SESSION,
+    record: {
+      session: SESSION,
+      begin: () => Promise.resolve(),
+      input: () => undefined,
+      end: () => Promise.resolve(),
+    },
     history,
     files: new RuntimeFiles(paths, SELF.name, SELF.instance),
     greeting: () => ({
