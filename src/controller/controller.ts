@@ -57,11 +57,18 @@ export interface ControllerDependencies {
   readonly report: (event: PodEvent) => void;
   /** Reports that the parent has not taken yet. */
   readonly unreported: () => number;
+  /** Shortens the conversation now; what kept it from that, if anything. */
+  readonly compact: () => Promise<string | undefined>;
+  /** Brings back children that are gone; what could not be brought back, if anything. */
+  readonly revive: (request: ReviveRequest) => Promise<string | undefined>;
   /** Called once, when the Pod is to end. */
   readonly finish: () => void;
   /** Wraps a notice's text for the model. */
   readonly wrapNotice: (text: string) => string;
 }
+
+/** What `revive` asks for. */
+export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 
 /** The controller of one Pod. */
 export class Controller {
@@ -125,6 +132,12 @@ export class Controller {
       case "status":
         connection.send(this.#statusEvent());
         return void answer.accept();
+      case "compact":
+        return this.#longRequest(answer, this.#deps.compact);
+      case "revive": {
+        const { params } = method;
+        return this.#longRequest(answer, () => this.#deps.revive(params));
+      }
       case "list_completions":
         return void answer.reject("internal", "list_completions is not available in this version");
       default:
@@ -276,6 +289,19 @@ export class Controller {
       case "cancelled":
         return undefined;
     }
+  }
+
+  /** A request that takes its time; it is answered when it is done, with what went wrong if so. */
+  async #longRequest(answer: Answer, act: () => Promise<string | undefined>): Promise<void> {
+    if (this.#state.stopping) return void answer.reject("internal", "Pod is shutting down");
+    let problem: string | undefined;
+    try {
+      problem = await act();
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    if (problem === undefined) answer.accept();
+    else answer.reject("internal", problem);
   }
 
   #childEvent(id: string | undefined, event: PodEvent, answer: Answer): Promise<void> {

@@ -12,7 +12,13 @@ import { flattenSegments, type Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "../session/entry.ts";
 import { createLog, logPath, type SessionLog } from "../session/log.ts";
 import type { OpenedSession } from "../session/open.ts";
-import { type ChildEnd, type Closing, DOMAIN, type Setup } from "../session/setup.ts";
+import {
+  type ChildEnd,
+  type Closing,
+  DOMAIN,
+  MAX_CHILD_ENDS,
+  type Setup,
+} from "../session/setup.ts";
 import { itemEntries, startEntries } from "../session/write.ts";
 import type { History, StoredItem } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
@@ -55,6 +61,8 @@ export class Recorder {
   #typed: readonly Segment[] | undefined;
   /** Why something could not be recorded, until something can again and the model was told. */
   #failure: { readonly reason: string; told: boolean } | undefined;
+  /** Ends of children, which a new log must know as well. */
+  #ends: readonly ChildEnd[];
   #closed = false;
 
   /** `opened` is the session that is restored; without it `session` is a new one. */
@@ -64,6 +72,7 @@ export class Recorder {
     this.#log = opened?.log;
     this.#lineage = opened?.state.setup?.lineage ?? session;
     this.#title = opened?.state.setup?.title ?? "";
+    this.#ends = opened?.state.childEnds ?? [];
   }
 
   /** The session that is being written. */
@@ -158,6 +167,7 @@ export class Recorder {
 
   /** A child has ended: it is no longer part of what `pod resume --tree` brings back, or died. */
   childEnded(end: ChildEnd): void {
+    this.#ends = [...this.#ends, end].slice(-MAX_CHILD_ENDS);
     if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childEnded, end));
   }
 
@@ -208,6 +218,7 @@ export class Recorder {
       next.append([
         ...startEntries({ systemPrompt, config, items, ...origin }, this.#now()),
         this.#setupEntry(),
+        ...this.#ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
       ]);
       await next.sync();
       await moved(session);

@@ -2,7 +2,8 @@
  * Methods: what clients, parents and children send to a Pod, one JSON object a line
  * (spec protocol 2). Unknown keys are ignored. Our additions to the reference, all optional:
  * `id` on any method asks for an acknowledgement (`ack`, or `error` with the same id) on that
- * connection; `status` asks for the Pod's state; `instance` and `id` in a `pod_event` prove the
+ * connection; `status` asks for the Pod's state; `compact` shortens the conversation now; `revive`
+ * brings back children that are gone, with their sessions; `instance` and `id` in a `pod_event` prove the
  * sender and make the event recognisable.
  */
 import { z } from "zod/v3";
@@ -57,6 +58,17 @@ const METHODS = {
   shutdown: method("shutdown", noParams),
   get_history: method("get_history", noParams),
   status: method("status", noParams),
+  compact: method("compact", noParams),
+  revive: method("revive", () =>
+    z.object({
+      /** Bring back this child alone; without it none. */
+      name: z.string().optional(),
+      /** Bring back every child that is missing, and theirs. */
+      tree: z.boolean().default(false),
+      /** Let Pods whose run was cut off go on with it. */
+      go_on: z.boolean().default(false),
+    }),
+  ),
   list_completions: method("list_completions", () =>
     z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),
   ),

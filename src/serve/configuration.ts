@@ -19,7 +19,7 @@ import {
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, loadManifest } from "../manifest/load.ts";
-import { receivedManifest } from "../manifest/render.ts";
+import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
@@ -31,7 +31,6 @@ import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.t
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import type { OpenedSession } from "../session/open.ts";
 import { requestOptions } from "./request-options.ts";
-import { recordedManifest, recordedSetup, restoreSession } from "./restore.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -84,6 +83,8 @@ export async function configure(
   const place = { launch, bases, cwd: here, store, base, env };
   if (session === undefined) return await complete(options, place, undefined);
   let restored: OpenedSession;
+  // Loaded by those that need it: most Pods are new.
+  const { restoreSession } = await import("./restore.ts");
   try {
     restored = await restoreSession(store, session, base);
   } catch (error) {
@@ -118,10 +119,12 @@ async function complete(
   };
   const { overlay, fallback, recorded } = options;
   const setup =
-    recorded === undefined || restored === undefined ? undefined : recordedSetup(restored);
+    recorded === undefined || restored === undefined
+      ? undefined
+      : (await import("./restore.ts")).recordedSetup(restored);
   const manifest =
     setup !== undefined
-      ? recordedManifest(setup)
+      ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
       : launch === undefined
         ? (await loadManifest({ ...search, overlay, fallback })).manifest
         : receivedManifest(launch.manifest, launch.program === VERSION);

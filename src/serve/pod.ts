@@ -3,6 +3,7 @@
  * Ending, in this order: no new clients, the parent is told, clients get what is queued, directory
  * and allocation go last (spec protocol 8, registry-and-spawn I5).
  */
+import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import { messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
@@ -239,6 +240,11 @@ async function assemble(
     tellModel: (text) => controller.notice(text, false),
   });
   const { history, recorder, turns, system } = recording;
+  // Loaded by those that need it: most Pods are new and stay with the children they have.
+  const comingBack = lazily(
+    async () => new (await import("./coming-back.ts")).ComingBack(context, restored),
+  );
+  const back = restored === undefined ? undefined : await comingBack();
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
   const controller = new Controller({
@@ -259,7 +265,11 @@ async function assemble(
           options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: () => controller.takeNotices(),
+          takeNotices: () => {
+            const notice = back?.takeNotice();
+            const waiting = controller.takeNotices();
+            return notice === undefined ? waiting : [notificationText(notice), ...waiting];
+          },
           emit: (event) => controller.publish(event),
           turns,
           settle: recorder.settle,
@@ -277,6 +287,11 @@ async function assemble(
     childEvent: (event) => family.handle(event),
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
+    compact: () => Promise.resolve("not yet"),
+    revive: async (request) =>
+      await (
+        await comingBack()
+      ).revive(request, () => controller.notice("Go on with the work that was cut off.", true)),
     finish: () => void leave(),
     wrapNotice: notificationText,
   });
@@ -289,6 +304,8 @@ async function assemble(
   }
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
+  // Children of an earlier run that live and are ours in the registry are ours again here.
+  if (restored !== undefined) await family.refresh();
   files.writeStatus("idle", session);
   files.writeHistory(history.items);
   server = listenPrivately({

@@ -11,8 +11,7 @@ import type { Spawner } from "../spawn/children.ts";
 import { History } from "../worker/history.ts";
 import type { TurnCounter } from "../worker/loop.ts";
 import type { Configuration } from "./configuration.ts";
-import { requestOptions } from "./request-options.ts";
-import { fromLoggedConfig, toLoggedConfig } from "./restore.ts";
+import { fromLoggedConfig, requestOptions, toLoggedConfig } from "./request-options.ts";
 
 /** What a recording needs from the Pod around it. */
 export interface RecordingDependencies {

@@ -7,6 +7,7 @@ import type { Item, ToolResultItem } from "../protocol/history.ts";
 import { textMessage } from "../protocol/history.ts";
 import { flattenSegments, type Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin, UsageRecord } from "./entry.ts";
+import { idOf } from "./item-id.ts";
 import { fromLogged, type LoggedItem } from "./logged-item.ts";
 import {
   type ChildEnd,
@@ -15,6 +16,7 @@ import {
   closedSchema,
   DOMAIN,
   earlyResultSchema,
+  MAX_CHILD_ENDS,
   type Setup,
   setupSchema,
 } from "./setup.ts";
@@ -45,9 +47,6 @@ export interface SessionState {
   readonly earlyResults: readonly ToolResultItem[];
   readonly entries: number;
 }
-
-/** Ends of children that are remembered. */
-const MAX_CHILD_ENDS = 1000;
 
 /** The parts of the state that are replaced, not collected. */
 type Summary = Omit<SessionState, "items" | "typed" | "usage" | "earlyResults">;
@@ -189,18 +188,4 @@ export class Replay {
     this.#items.push({ ...item, id });
     return id;
   }
-}
-
-const ID_DIGITS = 6;
-const ID_PATTERN = /^i(\d{6,})$/;
-
-/** Id of the item with this number. */
-export function idOf(number: number): string {
-  return `i${String(number).padStart(ID_DIGITS, "0")}`;
-}
-
-/** The number in an id of ours; undefined for any other text. */
-export function numberOf(id: string): number | undefined {
-  const digits = ID_PATTERN.exec(id)?.[1];
-  return digits === undefined ? undefined : Number(digits);
 }

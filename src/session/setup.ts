@@ -49,9 +49,18 @@ export const closedSchema = lazily(() =>
 );
 export type Closing = z.infer<ReturnType<typeof closedSchema>>["reason"];
 
+/** Ends of children that are remembered. */
+export const MAX_CHILD_ENDS = 1000;
+
 /** Payload of `pod.child_ended`; `stopped` was asked for by the Pod itself. */
 export const childEndedSchema = lazily(() =>
-  z.object({ name: z.string(), instance: z.string(), end: z.enum(["stopped", "ended", "died"]) }),
+  z.object({
+    name: z.string(),
+    instance: z.string(),
+    end: z.enum(["stopped", "ended", "died"]),
+    /** When the Pod learnt of it, in milliseconds since the epoch. */
+    at: z.number(),
+  }),
 );
 export type ChildEnd = z.infer<ReturnType<typeof childEndedSchema>>;
 

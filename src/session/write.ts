@@ -6,7 +6,7 @@ import type { Item } from "../protocol/history.ts";
 import type { Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "./entry.ts";
 import { toLogged } from "./logged-item.ts";
-import { numberOf } from "./replay.ts";
+import { numberOf } from "./item-id.ts";
 
 /** An item with its id. */
 type Identified = Item & { readonly id: string };

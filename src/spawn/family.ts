@@ -211,7 +211,7 @@ export class Family {
     }
     const { name, instance } = record;
     const end = record.stopping ? "stopped" : crashed ? "died" : "ended";
-    this.#deps.ended?.({ name, instance, end });
+    this.#deps.ended?.({ name, instance, end, at: Date.now() });
     const now = heirs === "" ? "" : ` Now yours: ${heirs}.`;
     if (!crashed) return this.#notify(record, `Pod \`${record.name}\` has stopped.${now}`);
     const how = typeof exit === "string" ? "" : ` (${describeExit(exit)})`;

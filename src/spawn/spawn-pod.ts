@@ -5,11 +5,14 @@
  */
 import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
+import { podPaths } from "../base/paths.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
 import { VERSION } from "../base/version.ts";
 import { runMethod } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { takeLife } from "../registry/life.ts";
+import type { PodId } from "../registry/registry.ts";
+import type { ScopeRule } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
 import type { SpawnContext } from "./context.ts";
@@ -50,13 +53,19 @@ async function spawn(
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
   const instance = crypto.randomUUID();
-  const entry = await reserve(context, plan, instance);
+  const entry = await reserve(context, { name: input.name, instance }, plan.rules);
   const undo = new SpawnUndo(context, entry);
   let doubt: string | undefined;
   try {
     if (signal.aborted) throw cancelled();
     const cwd = chooseCwd(context, plan, entry);
-    const child = start(context, plan, entry, cwd, undo);
+    const manifest = context.childManifest({
+      name: entry.pod_name,
+      instruction: plan.input.instruction ?? undefined,
+      allow: entry.scope_allow,
+      deny: entry.scope_deny,
+    });
+    const child = start(context, entry, { cwd, manifest }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -81,22 +90,16 @@ async function spawn(
   return { summary: `spawned pod \`${entry.pod_name}\` listening on ${entry.socket}` };
 }
 
-/** Writes the reservation and takes the paths from the spawner in the same moment (W47). */
-async function reserve(
+/** Writes a reservation and takes the paths from the spawner in the same moment (W47). */
+export async function reserve(
   context: SpawnContext,
-  plan: SpawnPlan,
-  instance: string,
+  child: PodId,
+  rules: readonly ScopeRule[],
 ): Promise<Allocation> {
-  const child = { name: plan.input.name, instance };
   const { limits } = context;
   try {
     return await context.scope.exclusive(async () => {
-      const { value, table } = await context.registry.delegate(
-        context.self,
-        child,
-        plan.rules,
-        limits,
-      );
+      const { value, table } = await context.registry.delegate(context.self, child, rules, limits);
       context.family.apply(table);
       return value;
     });
@@ -107,14 +110,22 @@ async function reserve(
   }
 }
 
-function start(
+/** What a child is started with besides its reservation. */
+export interface ChildStart {
+  readonly cwd: string;
+  readonly manifest: unknown;
+  /** Session it goes on with; none for a new child. */
+  readonly session?: string;
+}
+
+/** Starts the process of a reservation; `undo` knows of it from then on. */
+export function start(
   context: SpawnContext,
-  plan: SpawnPlan,
   entry: Allocation,
-  cwd: string,
+  { cwd, manifest, session }: ChildStart,
   undo: SpawnUndo,
 ): Launched {
-  const { paths } = plan;
+  const paths = podPaths(context.registry.base, entry.pod_name);
   const life = takeLife(context.registry.base, entry.pod_name);
   if (life === undefined) {
     throw new ToolError(
@@ -132,12 +143,8 @@ function start(
       name: entry.pod_name,
       instance: entry.instance,
       prompts: context.prompts,
-      manifest: context.childManifest({
-        name: entry.pod_name,
-        instruction: plan.input.instruction ?? undefined,
-        allow: entry.scope_allow,
-        deny: entry.scope_deny,
-      }),
+      manifest,
+      ...(session === undefined ? {} : { session }),
       store: context.store,
       parent: { name: context.self.name, lineage: context.lineage },
     });
@@ -184,7 +191,8 @@ function openLog(path: string): number {
   }
 }
 
-async function becomeReady(
+/** Waits for the child's word; throws what went wrong, or `cancelled`. */
+export async function becomeReady(
   context: SpawnContext,
   entry: Allocation,
   child: Launched,

@@ -113,6 +113,8 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
       reports.push(event);
     },
     unreported: () => 0,
+    compact: () => Promise.resolve(undefined),
+    revive: () => Promise.resolve(undefined),
     finish: () => {
       log.push("finish");
       finished += 1;
