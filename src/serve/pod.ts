@@ -29,6 +29,7 @@ import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
+import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
@@ -41,6 +42,7 @@ import {
   rootScope,
 } from "./configuration.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import { makeCompaction } from "./compacting.ts";
 import { makeRecording, resumeRecording } from "./recording.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
@@ -206,8 +208,9 @@ async function assemble(
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
   };
+  const tracker = new FileTracker();
   const tools = [
-    ...fileTools({ scope, cwd }),
+    ...fileTools({ scope, cwd, tracker }),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),
@@ -240,6 +243,15 @@ async function assemble(
     tellModel: (text) => controller.notice(text, false),
   });
   const { history, recorder, turns, system } = recording;
+  const compaction = makeCompaction({
+    configuration,
+    recording,
+    scope,
+    tracker,
+    env,
+    emit: (event) => controller.publish(event),
+    alert: (level, message) => controller.alert(level, "compactor", message),
+  });
   // Loaded by those that need it: most Pods are new and stay with the children they have.
   const comingBack = lazily(
     async () => new (await import("./coming-back.ts")).ComingBack(context, restored),
@@ -249,7 +261,17 @@ async function assemble(
   let reason: EndReason | undefined;
   const controller = new Controller({
     self,
-    record: recorder,
+    record: {
+      get session() {
+        return recorder.session;
+      },
+      begin: async () => {
+        await compaction.settled();
+        await recorder.begin(history);
+      },
+      input: (segments) => recorder.input(segments),
+      end: (end) => recorder.end(end),
+    },
     history,
     ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
@@ -274,7 +296,11 @@ async function assemble(
           turns,
           settle: recorder.settle,
           recordEarly: recorder.early,
-          recordUsage: recorder.usage,
+          recordUsage: (usage, length) => {
+            compaction.record(usage, length);
+            recorder.usage(usage, length);
+          },
+          compaction,
         },
         signal,
       ),
@@ -287,7 +313,7 @@ async function assemble(
     childEvent: (event) => family.handle(event),
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
-    compact: () => Promise.resolve("not yet"),
+    compact: () => compaction.request(controller.phase === "idle"),
     revive: async (request) =>
       await (
         await comingBack()
@@ -296,9 +322,6 @@ async function assemble(
     wrapNotice: notificationText,
   });
 
-  if (manifest.compaction !== undefined) {
-    controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
-  }
   if (manifest.pod.prompt_pack !== undefined) {
     controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
   }
@@ -318,6 +341,8 @@ async function assemble(
 
   const leave = async (): Promise<void> => {
     family.close();
+    compaction.close();
+    await compaction.settled();
     recorder.close(reason ?? "client request");
     broadcast({ event: "shutdown" });
     uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });

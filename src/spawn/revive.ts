@@ -101,7 +101,10 @@ async function reviveChild(
   try {
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };
     const manifest = { ...(setup.manifest as object), scope };
+    const earlier = context.children.get(setup.name);
     const child = start(context, entry, { cwd: setup.cwd, manifest, session }, undo);
+    // The conversation is the same, and so is what was read of it.
+    if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
     await becomeReady(context, entry, child, undo, signal);
   } catch (error) {
     throw await undo.run(error);

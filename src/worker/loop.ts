@@ -17,7 +17,7 @@ import { textMessage, type ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
-import { LOST_RESULT, type History } from "./history.ts";
+import { LOST_RESULT, type History, type StoredItem } from "./history.ts";
 import type { OutputLimits } from "./truncate.ts";
 
 /** Number of the next turn, 0-based over the session; a turn that fails or is cancelled keeps it. */
@@ -48,6 +48,20 @@ export interface LoopDependencies {
    * run, and nothing unrecorded is done.
    */
   readonly settle?: () => Promise<void>;
+  /** Shortens what has grown too long. */
+  readonly compaction?: {
+    /**
+     * Called before each request; `announce` tells of a turn that yields to it. Resolves with what
+     * ends the run, or undefined.
+     */
+    beforeRequest(
+      first: boolean,
+      announce: () => void,
+      signal: AbortSignal,
+    ): Promise<string | undefined>;
+    /** What of the history is sent. */
+    forRequest(items: readonly StoredItem[]): readonly StoredItem[];
+  };
   /** Told of results whose batch is still at work; must not throw. */
   readonly recordEarly?: (item: ToolResultItem) => void;
   /** Told once per request that had usage, with the number of items that were sent. */
@@ -118,13 +132,25 @@ async function runTurn(
   signal: AbortSignal,
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
+  const turn = turns.current;
+  const announce = (): void => {
+    emit({ event: "turn_start", data: { turn } });
+    emit({ event: "turn_end", data: { turn, result: "finished" } });
+  };
+  // Before the notices are taken: they are not to be summarised before they were read.
+  const refusal = await deps.compaction?.beforeRequest(isFirst, announce, signal);
+  if (signal.aborted) return { end: { outcome: "cancelled" } };
+  if (refusal !== undefined) {
+    return { end: { outcome: "error", code: "internal", message: refusal } };
+  }
   const system = deps.system();
   const notices = deps.takeNotices();
   history.append(...notices.map((notice) => textMessage("system", notice)));
   if (isFirst || notices.length > 0) await deps.settle?.();
+  const items = history.forRequest();
   const request: ModelRequest = {
     system,
-    items: history.forRequest(),
+    items: deps.compaction?.forRequest(items) ?? items,
     tools: [...tools.values()].map(definitionOf),
     options: deps.options,
   };
