@@ -7,22 +7,16 @@ import { readdirSync } from "node:fs";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
 import { readIfExists, replaceFile } from "../base/files.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
-import type { z } from "zod/v3";
-import { type Allocation, isReservation, OwnRecordSchema } from "./allocation.ts";
+import { type Allocation, AllocationSchema, isReservation } from "./allocation.ts";
 import { lifeState } from "./life.ts";
-import { type Allocations, ancestorsOf, findByName, release } from "./operations.ts";
+import { type Allocations, findByName, release } from "./operations.ts";
 
-type OwnRecord = z.infer<typeof OwnRecordSchema>;
-
-/** Writes the entry of a Pod into its directory; `table` tells its parents. Without a directory nothing. */
-export function keepOwnRecord(base: string, table: Allocations, entry: Allocation): void {
+/** Writes the entry of a Pod into its directory. Nothing without a directory, or for a reservation. */
+export function keepOwnRecord(base: string, entry: Allocation): void {
+  if (isReservation(entry)) return;
   const path = podPaths(base, entry.pod_name).allocation;
-  const ancestors = ancestorsOf(table, entry).map(({ pod_name, instance }) => ({
-    pod_name,
-    instance,
-  }));
   try {
-    replaceFile(path, JSON.stringify({ ...entry, ancestors }));
+    replaceFile(path, JSON.stringify(entry));
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw ioError(`cannot write ${path}`, error);
   }
@@ -37,36 +31,34 @@ export function withLivingPods(
   base: string,
   known: Allocations,
 ): { readonly table: Allocations; readonly found: readonly string[] } {
-  const added = new Map<string, OwnRecord["ancestors"]>();
   const found: string[] = [];
   let table = known;
-  for (const { ancestors, ...entry } of livingRecords(base)) {
+  for (const entry of livingRecords(base)) {
     const old = findByName(table, entry.pod_name);
     if (old?.instance === entry.instance) {
-      // The copy knows best who the parent is, the record who the Pod is.
+      // The copy may know who the parent is, the record knows who the Pod is.
       const current = { ...old, ...entry, delegated_from: old.delegated_from };
       table = table.map((other) => (other === old ? current : other));
       if (isReservation(old)) found.push(entry.pod_name);
       continue;
     }
     if (old !== undefined) table = release(table, old.pod_name, old.instance);
-    table = [...table, entry];
-    added.set(entry.pod_name, ancestors);
+    table = [...table, { ...entry, delegated_from: null }];
     found.push(entry.pod_name);
   }
-  const isThere = (parent: OwnRecord["ancestors"][number]): boolean =>
+  const isThere = (parent: Allocation["lineage"][number]): boolean =>
     findByName(table, parent.pod_name)?.instance === parent.instance;
+  // The nearest ancestor that is there; an entry without a lineage keeps what the copy says.
   const linked = table.map((entry) => {
-    const ancestors = added.get(entry.pod_name);
-    if (ancestors === undefined) return entry;
-    return { ...entry, delegated_from: ancestors.find(isThere)?.pod_name ?? null };
+    const parent = entry.lineage.find(isThere);
+    return parent === undefined ? entry : { ...entry, delegated_from: parent.pod_name };
   });
   return { table: linked, found };
 }
 
 /** The own records of all Pods that hold their life lock. */
-function livingRecords(base: string): OwnRecord[] {
-  const records: OwnRecord[] = [];
+function livingRecords(base: string): Allocation[] {
+  const records: Allocation[] = [];
   for (const name of readdirSync(base).toSorted()) {
     if (!isPodName(name) || lifeState(base, name) !== "held") continue;
     const { allocation, socket } = podPaths(base, name);
@@ -78,9 +70,9 @@ function livingRecords(base: string): OwnRecord[] {
   return records;
 }
 
-function parseRecord(base: string, name: string, text: string): OwnRecord {
+function parseRecord(base: string, name: string, text: string): Allocation {
   try {
-    const parsed = OwnRecordSchema.safeParse(JSON.parse(text));
+    const parsed = AllocationSchema.safeParse(JSON.parse(text));
     if (parsed.success && parsed.data.pod_name === name) return parsed.data;
   } catch {
     // Not JSON at all.

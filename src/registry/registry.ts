@@ -2,11 +2,13 @@
  * The machine-wide referee: who lives, who may write where. Every operation runs whole under one
  * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
  */
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { log } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
+import { readMounts } from "../base/mounts.ts";
 import { identityOf } from "../base/process.ts";
+import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
@@ -45,8 +47,8 @@ export interface Outcome<Value> {
 interface Change<Value> {
   readonly table: operations.Allocations;
   readonly value: Value;
-  /** Set when this process's own entry changed: it is noted in its directory, too. */
-  readonly own?: Allocation;
+  /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
+  readonly noted?: readonly Allocation[];
 }
 type Operation<Value> = (table: operations.Allocations) => Change<Value>;
 
@@ -74,7 +76,9 @@ export class Registry {
         scope_deny: [...scope.deny],
         session_id: session,
       });
-      return { table: operations.register(table, entry), value: entry, own: entry };
+      const next = operations.register(table, entry, namesNow());
+      const before = new Set(table);
+      return { table: next, value: entry, noted: next.filter((other) => !before.has(other)) };
     });
   }
 
@@ -89,7 +93,13 @@ export class Registry {
       const reservation = this.#entry(child, rules, {
         expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
       });
-      const { table: next, entry } = operations.delegate(table, spawner, reservation, options);
+      const { table: next, entry } = operations.delegate(
+        table,
+        spawner,
+        reservation,
+        options,
+        namesNow(),
+      );
       return { table: next, value: entry };
     });
   }
@@ -105,7 +115,7 @@ export class Registry {
         owner,
         session,
       );
-      return { table: next, value: entry, own: entry };
+      return { table: next, value: entry, noted: [entry] };
     });
   }
 
@@ -122,7 +132,7 @@ export class Registry {
     return await this.#change((table) => {
       const next = operations.updateSession(table, self.name, self.instance, session);
       const own = operations.findByName(next, self.name);
-      return { table: next, value: undefined, ...(own === undefined ? {} : { own }) };
+      return { table: next, value: undefined, noted: own === undefined ? [] : [own] };
     });
   }
 
@@ -171,6 +181,7 @@ export class Registry {
       session_id: null,
       instance: pod.instance,
       expires_at: null,
+      lineage: [],
       ...more,
     };
   }
@@ -187,9 +198,8 @@ export class Registry {
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
       // When the request is refused, the dead stay removed all the same.
       if (loaded.mended || decided.table !== loaded.allocations) {
-        if (!decided.refused && decided.own !== undefined) {
-          keepOwnRecord(this.base, decided.table, decided.own);
-        }
+        const noted = decided.refused ? [] : (decided.noted ?? []);
+        for (const entry of noted) keepOwnRecord(this.base, entry);
         saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
       }
       return decided;
@@ -229,5 +239,19 @@ export class Registry {
     } catch (error) {
       log("warn", `could not clean up after pod \`${dead.pod_name}\``, messageOf(error));
     }
+  }
+}
+
+/** What this process can tell of the names of directories (W31). */
+function namesNow(): Names {
+  return { mounts: readMounts(), isSame: isSameDirectory };
+}
+
+function isSameDirectory(a: string, b: string): boolean {
+  try {
+    const [one, other] = [statSync(a, { bigint: true }), statSync(b, { bigint: true })];
+    return one.dev === other.dev && one.ino === other.ino;
+  } catch {
+    return false; // missing, or not ours to look at
   }
 }
