@@ -87,7 +87,11 @@ export class Registry {
     spawner: PodId,
     child: PodId,
     rules: readonly ScopeRule[],
-    options: operations.TreeLimits & { readonly readyTimeoutMs: number },
+    options: operations.TreeLimits & {
+      readonly readyTimeoutMs: number;
+      /** The child comes back, and what it had spawned goes back to it. */
+      readonly takesBack?: boolean;
+    },
   ): Promise<Outcome<Allocation>> {
     return await this.#change((table) => {
       const reservation = this.#entry(child, rules, {

@@ -327,8 +327,6 @@ async function assemble(
   }
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
-  // Children of an earlier run that live and are ours in the registry are ours again here.
-  if (restored !== undefined) await family.refresh();
   files.writeStatus("idle", session);
   files.writeHistory(history.items);
   server = listenPrivately({
@@ -341,7 +339,8 @@ async function assemble(
 
   for (const { name, scope: held } of family.apply(membership.heirs)) {
     const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
-    controller.notice(text, false);
+    // The model of a Pod that came back is told of all its children at once.
+    if (restored === undefined) controller.notice(text, false);
   }
 
   const leave = async (): Promise<void> => {

@@ -96,7 +96,7 @@ async function reviveChild(
   }
   const instance = crypto.randomUUID();
   const rules = setup.scope.allow.map(canonicalRule);
-  const entry = await reserve(context, { name: setup.name, instance }, rules);
+  const entry = await reserve(context, { name: setup.name, instance }, rules, true);
   const undo = new SpawnUndo(context, entry);
   try {
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };

@@ -95,8 +95,9 @@ export async function reserve(
   context: SpawnContext,
   child: PodId,
   rules: readonly ScopeRule[],
+  takesBack = false,
 ): Promise<Allocation> {
-  const { limits } = context;
+  const limits = { ...context.limits, takesBack };
   try {
     return await context.scope.exclusive(async () => {
       const { value, table } = await context.registry.delegate(context.self, child, rules, limits);

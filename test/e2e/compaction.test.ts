@@ -1,4 +1,7 @@
-/** Compaction in a real Pod: by itself, on demand, when it fails, and what comes back afterwards. */
+/**
+ * Compaction in a real Pod: by itself, on demand, when it fails, and what comes back afterwards.
+ * Numbers are those of spec worker-and-tools 7.
+ */
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -44,7 +47,7 @@ const entries = (world: World, session: string): Record<string, unknown>[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 
-test("above the threshold the next run begins with a compaction into a new session (87, W70)", async () => {
+test("above the threshold the next run begins with a compaction into a new session (worker 87, W70)", async () => {
   await using world = startWorld();
   const root = await start(world, [SUMMARY, recorded, { text: "ok" }], {
     compact_threshold: 1,
@@ -87,7 +90,7 @@ test("above the threshold the next run begins with a compaction into a new sessi
   expect(published(world).texts[0]).toContain("The password is 42.");
 });
 
-test("above the request threshold a run yields to a compaction and goes on (88)", async () => {
+test("above the request threshold a run yields to a compaction and goes on (worker 88)", async () => {
   await using world = startWorld();
   const file = join(world.work, "big.txt");
   writeFileSync(file, "word ".repeat(4000));
@@ -113,7 +116,7 @@ test("above the request threshold a run yields to a compaction and goes on (88)"
   ]);
 });
 
-test("without a summary nothing changes, and after three failures it is left alone for a while (89, 90)", async () => {
+test("without a summary nothing changes, and after three failures it is left alone for a while (worker 89, 90)", async () => {
   await using world = startWorld();
   const root = await start(world, [{ text: "ok" }], {
     compact_threshold: 1,
@@ -138,7 +141,7 @@ test("without a summary nothing changes, and after three failures it is left alo
   expect(published(world).texts).toHaveLength(12);
 });
 
-test("a compaction that leaves too much ends the run instead of going round (92)", async () => {
+test("a compaction that leaves too much ends the run instead of going round (worker 92)", async () => {
   await using world = startWorld();
   const root = await start(world, [SUMMARY, recorded, { text: "ok" }], {
     compact_request_threshold: 1,
