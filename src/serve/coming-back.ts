@@ -77,7 +77,8 @@ export class ComingBack {
     if (problems.length === 0) return undefined;
     return problems
       .map(
-        (child) => `pod \`${child.name}\` (session ${child.session}): ${messageOf(child.problem)}`,
+        ({ name: child, session, problem }) =>
+          `pod \`${child}\`${session === undefined ? "" : ` (session ${session})`}: ${messageOf(problem)}`,
       )
       .join("; ");
   }

@@ -14,10 +14,10 @@ const PREFIX = new RegExp(`^\\{"hash":"(${HASH})","prev_hash":(?:null|"(${HASH})
 const MAX_PREFIX_BYTES = `{"hash":"","prev_hash":"",`.length + 128;
 const NO_PREDECESSOR = new Uint8Array(32);
 
-function hashOf(previous: Head, entryJson: string | Uint8Array): string {
+function hashOf(previous: Head, ...entryJson: readonly (string | Uint8Array)[]): string {
   const hasher = new Bun.CryptoHasher("sha256");
   hasher.update(previous === undefined ? NO_PREDECESSOR : Buffer.from(previous, "hex"));
-  hasher.update(entryJson);
+  for (const part of entryJson) hasher.update(part);
   return hasher.digest("hex");
 }
 
@@ -50,15 +50,14 @@ export function openLine(line: Uint8Array, previous: Head): OpenedLine {
   if (prefix === undefined || head === undefined) {
     return { ok: false, reason: "is not a line of a session log" };
   }
-  const body = Buffer.allocUnsafe(bytes.length - prefix.length + 1);
-  body.write("{");
-  bytes.copy(body, 1, prefix.length);
-  if (hashOf(before, body) !== head) return { ok: false, reason: "its hash does not fit its text" };
+  const rest = bytes.subarray(prefix.length);
+  if (hashOf(before, "{", rest) !== head)
+    return { ok: false, reason: "its hash does not fit its text" };
   if (before !== previous) {
     return {
       ok: false,
       reason: "it does not follow the line before it (a line was removed or added)",
     };
   }
-  return { ok: true, head, json: body.toString("utf8") };
+  return { ok: true, head, json: `{${rest.toString("utf8")}` };
 }

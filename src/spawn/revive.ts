@@ -16,6 +16,7 @@ import { Replay } from "../session/replay.ts";
 import { scanLog, withLog } from "../session/scan.ts";
 import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
+import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
 import { becomeReady, reserve, start } from "./spawn-pod.ts";
 import { SpawnUndo } from "./undo.ts";
@@ -29,7 +30,8 @@ export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 /** What became of one child. */
 export interface Revived {
   readonly name: string;
-  readonly session: string;
+  /** The session that was to come back; undefined for a living child that could not bring back its own. */
+  readonly session: string | undefined;
   /** Why it could not be brought back whole; undefined when all went well. */
   readonly problem: string | undefined;
 }
@@ -60,7 +62,10 @@ function recordedEnds(store: string, session: string): readonly ChildEnd[] {
   });
 }
 
-/** Brings back the children that were asked for, one after another; never rejects. */
+/**
+ * Brings back the children that were asked for, one after another, and with `tree` also what is
+ * missing below those that live; never rejects.
+ */
 export async function reviveChildren(
   context: SpawnContext,
   wanted: ReviveRequest,
@@ -70,6 +75,16 @@ export async function reviveChildren(
     ({ setup }) => wanted.tree || setup.name === wanted.name,
   );
   const revived: Revived[] = [];
+  for (const living of wanted.tree ? context.children.list() : []) {
+    if (!living.direct || hasEnded(living)) continue;
+    const problem = await askBelow(living.socket, wanted, signal).then(
+      () => undefined,
+      (error: unknown) => messageOf(error),
+    );
+    if (problem !== undefined) {
+      revived.push({ name: living.name, session: undefined, problem });
+    }
+  }
   for (const child of missing) {
     const { session, setup } = child;
     let problem: string | undefined;
@@ -118,8 +133,14 @@ async function reviveChild(
     scope: entry.scope_allow,
     instance: context.self.instance,
   });
-  if (!wanted.tree && !wanted.go_on) return;
-  const { tree, go_on } = wanted;
+  if (wanted.tree || wanted.go_on) await askBelow(entry.socket, wanted, signal);
+}
+
+async function askBelow(
+  socket: string,
+  { tree, go_on }: ReviveRequest,
+  signal: AbortSignal,
+): Promise<void> {
   const below: Method = { method: "revive", params: { tree, go_on } };
-  await request(entry.socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+  await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
 }
