@@ -2,7 +2,7 @@
  * The registry's rules: pure operations from one list of allocations to the next. They decide who
  * may hold what; they know nothing of files, locks or processes (spec registry-and-spawn 3.7, 4).
  */
-import { PodError } from "../base/errors.ts";
+import { isPodError, PodError } from "../base/errors.ts";
 import { type Names, PLAIN_NAMES } from "../scope/aliases.ts";
 import { componentsOf, type ScopeRule } from "../scope/rule.ts";
 import { covers, deniesTouching, denyingRule, overlaps, writeRules } from "../scope/set.ts";
@@ -35,9 +35,25 @@ export function ancestorsOf(table: Allocations, entry: Allocation): Allocation[]
   return chain;
 }
 
+/**
+ * The entries without which a refused request might have been granted: the one that has what was asked
+ * for, or the children of the spawner that asked. Undefined when that cannot be told.
+ */
+export function inTheWay(table: Allocations, refusal: unknown): Allocations | undefined {
+  if (!isPodError(refusal)) return undefined;
+  const { pod, children_of: spawner } = refusal.data;
+  if (pod === undefined && spawner === undefined) return undefined;
+  return table.filter(
+    (entry) =>
+      entry.pod_name === pod || (spawner !== undefined && entry.delegated_from === spawner),
+  );
+}
+
 function refuseDuplicate(table: Allocations, name: string): void {
   if (findByName(table, name) === undefined) return;
-  throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+  throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`, {
+    data: { pod: name },
+  });
 }
 
 function refuseHeldSession(table: Allocations, session: string, exceptName?: string): void {
@@ -48,6 +64,7 @@ function refuseHeldSession(table: Allocations, session: string, exceptName?: str
   throw new PodError(
     "session_conflict",
     `session ${session} is already held by pod \`${holder.pod_name}\` at ${holder.socket}`,
+    { data: { pod: holder.pod_name } },
   );
 }
 
@@ -208,6 +225,7 @@ function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits
       "limit_reached",
       `too many live child pods (${children}, limit ${limits.maxChildren}, [limits] max_children); ` +
         "stop one with StopPod first",
+      { data: { children_of: holder.pod_name } },
     );
   }
 }
@@ -226,6 +244,7 @@ function refuseUncovered(table: Allocations, holder: Allocation, rule: ScopeRule
       "not_subset",
       `requested scope \`${rule.target}\` is not within spawner \`${holder.pod_name}\`'s effective ` +
         `scope (it may write: ${roots.join(", ") || "nothing"}${lentOut(table, holder)})`,
+      { data: { children_of: holder.pod_name } },
     );
   }
   const denying = denyingRule({ allow: holder.scope_allow, deny: holder.scope_deny }, rule);

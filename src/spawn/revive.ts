@@ -18,7 +18,7 @@ import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
 import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
-import { becomeReady, reserve, start } from "./spawn-pod.ts";
+import { becomeReady, start } from "./spawn-pod.ts";
 import { SpawnUndo } from "./undo.ts";
 
 /** How long a child may take to bring back everything below it. */
@@ -111,7 +111,13 @@ async function reviveChild(
   }
   const instance = crypto.randomUUID();
   const rules = setup.scope.allow.map(canonicalRule);
-  const entry = await reserve(context, { name: setup.name, instance }, rules, true);
+  const limits = { ...context.limits, takesBack: true };
+  const entry = await context.scope.exclusive(async () => {
+    const child = { name: setup.name, instance };
+    const { value, table } = await context.registry.delegate(context.self, child, rules, limits);
+    context.family.apply(table);
+    return value;
+  });
   const undo = new SpawnUndo(context, entry);
   try {
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };

@@ -11,14 +11,13 @@ import { VERSION } from "../base/version.ts";
 import { runMethod } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { takeLife } from "../registry/life.ts";
-import type { PodId } from "../registry/registry.ts";
-import type { ScopeRule } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
 import type { SpawnContext } from "./context.ts";
 import { describeExit, launch, type Launched } from "./launch.ts";
 import { writeLaunchFile } from "./launch-file.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
+import { Reservations } from "./reservations.ts";
 import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
@@ -31,6 +30,7 @@ export function spawnPodTool(
   context: SpawnContext,
   deliveryMs: number = DELIVERY_TIMEOUT_MS,
 ): Tool {
+  const reservations = new Reservations(context);
   return defineTool({
     name: "SpawnPod",
     description:
@@ -41,19 +41,21 @@ export function spawnPodTool(
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
       "`name` to talk to it, read from it and end it.",
     schema: SpawnInputSchema,
-    execute: async (input, { signal }) => await spawn(context, input, deliveryMs, signal),
+    execute: async (input, { signal }) =>
+      await spawn(context, reservations, input, deliveryMs, signal),
   });
 }
 
 async function spawn(
   context: SpawnContext,
+  reservations: Reservations,
   input: SpawnInput,
   deliveryMs: number,
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
   const instance = crypto.randomUUID();
-  const entry = await reserve(context, { name: input.name, instance }, plan.rules);
+  const entry = await reserve(reservations, plan, instance);
   const undo = new SpawnUndo(context, entry);
   let doubt: string | undefined;
   try {
@@ -90,19 +92,16 @@ async function spawn(
   return { summary: `spawned pod \`${entry.pod_name}\` listening on ${entry.socket}` };
 }
 
-/** Writes a reservation and takes the paths from the spawner in the same moment (W47). */
-export async function reserve(
-  context: SpawnContext,
-  child: PodId,
-  rules: readonly ScopeRule[],
-  takesBack = false,
+/** The reservation, or the registry's refusal in the words of a tool. */
+async function reserve(
+  reservations: Reservations,
+  plan: SpawnPlan,
+  instance: string,
 ): Promise<Allocation> {
-  const limits = { ...context.limits, takesBack };
   try {
-    return await context.scope.exclusive(async () => {
-      const { value, table } = await context.registry.delegate(context.self, child, rules, limits);
-      context.family.apply(table);
-      return value;
+    return await reservations.reserve({
+      child: { name: plan.input.name, instance },
+      rules: plan.rules,
     });
   } catch (error) {
     const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
