@@ -81,7 +81,8 @@ export function summarize(directory: string, session: string): SessionSummary | 
   }
   try {
     const { mtimeMs, size } = fstatSync(fd);
-    const tail = readEnd(readTailOf(fd, TAIL_BYTES));
+    // An entry longer than the window is an item of a run; ends of runs are short.
+    const tail = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
     const head = readBeginning(fd);
     return {
       session,
@@ -111,8 +112,11 @@ function readBeginning(fd: number): { setup: Setup | undefined; problem: string 
   return { setup, problem };
 }
 
-/** What the last lines of a log say; unreadable ones are passed over. */
-function readEnd(text: string): { readonly rest: Rest; readonly setup: Setup | undefined } {
+/** What the last lines of a log say; unreadable ones are passed over. `silent`: when none says anything. */
+function readEnd(
+  text: string,
+  silent: Rest,
+): { readonly rest: Rest; readonly setup: Setup | undefined } {
   for (const line of text.split("\n").toReversed()) {
     const entry = parseLoosely(line);
     switch (entry?.kind) {
@@ -126,10 +130,12 @@ function readEnd(text: string): { readonly rest: Rest; readonly setup: Setup | u
         }
         if (entry.domain !== DOMAIN.setup) break;
         // Written when it was brought back, behind what the end of the last run said.
-        const before = readEnd(text.slice(0, text.lastIndexOf(line)));
+        const before = readEnd(text.slice(0, text.lastIndexOf(line)), silent);
         const rest = before.rest === "interrupted" ? "interrupted" : "idle";
         return { rest, setup: setupSchema().safeParse(entry.payload).data };
       }
+      case "session_start":
+        return { rest: "idle", setup: undefined };
       case undefined:
       case "turn_end":
       case "llm_usage":
@@ -138,7 +144,7 @@ function readEnd(text: string): { readonly rest: Rest; readonly setup: Setup | u
         return { rest: "interrupted", setup: undefined };
     }
   }
-  return { rest: "idle", setup: undefined };
+  return { rest: silent, setup: undefined };
 }
 
 function parseLoosely(line: string): Record<string, unknown> | undefined {
