@@ -4,7 +4,7 @@ import { lazily } from "../base/lazy.ts";
 
 /**
  * One item. Keys beyond the reference's, all optional: `id` stable within the session (cursors),
- * `is_error` on results (W26), `provider` on reasoning (manifest FIX 8).
+ * `is_error` on results (W26), `provider` on reasoning (manifest FIX 8), `notice` on system messages.
  */
 export const itemSchema = lazily(() => {
   const status = z.enum(["inprogress", "completed", "incomplete"]).optional();
@@ -24,6 +24,8 @@ export const itemSchema = lazily(() => {
       role: z.enum(["user", "assistant", "system"]),
       content: z.array(ContentPartSchema),
       status,
+      /** Id of the notice that this message is: after a crash it is not told again. */
+      notice: z.string().optional(),
     }),
     z.object({
       type: z.literal("tool_call"),

@@ -1,14 +1,15 @@
 /**
- * Puts one Pod together and takes it apart again. Starting: join the registry, files, tools, socket.
- * Ending, in this order: no new clients, the parent is told, clients get what is queued, directory
- * and allocation go last (spec protocol 8, registry-and-spawn I5).
+ * Puts one Pod together: joins the registry, makes files, tools and socket (spec protocol 8). How it
+ * is taken apart again is in `leave.ts`.
  */
 import { log } from "../base/log.ts";
-import { messageOf, PodError } from "../base/errors.ts";
+import { PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { childEnvironment } from "../base/process.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
+import { completionsOf } from "../controller/completions.ts";
 import { Controller } from "../controller/controller.ts";
+import { Mailbox } from "../controller/mailbox.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
@@ -41,11 +42,8 @@ import {
   rootScope,
 } from "./configuration.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
 import { requestOptions } from "./request-options.ts";
-
-/** How long the parent has to take the last reports, and clients their last events. */
-const LAST_REPORTS_MS = 5000;
-const LAST_EVENTS_MS = 1000;
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -64,6 +62,8 @@ export interface RunningPod {
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
   shutdown(reason: EndReason): void;
+  /** This process exits at once: what its tools have started is killed first. */
+  force(): void;
   /** Resolves when everything is given back. */
   readonly ended: Promise<EndReason>;
 }
@@ -150,14 +150,18 @@ async function assemble(
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
-  const uplink = new Uplink(self, registry, parent?.socket);
+  const mailbox = new Mailbox(configuration.store, session, (message) => {
+    log("warn", message);
+    queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
+  });
+  const uplink = new Uplink(self, registry, parent?.socket, mailbox);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
     self,
     registry,
     scope,
     children,
-    notify: ({ text, wake }) => controller.notice(text, wake),
+    notify: ({ id, text, wake }) => controller.notice(text, wake, id),
     report: (event) => uplink.report(event),
   });
   const output: OutputLimits = {
@@ -216,11 +220,13 @@ async function assemble(
   );
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
+  const shells: Shells = NO_SHELLS;
   const controller = new Controller({
     self,
-    session,
+    session: () => session,
     history,
     files,
+    mailbox,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
     runTurns: (signal) =>
@@ -233,7 +239,7 @@ async function assemble(
           options: requestOptions(manifest),
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: () => controller.takeNotices(),
+          takeNotices: (keep) => controller.takeNotices(keep),
           emit: (event) => controller.publish(event),
           turns,
         },
@@ -245,9 +251,12 @@ async function assemble(
         async (path) => (await readable.read(absolute(path, cwd))).bytes,
         warn,
       ),
-    childEvent: (event) => family.handle(event),
+    complete: (kind, prefix) =>
+      completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
+    childEvent: (event, id) => family.handle(event, id),
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
+    parentChanged: () => void uplink.parentChanged(),
     finish: () => void leave(),
     wrapNotice: notificationText,
   });
@@ -270,17 +279,25 @@ async function assemble(
   });
 
   const leave = async (): Promise<void> => {
-    family.close();
-    broadcast({ event: "shutdown" });
-    uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-    await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);
-    try {
-      await membership.leave();
-    } catch (error) {
-      log("error", `could not leave the registry cleanly: ${messageOf(error)}`);
-    }
+    await leaveInOrder({
+      ignoreChildren: () => family.close(),
+      shells,
+      record: () => mailbox.synced(),
+      tell: async () => {
+        broadcast({ event: "shutdown" });
+        uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
+        await Promise.all([
+          uplink.flush(LAST_REPORTS_MS),
+          server?.close({ flushMs: LAST_EVENTS_MS }),
+        ]);
+      },
+      close: () => mailbox.close(),
+      release: () => membership.leave(),
+    });
     ended.resolve(reason ?? "client request");
   };
+  uplink.start();
+  controller.begin();
 
   return {
     self,
@@ -297,6 +314,7 @@ async function assemble(
       reason ??= why;
       controller.shutdown();
     },
+    force: () => shells.kill(),
     ended: ended.promise,
   };
 }

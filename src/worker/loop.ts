@@ -13,7 +13,7 @@ import type {
   Usage,
 } from "../model/model.ts";
 import type { Event } from "../protocol/event.ts";
-import { textMessage, type ToolResultItem } from "../protocol/history.ts";
+import type { Item, ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
@@ -38,8 +38,8 @@ export interface LoopDependencies {
   /** Requests that one run may make; undefined means no limit (W10). */
   readonly maxTurns: number | undefined;
   readonly output: OutputLimits;
-  /** Takes the texts that wait for the model; they become system messages of the history (W11). */
-  readonly takeNotices: () => readonly string[];
+  /** Hands over the messages that wait for the model; they wait on when `keep` throws (W11). */
+  readonly takeNotices: (keep: (items: readonly Item[]) => void) => void;
   readonly emit: (event: Event) => void;
   readonly turns: TurnCounter;
   /** Told once per request that had usage, with the number of items that were sent. */
@@ -110,7 +110,7 @@ async function runTurn(
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
   const system = deps.system();
-  history.append(...deps.takeNotices().map((notice) => textMessage("system", notice)));
+  deps.takeNotices((items) => history.append(...items));
   const request: ModelRequest = {
     system,
     items: history.forRequest(),
