@@ -14,7 +14,7 @@ import type { RunEnd } from "../worker/loop.ts";
 import { ChildReports } from "./child-reports.ts";
 import type { CompletionEntry, CompletionKind } from "./completions.ts";
 import { Conversation, type ConversationDependencies } from "./conversation.ts";
-import type { Mailbox } from "./mailbox.ts";
+import { type Mailbox, RUN_KEY } from "./mailbox.ts";
 import { type Notice, Notices } from "./notices.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import {
@@ -209,7 +209,7 @@ export class Controller {
 
   #runRequest(input: readonly Segment[], key: string | undefined, answer: Answer): void {
     const { mailbox } = this.#deps;
-    const mark = key === undefined ? undefined : `run:${key}`;
+    const mark = key === undefined ? undefined : `${RUN_KEY}${key}`;
     // Sent again by somebody who did not hear the answer: it runs or ran already (W62).
     if (mark !== undefined && mailbox.hasSeen(mark)) return void answer.accept();
     this.#request({ type: "run", empty: input.length === 0 }, answer, () => {

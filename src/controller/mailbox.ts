@@ -18,6 +18,9 @@ const MAX_SEEN = 1024;
 /** Size at which the file is replaced by what still matters. */
 const REWRITE_BYTES = 1024 * 1024;
 
+/** Begins the id of a run's key among those that were seen: who sends one again does so at once. */
+export const RUN_KEY = "run:";
+
 /** A report that the parent has not taken yet. */
 export interface Outgoing {
   readonly id: string;
@@ -58,6 +61,7 @@ export class Mailbox {
   #fd: number | undefined;
   #size = 0;
   #failed = false;
+  #closed = false;
   #syncing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
@@ -153,13 +157,15 @@ export class Mailbox {
     this.#path = path;
   }
 
-  /** Closes the file, and removes it when nothing waits in it and nothing could come again. */
+  /** Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. */
   async close(): Promise<void> {
     await this.synced();
+    this.#closed = true;
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
     try {
-      if (this.#out.size + this.#in.size + this.#seen.size === 0) removeFile(this.#path);
+      const mayComeAgain = [...this.#seen].some((id) => !id.startsWith(RUN_KEY));
+      if (this.#out.size + this.#in.size === 0 && !mayComeAgain) removeFile(this.#path);
     } catch (error) {
       this.#fail(error);
     }
@@ -171,6 +177,7 @@ export class Mailbox {
 
   #apply(line: Line): void {
     this.#remember(line);
+    if (this.#closed) return;
     const text = `${JSON.stringify(line)}\n`;
     try {
       if (this.#size + text.length > REWRITE_BYTES) return this.#rewrite();

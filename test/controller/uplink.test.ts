@@ -235,7 +235,7 @@ describe("reports to the parent", () => {
     expect(root.messages()).toEqual(["a"]);
   });
 
-  test("are bounded: of many that wait the newest are dropped", async () => {
+  test("are bounded: of many that wait the oldest outcomes give way to newer ones", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
     const root = pods.listen("root", () => undefined);
@@ -245,6 +245,71 @@ describe("reports to the parent", () => {
     });
     for (let n = 0; n < 400; n += 1) uplink.report(report(`${n}`));
     expect(uplink.waiting).toBe(256);
+    const kept = pods.outbox.outgoing.map(({ event }) => event.kind === "errored" && event.message);
+    expect([kept.length, kept[0], kept[1], kept.at(-1)]).toEqual([256, "0", "145", "399"]);
     await uplink.flush(1);
+  });
+
+  test("outlast the process: a later one of the session sends them, under the same ids", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root", (connection, method, nth) => {
+      if (nth >= 2) acknowledge(connection, method, nth);
+    });
+    const first = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
+    first.report(report("a"));
+    first.report(report("b"));
+    await root.count(1);
+    await first.flush(1); // killed: the parent has heard of one and answered nothing
+    const outbox = new Mailbox(pods.store, "session", () => undefined);
+    expect(outbox.outgoing).toHaveLength(2);
+    const again = { name: "kid", instance: "k2" };
+    const second = new Uplink(again, pods.registry, root.path, outbox, FAST);
+    second.start();
+    await second.flush(5000);
+    expect(root.messages()).toEqual(["a", "a", "b"]);
+    expect(root.heard[1]?.id).toBe(root.heard[0]?.id);
+    // A parent knows the run of the name that it has now.
+    expect(root.heard[1]).toMatchObject({ params: { instance: "k2" } });
+    expect(new Mailbox(pods.store, "session", () => undefined).outgoing).toEqual([]);
+    await outbox.close();
+  });
+
+  test("wait on disk while there is no parent, and go to the one that comes (W52)", async () => {
+    await using pods = family();
+    pods.register(["mid", null, "dead"], ["kid", "mid"]);
+    const mid = podPaths(pods.registry.base, "mid").socket;
+    const uplink = new Uplink(KID, pods.registry, mid, pods.outbox, FAST);
+    uplink.report(report("a"));
+    await uplink.idle();
+    uplink.report(report("b"));
+    // Nobody is to wait for what nobody can take.
+    expect(uplink.waiting).toBe(0);
+    expect(pods.outbox.outgoing).toHaveLength(2);
+    await uplink.parentChanged();
+    expect(pods.outbox.outgoing).toHaveLength(2);
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root");
+    await uplink.parentChanged();
+    await uplink.flush(5000);
+    expect(root.messages()).toEqual(["a", "b"]);
+    expect(pods.outbox.outgoing).toEqual([]);
+  });
+
+  test("that the parent cannot take just now are sent again; the end of the pod is not kept", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root", (connection, method, nth) => {
+      if (nth >= 3) return acknowledge(connection, method, nth);
+      const { id = "" } = method;
+      const data = { code: "internal", message: "full", id, retry: true } as const;
+      connection.send({ event: "error", data });
+    });
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
+    uplink.report(report("a"));
+    uplink.report({ kind: "shut_down", pod_name: "kid", instance: "k" });
+    expect(pods.outbox.outgoing).toHaveLength(1);
+    await uplink.flush(5000);
+    expect(root.messages()).toEqual(["a", "a", "a", "shut_down"]);
   });
 });
