@@ -122,6 +122,8 @@ export class Family {
     if (event.kind === "scope_sub_delegated") return await this.#subDelegated(event);
     const record = await this.#known(event.pod_name, event.instance);
     if (record === undefined) return false;
+    // A turn has ended: the same words from now on are another message.
+    if (event.kind !== "shut_down") record.unconfirmed = undefined;
     switch (event.kind) {
       case "turn_ended":
         record.phase = "idle";
