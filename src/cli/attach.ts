@@ -39,10 +39,20 @@ export async function attach(
   }
   streams.out.onClosed = () => detach.resolve("detached");
   const watching = watch(client, view);
-  if (!json) void speak(client, view).then((over) => over && detach.resolve("detached"));
-  const end = await Promise.race([watching, detach.promise]);
-  view.close(end);
+  const input = Bun.stdin.stream().getReader();
+  if (!json) void speak(input, client, view).then((over) => over && detach.resolve("detached"));
+  try {
+    view.close(await Promise.race([watching, detach.promise]));
+  } finally {
+    // An open input would keep this process for as long as somebody could type.
+    await input.cancel().catch(() => undefined);
+  }
   return EXIT.done;
+}
+
+/** The part of a stream's reader that is needed here. */
+interface Typed {
+  read(): Promise<{ readonly done: boolean; readonly value?: Uint8Array | undefined }>;
 }
 
 /** What is done with what the Pod says. */
@@ -67,12 +77,14 @@ async function watch(client: PodClient, view: View): Promise<"ended"> {
 }
 
 /** Sends what is typed, line by line; true when the input is over. */
-async function speak(client: PodClient, view: View): Promise<boolean> {
+async function speak(input: Typed, client: PodClient, view: View): Promise<boolean> {
   let typed = "";
   const decoder = new TextDecoder();
   try {
-    for await (const chunk of Bun.stdin.stream()) {
-      typed += decoder.decode(chunk, { stream: true });
+    for (;;) {
+      const { done, value } = await input.read();
+      if (done || value === undefined) break;
+      typed += decoder.decode(value, { stream: true });
       const lines = typed.split("\n");
       typed = lines.pop() ?? "";
       if (typed.length > MAX_TYPED) throw new PodError("limit_reached", "the line is too long");
