@@ -42,6 +42,8 @@ export class Uplink {
   #waiting: Outgoing[];
   #full = false;
   #pump: Promise<void> | undefined;
+  #asking: Promise<void> | undefined;
+  #askAgain = false;
   /** Ends the pause before the next attempt. */
   #hurry: (() => void) | undefined;
   readonly #over = new AbortController();
@@ -87,8 +89,20 @@ export class Uplink {
 
   /** The registry has another parent for this Pod, perhaps: what waits goes to that one. */
   async parentChanged(): Promise<void> {
+    // However many say so: one question at a time, and one more for those that came meanwhile.
+    this.#askAgain = true;
+    this.#asking ??= this.#ask();
+    await this.#asking;
+  }
+
+  async #ask(): Promise<void> {
+    while (this.#askAgain) {
+      this.#askAgain = false;
+      await this.#findParent();
+    }
+    this.#asking = undefined;
+    if (this.#parent === undefined) return;
     this.#hasParents = true;
-    await this.#findParent();
     this.#hurry?.();
     this.#deliverAll();
   }

@@ -10,9 +10,13 @@ import { settlesWithin } from "../base/process.ts";
 /** How long the parent has to take the last reports, and clients their last events. */
 export const LAST_REPORTS_MS = 5000;
 export const LAST_EVENTS_MS = 1000;
-/** How long shells may take to end, and what is to be recorded to be on disk. */
-const SHELLS_MS = 5000;
-const RECORD_MS = 5000;
+/** Limits in milliseconds: for shells to end, for the disk to take what is to be recorded. */
+export interface LeavingLimits {
+  readonly shellsMs: number;
+  readonly recordMs: number;
+}
+
+const LIMITS: LeavingLimits = { shellsMs: 5000, recordMs: 5000 };
 
 /** Process groups that the Pod's tools have started and that must not outlive it. */
 export interface Shells {
@@ -41,19 +45,22 @@ export interface LeavingSteps {
 }
 
 /** Does all steps; never rejects. */
-export async function leaveInOrder(steps: LeavingSteps): Promise<void> {
+export async function leaveInOrder(
+  steps: LeavingSteps,
+  { shellsMs, recordMs }: LeavingLimits = LIMITS,
+): Promise<void> {
   await step("children", async () => steps.ignoreChildren());
   await step("shells", async () => {
-    if (await settlesWithin(steps.shells.end(), SHELLS_MS)) return;
+    if (await settlesWithin(steps.shells.end(), shellsMs)) return;
     log("warn", "shells did not end in time and are killed");
     steps.shells.kill();
   });
   await step("record", async () => {
-    await settlesWithin(steps.record(), RECORD_MS);
+    await settlesWithin(steps.record(), recordMs);
   });
   await step("farewell", steps.tell);
   await step("session", async () => {
-    await settlesWithin(steps.close(), RECORD_MS);
+    await settlesWithin(steps.close(), recordMs);
   });
   await step("registry", steps.release);
 }

@@ -296,6 +296,15 @@ describe("reports to the parent", () => {
     expect(pods.outbox.outgoing).toEqual([]);
   });
 
+  test("of a root are not kept, whatever it is told about parents", async () => {
+    await using pods = family();
+    pods.register(["kid", null]);
+    const uplink = new Uplink(KID, pods.registry, undefined, pods.outbox, FAST);
+    await Promise.all(Array.from({ length: 50 }, () => uplink.parentChanged()));
+    uplink.report(report("a"));
+    expect(pods.outbox.outgoing).toEqual([]);
+  });
+
   test("that the parent cannot take just now are sent again; the end of the pod is not kept", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
