@@ -1,6 +1,7 @@
 /** Conversation items as they stand in `history.json` and in the `history` event (spec protocol 5). */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
+import { segmentSchema } from "./segment.ts";
 
 /**
  * One item. Keys beyond the reference's, all optional: `id` stable within the session (cursors),
@@ -26,6 +27,8 @@ export const itemSchema = lazily(() => {
       status,
       /** Id of the notice that this message is: after a crash it is not told again. */
       notice: z.string().optional(),
+      /** What was typed; only in the `history` event, on user messages. */
+      segments: z.array(segmentSchema()).optional(),
     }),
     z.object({
       type: z.literal("tool_call"),
