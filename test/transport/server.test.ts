@@ -176,8 +176,8 @@ describe("close", () => {
     pod.server.broadcast(big);
     pod.server.broadcast({ event: "shutdown" });
     const start = performance.now();
-    await pod.server.close({ flushMs: 300 });
-    expect(performance.now() - start).toBeWithin(250, 5000);
+    await pod.server.close({ flushMs: 2000 }); // ample for the one that reads, on a busy machine
+    expect(performance.now() - start).toBeWithin(1950, 8000);
     const lengths = (await reader.rest()).map((line) => line.length);
     expect(lengths).toEqual([JSON.stringify(big).length, 20]);
     expect(pod.closed).toHaveLength(2);
