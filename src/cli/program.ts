@@ -82,9 +82,10 @@ export async function runCommand(
     .command("stop")
     .description("end Pods: asked first, forced if needed")
     .argument("<name...>", "names as `pod ls` shows them")
-    .action(async (names: string[]) => {
+    .option("--tree", "also end every Pod below them", false)
+    .action(async (names: string[], options: { tree: boolean }) => {
       const { stopPods } = await import("./stop.ts");
-      exitCode = await stopPods(names, env, streams);
+      exitCode = await stopPods(names, options, env, streams);
     });
 
   program
@@ -124,6 +125,42 @@ export async function runCommand(
       const { runDoctor } = await import("./doctor/doctor.ts");
       exitCode = await runDoctor(options, env, streams);
     });
+
+  program
+    .command("attach")
+    .description("watch and talk to a live Pod; Ctrl-C detaches and leaves it at work")
+    .argument("<name>", "name as `pod ls` shows it")
+    .option("--json", "print every event as a line of JSON and send nothing", false)
+    .action(async (name: string, options: { json: boolean }) => {
+      const { attach } = await import("./attach.ts");
+      exitCode = await attach(name, options, env, streams);
+    });
+
+  program
+    .command("send")
+    .description("give a live Pod its next task, or with --note something to know")
+    .argument("<name>", "name as `pod ls` shows it")
+    .argument("<text>", "what it is to do or to know")
+    .option("--note", "as a note: it wakes an idle Pod and does not disturb a busy one", false)
+    .action(async (name: string, text: string, options: { note: boolean }) => {
+      const { sendText } = await import("./control.ts");
+      exitCode = await sendText(name, text, options, env, streams);
+    });
+
+  for (const [method, description] of [
+    ["pause", "interrupt the turn of a live Pod so that it can go on later"],
+    ["continue", "let a paused Pod go on with its turn"],
+    ["cancel", "end the turn of a live Pod; the Pod stays"],
+  ] as const) {
+    program
+      .command(method)
+      .description(description)
+      .argument("<name>", "name as `pod ls` shows it")
+      .action(async (name: string) => {
+        const { controlRun } = await import("./control.ts");
+        exitCode = await controlRun(name, method, env, streams);
+      });
+  }
 
   for (const command of [program, ...program.commands]) {
     command

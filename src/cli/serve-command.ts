@@ -93,7 +93,10 @@ export async function servePod(
     writeLine(renderForTerminal(error));
     return EXIT.failed;
   }
-  onFirstSignal(() => pod.shutdown("signal"));
+  onFirstSignal(
+    () => pod.shutdown("signal"),
+    () => pod.force(),
+  );
   announceReady(pod);
   const reason = await pod.ended;
   writeLine(`pod: ${pod.self.name} shutting down (${reason})`);

@@ -15,6 +15,7 @@ import type { OpenedSession } from "../session/open.ts";
 import {
   type ChildEnd,
   type Closing,
+  CUT_OFF,
   DOMAIN,
   MAX_CHILD_ENDS,
   type Setup,
@@ -22,14 +23,12 @@ import {
 import { itemEntries, startEntries } from "../session/write.ts";
 import type { History, StoredItem } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
+import type { AbortReason } from "./state.ts";
 
 /** Result of a call that was recorded as begun when the process ended; it is never run again (W6). */
 export const INTERRUPTED_BY_END =
   "[Interrupted: the Pod was stopped during this call. It may or may not have taken effect; it was " +
   "not run again. Check before you repeat it.]";
-
-/** What `run_errored` says of a run that a killed process left. */
-export const CUT_OFF = "the Pod was stopped during this run";
 
 /** What a recorder works with. */
 export interface RecorderDependencies {
@@ -150,14 +149,14 @@ export class Recorder {
     });
   };
 
-  /** The end of a run, on the disk before anybody hears of it; never rejects. */
-  async end(end: RunEnd): Promise<void> {
+  /** The end of a run told to end for `abort`, on the disk before anybody hears of it; never rejects. */
+  async end(end: RunEnd, abort: AbortReason): Promise<void> {
     this.#typed = undefined;
     if (this.#log === undefined) return;
     try {
       this.#write([
         { kind: "turn_end", ts: this.#now(), turn_count: this.#deps.turns.current },
-        endEntry(end, this.#now()),
+        endEntry(end, abort, this.#now()),
       ]);
       await this.settle();
     } catch (error) {
@@ -197,11 +196,13 @@ export class Recorder {
     await this.#moveTo(items, log === undefined ? {} : { compacted_from: origin });
   }
 
-  /** The Pod ends in order. Nothing is recorded afterwards; never throws. */
-  close(reason: Closing): void {
+  /** The Pod ends in order. Nothing is recorded afterwards; never rejects. */
+  async close(reason: Closing): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.closed, { reason }));
+    // What is lost of it by a failing disk is only how the Pod ended.
+    await this.#log?.sync().catch((error: unknown) => logLine("warn", messageOf(error)));
     this.#log?.close();
   }
 
@@ -307,13 +308,21 @@ function isUserMessage(item: Item): boolean {
 }
 
 /** How a run ended, in the words of spec worker-and-tools 1.7. */
-function endEntry(end: RunEnd, ts: number): Entry {
+function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
   switch (end.outcome) {
     case "finished":
     case "limit_reached":
       return { kind: "run_completed", ts, interrupted: false, result: end.outcome };
     case "cancelled":
-      return { kind: "run_errored", ts, interrupted: true, message: "Cancelled" };
+      if (abort === "pause") {
+        return { kind: "run_completed", ts, interrupted: true, result: "paused" };
+      }
+      return {
+        kind: "run_errored",
+        ts,
+        interrupted: true,
+        message: abort === "shutdown" ? CUT_OFF : "Cancelled",
+      };
     case "error":
       return { kind: "run_errored", ts, interrupted: true, message: end.message };
   }

@@ -6,6 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
+import { isUnderWay } from "../session/replay.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
 
@@ -22,14 +23,17 @@ export class ComingBack {
     this.#told = restored === undefined;
   }
 
+  get #isUnderWay(): boolean {
+    return this.#restored !== undefined && isUnderWay(this.#restored.state);
+  }
+
   /** What the model must know of the return, once, as things stand at its first request. */
   takeNotice(): string | undefined {
     if (this.#told) return undefined;
     this.#told = true;
-    const cutOff = this.#restored?.state.cutOff === true;
     const parts = [
       "This Pod had ended and was brought back with its conversation.",
-      ...(cutOff
+      ...(this.#isUnderWay
         ? [
             "The run that was under way was cut off; tool calls without a result were not run again.",
           ]
@@ -65,7 +69,7 @@ export class ComingBack {
    */
   async revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
     const revived = await reviveChildren(this.#context, request, new AbortController().signal);
-    if (request.go_on && !this.#wentOn && this.#restored?.state.cutOff === true) {
+    if (request.go_on && !this.#wentOn && this.#isUnderWay) {
       this.#wentOn = true;
       goOn();
     }

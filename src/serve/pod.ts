@@ -1,25 +1,25 @@
 /**
- * Puts one Pod together and takes it apart again. Starting: join the registry, files, tools, socket.
- * Ending, in this order: no new clients, the parent is told, clients get what is queued, directory
- * and allocation go last (spec protocol 8, registry-and-spawn I5).
+ * Puts one Pod together: joins the registry, makes files, tools and socket (spec protocol 8). How it
+ * is taken apart again is in `leave.ts`.
  */
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
-import { messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { childEnvironment } from "../base/process.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
+import { completionsOf } from "../controller/completions.ts";
 import { Controller } from "../controller/controller.ts";
+import { INITIAL_STATE, PAUSED_STATE } from "../controller/state.ts";
+import { Mailbox } from "../controller/mailbox.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
-import type { Manifest } from "../manifest/schema.ts";
 import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
-import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
+import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
-import { canonicalPath, describeRules } from "../scope/rule.ts";
-import type { Scope } from "../scope/set.ts";
+import { isUnderWay } from "../session/replay.ts";
+import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
@@ -33,21 +33,12 @@ import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
-import {
-  assertReadableCwd,
-  type Configuration,
-  configure,
-  named,
-  type PodOptions,
-  rootScope,
-} from "./configuration.ts";
+import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
+import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
 import { makeRecording, resumeRecording } from "./recording.ts";
-
-/** How long the parent has to take the last reports, and clients their last events. */
-const LAST_REPORTS_MS = 5000;
-const LAST_EVENTS_MS = 1000;
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -66,6 +57,8 @@ export interface RunningPod {
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
   shutdown(reason: EndReason): void;
+  /** This process exits at once: what its tools have started is killed first. */
+  force(): void;
   /** Resolves when everything is given back. */
   readonly ended: Promise<EndReason>;
 }
@@ -94,58 +87,6 @@ export async function startPod(
   }
 }
 
-async function join(
-  configuration: Configuration,
-  registry: Registry,
-  session: string,
-): Promise<Membership> {
-  const { manifest, instance, cwd, parent } = configuration;
-  const self = { name: manifest.pod.name, instance };
-  if (parent === undefined) {
-    try {
-      // A child of an earlier run that is brought back alone holds what it held, as a root.
-      const keep = configuration.restored === undefined ? [] : ["stderr.log"];
-      return await joinAsRoot(registry, self, rootScope(configuration), session, keep);
-    } catch (error) {
-      const what = configuration.restored === undefined ? "create" : "restore";
-      throw named(`failed to ${what} pod`, error);
-    }
-  }
-  try {
-    const membership = await joinAsChild(registry, self, session);
-    try {
-      assertExactScope(membership, parent.launch === undefined ? undefined : manifest);
-      assertReadableCwd(scopeOf(membership), cwd);
-    } catch (error) {
-      await membership.leave();
-      throw error;
-    }
-    return membership;
-  } catch (error) {
-    throw named("failed to create spawned pod", error);
-  }
-}
-
-function scopeOf({ allocation }: Membership): Scope {
-  return { allow: allocation.scope_allow, deny: allocation.scope_deny };
-}
-
-/**
- * A child has exactly what was reserved: its targets still mean what they meant (no directory became
- * a link since), and its manifest says nothing else (W19, W21).
- */
-function assertExactScope(membership: Membership, manifest: Manifest | undefined): void {
-  const { allow, deny } = scopeOf(membership);
-  for (const { target } of [...allow, ...deny]) {
-    const now = canonicalPath(target);
-    if (!now.ok || now.path !== target) {
-      throw new PodError("denied", `scope target ${target} was replaced since it was reserved`);
-    }
-  }
-  if (manifest === undefined || Bun.deepEquals(manifest.scope, { allow, deny })) return;
-  throw new PodError("denied", "the scope in the launch file differs from the reservation");
-}
-
 async function assemble(
   configuration: Configuration,
   registry: Registry,
@@ -162,14 +103,21 @@ async function assemble(
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
-  const uplink = new Uplink(self, registry, parent?.socket);
+  const trouble = (message: string): void => {
+    log("warn", message);
+    queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
+  };
+  const { compactedFrom, forkedFrom } = restored?.state ?? {};
+  const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
+  const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
+  const uplink = new Uplink(self, registry, parent?.socket, mailbox);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
     self,
     registry,
     scope,
     children,
-    notify: ({ text, wake }) => controller.notice(text, wake),
+    notify: ({ id, text, wake }) => controller.notice(text, wake, id),
     report: (event) => uplink.report(event),
     ended: (end) => recorder.childEnded(end),
   });
@@ -237,6 +185,7 @@ async function assemble(
     ),
     moved: async (next) => {
       await registry.updateSession(self, next);
+      mailbox.follow(next);
       files.writeStatus(controller.phase, next);
     },
     alert,
@@ -259,22 +208,23 @@ async function assemble(
   const back = restored === undefined ? undefined : await comingBack();
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
+  const shells: Shells = NO_SHELLS;
   const controller = new Controller({
     self,
+    initial: restored !== undefined && isUnderWay(restored.state) ? PAUSED_STATE : INITIAL_STATE,
+    session: () => recorder.session,
     record: {
-      get session() {
-        return recorder.session;
-      },
       begin: async () => {
         await compaction.settled();
         await recorder.begin(history);
       },
-      input: (segments) => recorder.input(segments),
-      end: (end) => recorder.end(end),
+      end: (end, abort) => recorder.end(end, abort),
     },
+    recordInput: (segments) => recorder.input(segments),
     history,
     ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
+    mailbox,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
     runTurns: (signal) =>
@@ -287,10 +237,10 @@ async function assemble(
           options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: () => {
+          takeNotices: (keep) => {
             const notice = back?.takeNotice();
-            const waiting = controller.takeNotices();
-            return notice === undefined ? waiting : [notificationText(notice), ...waiting];
+            if (notice !== undefined) controller.notice(notice, false);
+            controller.takeNotices(keep);
           },
           emit: (event) => controller.publish(event),
           turns,
@@ -310,14 +260,15 @@ async function assemble(
         async (path) => (await readable.read(absolute(path, cwd))).bytes,
         warn,
       ),
-    childEvent: (event) => family.handle(event),
+    complete: (kind, prefix) =>
+      completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
+    childEvent: (event, id) => family.handle(event, id),
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
-    compact: () => compaction.request(controller.phase === "idle"),
+    parentChanged: () => void uplink.parentChanged(),
+    compact: () => compaction.request(controller.phase !== "running"),
     revive: async (request) =>
-      await (
-        await comingBack()
-      ).revive(request, () => controller.notice("Go on with the work that was cut off.", true)),
+      await (await comingBack()).revive(request, () => controller.resume()),
     finish: () => void leave(),
     wrapNotice: notificationText,
   });
@@ -327,7 +278,7 @@ async function assemble(
   }
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
-  files.writeStatus("idle", session);
+  files.writeStatus(controller.phase, session);
   files.writeHistory(history.items);
   server = listenPrivately({
     path: paths.socket,
@@ -344,20 +295,30 @@ async function assemble(
   }
 
   const leave = async (): Promise<void> => {
-    family.close();
-    compaction.close();
-    await compaction.settled();
-    recorder.close(reason ?? "client request");
-    broadcast({ event: "shutdown" });
-    uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-    await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);
-    try {
-      await membership.leave();
-    } catch (error) {
-      log("error", `could not leave the registry cleanly: ${messageOf(error)}`);
-    }
+    await leaveInOrder({
+      ignoreChildren: () => family.close(),
+      shells,
+      record: async () => {
+        compaction.close();
+        await compaction.settled();
+        await recorder.close(reason ?? "client request");
+        await mailbox.synced();
+      },
+      tell: async () => {
+        broadcast({ event: "shutdown" });
+        uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
+        await Promise.all([
+          uplink.flush(LAST_REPORTS_MS),
+          server?.close({ flushMs: LAST_EVENTS_MS }),
+        ]);
+      },
+      close: () => mailbox.close(),
+      release: () => membership.leave(),
+    });
     ended.resolve(reason ?? "client request");
   };
+  uplink.start();
+  controller.begin();
 
   return {
     self,
@@ -374,6 +335,7 @@ async function assemble(
       reason ??= why;
       controller.shutdown();
     },
+    force: () => shells.kill(),
     ended: ended.promise,
   };
 }

@@ -1,7 +1,8 @@
 /**
  * Conversation items as a session log holds them: tagged `kind` instead of `type`, keys in the order
- * of spec worker-and-tools 5.3, without `id` and `status`. Beyond the reference, both optional:
- * `is_error` on results (W7) and `provider` on reasoning, which only the vendor that made it can use (W5).
+ * of spec worker-and-tools 5.3, without `id` and `status`. Beyond the reference, all optional:
+ * `is_error` on results (W7), `provider` on reasoning, which only the vendor that made it can use (W5),
+ * and `notice` on messages, by which a notice is known that was told before a crash.
  */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
@@ -18,6 +19,7 @@ export const loggedItemSchema = lazily(() => {
       kind: z.literal("message"),
       role: z.enum(["user", "assistant", "system"]),
       content: z.array(part),
+      notice: z.string().nullish(),
     }),
     z.object({
       kind: z.literal("tool_call"),
@@ -46,8 +48,11 @@ export type LoggedItem = z.infer<ReturnType<typeof loggedItemSchema>>;
 /** The form in which an item is logged. */
 export function toLogged(item: Item): LoggedItem {
   switch (item.type) {
-    case "message":
-      return { kind: "message", role: item.role, content: item.content.map(loggedPart) };
+    case "message": {
+      const { role, notice } = item;
+      const content = item.content.map(loggedPart);
+      return { kind: "message", role, content, ...(notice === undefined ? {} : { notice }) };
+    }
     case "tool_call": {
       const { call_id, name } = item;
       return { kind: "tool_call", call_id, name, arguments: item.arguments };
@@ -78,8 +83,11 @@ export function toLogged(item: Item): LoggedItem {
 /** The item that was logged, without an id. */
 export function fromLogged(item: LoggedItem): Item {
   switch (item.kind) {
-    case "message":
-      return { type: "message", role: item.role, content: item.content.map(itemPart) };
+    case "message": {
+      const { role, notice } = item;
+      const content = item.content.map(itemPart);
+      return { type: "message", role, content, ...(notice == null ? {} : { notice }) };
+    }
     case "tool_call": {
       const { call_id, name } = item;
       return { type: "tool_call", call_id, name, arguments: item.arguments };

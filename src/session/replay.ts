@@ -14,6 +14,7 @@ import {
   childEndedSchema,
   type Closing,
   closedSchema,
+  CUT_OFF,
   DOMAIN,
   earlyResultSchema,
   MAX_CHILD_ENDS,
@@ -35,6 +36,8 @@ export interface SessionState {
   readonly interrupted: boolean;
   /** True when a run had begun and the log says nothing of its end: the process was killed. */
   readonly cutOff: boolean;
+  /** The last run may go on: it was paused, or cut off by the end of its process. */
+  readonly mayGoOn: boolean;
   readonly usage: readonly UsageRecord[];
   readonly forkedFrom: Origin | undefined;
   readonly compactedFrom: Origin | undefined;
@@ -46,6 +49,12 @@ export interface SessionState {
   /** Results of calls that are open at the end, recorded before their batch had ended. */
   readonly earlyResults: readonly ToolResultItem[];
   readonly entries: number;
+}
+
+/** True when the last run may go on and there is something it has not answered (W22). */
+export function isUnderWay({ items, mayGoOn }: SessionState): boolean {
+  const last = items.at(-1);
+  return mayGoOn && last !== undefined && !(last.type === "message" && last.role === "assistant");
 }
 
 /** The parts of the state that are replaced, not collected. */
@@ -62,6 +71,7 @@ export class Replay {
     turns: 0,
     interrupted: false,
     cutOff: false,
+    mayGoOn: false,
     forkedFrom: undefined,
     compactedFrom: undefined,
     setup: undefined,
@@ -98,8 +108,12 @@ export class Replay {
       case "turn_end":
         return this.#set({ turns: entry.turn_count });
       case "run_completed":
-      case "run_errored":
-        return this.#set({ interrupted: entry.interrupted, cutOff: false });
+      case "run_errored": {
+        const { interrupted } = entry;
+        const why = entry.kind === "run_completed" ? entry.result : entry.message;
+        const mayGoOn = interrupted && (why === "paused" || why === CUT_OFF);
+        return this.#set({ interrupted, cutOff: false, mayGoOn });
+      }
       case "config_changed":
         return this.#set({ config: entry.config });
       case "llm_usage": {
@@ -129,7 +143,7 @@ export class Replay {
 
   /** Something of a run stands in the log: without an end of it, it was cut off. */
   #begin(): void {
-    this.#set({ interrupted: true, cutOff: true, closed: undefined });
+    this.#set({ interrupted: true, cutOff: true, mayGoOn: true, closed: undefined });
   }
 
   #start(entry: Extract<Entry, { kind: "session_start" }>): void {

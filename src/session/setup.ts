@@ -20,6 +20,9 @@ export const DOMAIN = {
   result: "pod.result",
 } as const;
 
+/** What `run_errored` says of a run that the end of its process cut off. */
+export const CUT_OFF = "the Pod was stopped during this run";
+
 /** Payload of `pod.setup`. */
 export const setupSchema = lazily(() =>
   z.object({

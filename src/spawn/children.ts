@@ -37,6 +37,8 @@ export interface ChildRecord {
   stopping: boolean;
   /** Position of ReadPodOutput: last item read, and characters of the next one already read. */
   cursor: { readonly item: string | undefined; readonly offset: number };
+  /** The last message whose acceptance was not heard, with the key under which it may go again. */
+  unconfirmed?: { readonly message: string; readonly key: string } | undefined;
 }
 
 /** Ended children that are still listed; the oldest go first. */

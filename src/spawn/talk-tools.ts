@@ -61,10 +61,16 @@ async function send(record: ChildRecord, message: string, limits: Limits): Promi
     throw new ToolError("execution_failed", text);
   };
   if (hasEnded(record)) fail(`send to \`${record.name}\`: the pod has ended`);
+  // The same words again after a doubt are the same message: the Pod runs it once (W62).
+  const key = record.unconfirmed?.message === message ? record.unconfirmed.key : undefined;
+  const unconfirmed = { message, key: key ?? crypto.randomUUID() };
+  record.unconfirmed = unconfirmed;
   try {
-    await request(record.socket, runMethod(message), limits);
+    await request(record.socket, runMethod(message, unconfirmed.key), limits);
+    record.unconfirmed = undefined;
   } catch (error) {
     const code = isPodError(error) ? error.data.wire : undefined;
+    if (code !== undefined) record.unconfirmed = undefined;
     if (code === "already_running") {
       fail(`pod \`${record.name}\` is already running a turn; wait for it to finish and retry`);
     }

@@ -11,7 +11,7 @@ import { type DecodedLine, encodeLine, LineDecoder } from "./jsonl.ts";
 import { OutputQueue, type Writable } from "./output-queue.ts";
 
 /** How long a client whose connection is ending may take nothing of what is still queued for it. */
-const LINGER_MS = 10_000;
+export const LINGER_MS = 10_000;
 
 /** A client as the handlers of a server see it. */
 export interface Connection {
@@ -25,6 +25,7 @@ export interface Connection {
 export interface ConnectionHost {
   readonly maxLineBytes: number;
   readonly maxQueueBytes: number;
+  readonly lingerMs: number;
   readonly log: typeof writeLog;
   onMethod(connection: Connection, method: Method): void | Promise<void>;
   /** Called once, when the socket is closed. */
@@ -50,6 +51,8 @@ export class ServerConnection implements Connection {
   #working = 0;
   #flushing: "no" | "soon" | "on_drain" = "no";
   #linger: ReturnType<typeof setTimeout> | undefined;
+  /** It did not read, and is only told so any more. */
+  #dropped = false;
 
   constructor(id: number, socket: ConnectionSocket, host: ConnectionHost) {
     this.id = id;
@@ -165,8 +168,7 @@ export class ServerConnection implements Connection {
 
   #write(line: Uint8Array): void {
     if (!this.#queue.push(line)) {
-      this.#host.log("warn", `client ${this.id} does not read its events and is disconnected`);
-      this.terminate();
+      this.#drop();
     } else if (this.#flushing === "no") {
       // One write for everything that this turn of the event loop produces.
       this.#flushing = "soon";
@@ -176,6 +178,23 @@ export class ServerConnection implements Connection {
         this.#flush();
       });
     }
+  }
+
+  /**
+   * The client has fallen too far behind. Should it read on, it gets whole lines, then the reason,
+   * then the end, instead of a stream with a hole (W11); it can connect again and ask for the history.
+   */
+  #drop(): void {
+    if (this.#dropped) return this.terminate();
+    this.#dropped = true;
+    const { maxQueueBytes, log } = this.#host;
+    log("warn", `client ${this.id} does not read its events and is disconnected`);
+    this.#queue.dropUnwritten();
+    this.#answerError(
+      `disconnected: more than ${maxQueueBytes} bytes of events were not read; ` +
+        "connect again and ask for the history",
+    );
+    this.finish();
   }
 
   #flush(): void {
@@ -191,6 +210,6 @@ export class ServerConnection implements Connection {
 
   #startLinger(): void {
     clearTimeout(this.#linger);
-    this.#linger = setTimeout(() => this.terminate(), LINGER_MS);
+    this.#linger = setTimeout(() => this.terminate(), this.#host.lingerMs);
   }
 }

@@ -13,6 +13,7 @@ import {
   type Connection,
   type ConnectionHost,
   type ConnectionSocket,
+  LINGER_MS,
   ServerConnection,
 } from "./connection.ts";
 import { encodeLine, MAX_LINE_BYTES } from "./jsonl.ts";
@@ -60,6 +61,8 @@ export interface ListenOptions {
   readonly maxConnections?: number;
   readonly maxQueueBytes?: number;
   readonly maxLineBytes?: number;
+  /** How long a client that is being closed may take nothing of what is queued for it. */
+  readonly lingerMs?: number;
   /** User id at the other end of a descriptor; undefined when the platform cannot say. */
   readonly peerUser?: (fd: number) => number | undefined;
   readonly log?: typeof writeLog;
@@ -81,6 +84,7 @@ class Server implements PodServer, ConnectionHost {
   readonly path: string;
   readonly maxLineBytes: number;
   readonly maxQueueBytes: number;
+  readonly lingerMs: number;
   readonly log: typeof writeLog;
   readonly #handlers: ServerHandlers;
   readonly #maxConnections: number;
@@ -95,6 +99,7 @@ class Server implements PodServer, ConnectionHost {
     this.path = options.path;
     this.maxLineBytes = options.maxLineBytes ?? MAX_LINE_BYTES;
     this.maxQueueBytes = options.maxQueueBytes ?? MAX_QUEUE_BYTES;
+    this.lingerMs = options.lingerMs ?? LINGER_MS;
     this.log = options.log ?? writeLog;
     this.#handlers = options.handlers;
     this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;

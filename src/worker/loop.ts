@@ -13,7 +13,7 @@ import type {
   Usage,
 } from "../model/model.ts";
 import type { Event } from "../protocol/event.ts";
-import { textMessage, type ToolResultItem } from "../protocol/history.ts";
+import type { Item, ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
@@ -38,8 +38,8 @@ export interface LoopDependencies {
   /** Requests that one run may make; undefined means no limit (W10). */
   readonly maxTurns: number | undefined;
   readonly output: OutputLimits;
-  /** Takes the texts that wait for the model; they become system messages of the history (W11). */
-  readonly takeNotices: () => readonly string[];
+  /** Hands over the messages that wait for the model; they wait on when `keep` throws (W11). */
+  readonly takeNotices: (keep: (items: readonly Item[]) => void) => void;
   readonly emit: (event: Event) => void;
   readonly turns: TurnCounter;
   /**
@@ -144,9 +144,12 @@ async function runTurn(
     return { end: { outcome: "error", code: "internal", message: refusal } };
   }
   const system = deps.system();
-  const notices = deps.takeNotices();
-  history.append(...notices.map((notice) => textMessage("system", notice)));
-  if (isFirst || notices.length > 0) await deps.settle?.();
+  let told = 0;
+  deps.takeNotices((items) => {
+    history.append(...items);
+    told = items.length;
+  });
+  if (isFirst || told > 0) await deps.settle?.();
   const items = history.forRequest();
   const request: ModelRequest = {
     system,

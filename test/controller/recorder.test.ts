@@ -80,7 +80,7 @@ test("the log begins with the first input: prompt, setup and input in one write"
   expect(kinds()).toEqual(["session_start", "pod.setup", "user_input"]);
   expect(entries()[0]).toMatchObject({ system_prompt: "be brief", prev_hash: null });
   expect(entries()[1]).toMatchObject({ payload: { lineage: SESSION, title: "one" } });
-  recorder.close("signal");
+  await recorder.close("signal");
 });
 
 test("an item is in the log before it is in the history, and never in the history alone", async () => {
@@ -88,7 +88,7 @@ test("an item is in the log before it is in the history, and never in the histor
   const { recorder, history, told, kinds } = setUp(dir.path);
   history.append(user("first"));
   // From here on nothing can be written.
-  recorder.close("signal");
+  await recorder.close("signal");
   expect(() => history.append(user("lost"))).toThrow("cannot be written");
   expect(history.items).toHaveLength(1);
   expect(kinds().slice(-1)).toEqual(["pod.closed"]);
@@ -114,18 +114,24 @@ test("a run's end is recorded with its turns, however it ended", async () => {
   await using dir = temp();
   const { recorder, history, entries } = setUp(dir.path);
   history.append(user("x"));
-  await recorder.end({ outcome: "finished" });
-  await recorder.end({ outcome: "cancelled" });
-  await recorder.end({ outcome: "error", code: "internal", message: "why" });
+  await recorder.end({ outcome: "finished" }, "none");
+  await recorder.end({ outcome: "cancelled" }, "cancel");
+  await recorder.end({ outcome: "cancelled" }, "pause");
+  await recorder.end({ outcome: "cancelled" }, "shutdown");
+  await recorder.end({ outcome: "error", code: "internal", message: "why" }, "none");
   expect(entries().slice(3)).toMatchObject([
     { kind: "turn_end", turn_count: 3 },
     { kind: "run_completed", interrupted: false, result: "finished" },
     { kind: "turn_end" },
     { kind: "run_errored", interrupted: true, message: "Cancelled" },
     { kind: "turn_end" },
+    { kind: "run_completed", interrupted: true, result: "paused" },
+    { kind: "turn_end" },
+    { kind: "run_errored", interrupted: true, message: "the Pod was stopped during this run" },
+    { kind: "turn_end" },
     { kind: "run_errored", interrupted: true, message: "why" },
   ]);
-  recorder.close("signal");
+  await recorder.close("signal");
 });
 
 test("calls that were under way are closed once, with the results that had come early", async () => {
@@ -135,7 +141,7 @@ test("calls that were under way are closed once, with the results that had come 
   first.recorder.early({ type: "tool_result", call_id: "b", summary: "done b" });
   // The process ends here: only the lock goes.
   const bytes = readFileSync(logPath(dir.path, SESSION));
-  first.recorder.close("signal");
+  await first.recorder.close("signal");
   const copy = "0198c0de-0000-7000-8000-000000000002";
   await Bun.write(logPath(dir.path, copy), bytes);
 
@@ -157,14 +163,14 @@ test("calls that were under way are closed once, with the results that had come 
     "pod.setup",
   ]);
   const known = [...second.history.items];
-  second.recorder.close("signal");
+  await second.recorder.close("signal");
 
   const third = setUp(dir.path, { session: copy });
   if (third.opened === undefined) throw new Error("not restored");
   await third.recorder.resume(third.history, third.opened);
   expect([...third.history.items]).toEqual(known);
   expect(third.opened.state.closed).toBe("signal");
-  third.recorder.close("signal");
+  await third.recorder.close("signal");
 });
 
 test("a compaction moves to a new session, and one that fails leaves nothing behind", async () => {
@@ -193,7 +199,7 @@ test("a compaction moves to a new session, and one that fails leaves nothing beh
   expect(kinds().at(-1)).toBe("hook_injected_items");
   // The old one is free for others.
   openSession(dir.path, SESSION).log.close();
-  recorder.close("signal");
+  await recorder.close("signal");
 });
 
 test("the new session is locked before the old one is let go", async () => {
@@ -207,6 +213,6 @@ test("the new session is locked before the old one is let go", async () => {
   history.append(user("x"));
   await recorder.compact([...history.items]);
   expect(() => openSession(dir.path, recorder.session)).toThrow("is being written");
-  recorder.close("signal");
+  await recorder.close("signal");
   expect(() => createLog(dir.path, recorder.session)).toThrow("cannot be made");
 });

@@ -116,9 +116,10 @@ async function ask(world: World, name: string, method: Method, until?: EventName
   });
 }
 
-async function isIdle(world: World, name: string): Promise<boolean> {
+async function isAtRest(world: World, name: string): Promise<boolean> {
   const answer = await ask(world, name, { method: "status" }, "status");
-  return answer.event === "status" && answer.data.state === "idle" && answer.data.pending === 0;
+  // One whose run was cut off comes back paused.
+  return answer.event === "status" && answer.data.state !== "running" && answer.data.pending === 0;
 }
 
 /** Everything in the registry is at rest, twice in a row. */
@@ -129,7 +130,7 @@ async function settled(world: World): Promise<void> {
       const { table } = await world.registry.reclaim();
       if (table.some(isReservation)) return false;
       try {
-        const states = await Promise.all(table.map(({ pod_name }) => isIdle(world, pod_name)));
+        const states = await Promise.all(table.map(({ pod_name }) => isAtRest(world, pod_name)));
         calm = states.every(Boolean) ? calm + 1 : 0;
       } catch (error) {
         if (!isPodError(error)) throw error;

@@ -80,7 +80,7 @@ async function runToEnd(world: World, name: string, text: string): Promise<void>
     { timeoutMs: DEADLINE_MS },
   );
   await eventually(
-    async () => (await runs(socket)) > before && (await isIdle(socket)),
+    async () => (await runs(socket)) > before && (await isAtRest(socket)),
     "the end of a run",
   );
 }
@@ -95,7 +95,8 @@ async function status(socket: string) {
   return answer.data;
 }
 const runs = async (socket: string): Promise<number> => (await status(socket)).runs;
-const isIdle = async (socket: string): Promise<boolean> => (await status(socket)).state === "idle";
+const isAtRest = async (socket: string): Promise<boolean> =>
+  (await status(socket)).state !== "running";
 
 /** Root, a child and its child; the last one writes a file. */
 function treeRules(work: string): ScenarioRule[] {
