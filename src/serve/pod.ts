@@ -18,6 +18,7 @@ import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
+import { surroundingWarnings } from "../registry/surroundings.ts";
 import { isUnderWay } from "../session/replay.ts";
 import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
@@ -292,6 +293,10 @@ async function assemble(
     const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
     // The model of a Pod that came back is told of all its children at once.
     if (restored === undefined) controller.notice(text, false);
+  }
+
+  if (parent === undefined) {
+    for (const text of surroundingWarnings(env, base)) controller.alert("warn", "pod", text);
   }
 
   const leave = async (): Promise<void> => {
