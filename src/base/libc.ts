@@ -3,6 +3,7 @@
  * The library is opened at the first call, not at import: commands that need none of it pay nothing.
  */
 import { dlopen, type Pointer, ptr, read } from "bun:ffi";
+import { closeSync } from "node:fs";
 
 const DARWIN = process.platform === "darwin";
 
@@ -78,4 +79,37 @@ export function peerUserId(fd: number): number | undefined {
   const failed =
     libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0;
   return failed ? undefined : credentials[1];
+}
+
+// System calls that the C library does not wrap. Numbers from 424 on are the same on every platform
+// of Linux (syscalls(2)).
+const SYS_PIDFD_OPEN = 434;
+const SYS_LANDLOCK_CREATE_RULESET = 444;
+const LANDLOCK_CREATE_RULESET_VERSION = 1;
+
+/** One call of syscall(2); -1 where there is none. In a library handle of its own: only `pod doctor` asks. */
+function systemCall(number: number, first: number, second: number, third: number): number {
+  if (process.platform !== "linux") return -1;
+  const library = dlopen("libc.so.6", {
+    syscall: { args: ["i64", "i64", "i64", "i64"], returns: "i64" },
+  });
+  try {
+    return Number(library.symbols.syscall(number, first, second, third));
+  } finally {
+    library.close();
+  }
+}
+
+/** Version of the kernel's Landlock interface (landlock(7)), or undefined where it has none. */
+export function landlockVersion(): number | undefined {
+  const version = systemCall(SYS_LANDLOCK_CREATE_RULESET, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return version > 0 ? version : undefined;
+}
+
+/** True when the kernel can open a process as a descriptor (pidfd_open(2), Linux 5.3). */
+export function hasPidfd(): boolean {
+  const fd = systemCall(SYS_PIDFD_OPEN, process.pid, 0, 0);
+  if (fd < 0) return false;
+  closeSync(fd);
+  return true;
 }

@@ -18,7 +18,7 @@ import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
-import { canonicalPath } from "../scope/rule.ts";
+import { canonicalPath, describeRules } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
@@ -277,6 +277,11 @@ async function assemble(
       onMethod: (connection, method) => controller.handle(connection, method),
     },
   });
+
+  for (const { name, scope: held } of family.apply(membership.heirs)) {
+    const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
+    controller.notice(text, false);
+  }
 
   const leave = async (): Promise<void> => {
     await leaveInOrder({

@@ -16,6 +16,7 @@ import type { SpawnContext } from "./context.ts";
 import { describeExit, launch, type Launched } from "./launch.ts";
 import { writeLaunchFile } from "./launch-file.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
+import { Reservations } from "./reservations.ts";
 import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
@@ -28,6 +29,7 @@ export function spawnPodTool(
   context: SpawnContext,
   deliveryMs: number = DELIVERY_TIMEOUT_MS,
 ): Tool {
+  const reservations = new Reservations(context);
   return defineTool({
     name: "SpawnPod",
     description:
@@ -38,19 +40,21 @@ export function spawnPodTool(
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
       "`name` to talk to it, read from it and end it.",
     schema: SpawnInputSchema,
-    execute: async (input, { signal }) => await spawn(context, input, deliveryMs, signal),
+    execute: async (input, { signal }) =>
+      await spawn(context, reservations, input, deliveryMs, signal),
   });
 }
 
 async function spawn(
   context: SpawnContext,
+  reservations: Reservations,
   input: SpawnInput,
   deliveryMs: number,
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
   const instance = crypto.randomUUID();
-  const entry = await reserve(context, plan, instance);
+  const entry = await reserve(reservations, plan, instance);
   const undo = new SpawnUndo(context, entry);
   let doubt: string | undefined;
   try {
@@ -81,24 +85,16 @@ async function spawn(
   return { summary: `spawned pod \`${entry.pod_name}\` listening on ${entry.socket}` };
 }
 
-/** Writes the reservation and takes the paths from the spawner in the same moment (W47). */
+/** The reservation, or the registry's refusal in the words of a tool. */
 async function reserve(
-  context: SpawnContext,
+  reservations: Reservations,
   plan: SpawnPlan,
   instance: string,
 ): Promise<Allocation> {
-  const child = { name: plan.input.name, instance };
-  const { limits } = context;
   try {
-    return await context.scope.exclusive(async () => {
-      const { value, table } = await context.registry.delegate(
-        context.self,
-        child,
-        plan.rules,
-        limits,
-      );
-      context.family.apply(table);
-      return value;
+    return await reservations.reserve({
+      child: { name: plan.input.name, instance },
+      rules: plan.rules,
     });
   } catch (error) {
     const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
