@@ -9,6 +9,7 @@ import { readIfExists, replaceFile } from "../base/files.ts";
 import { heldFlocks } from "../base/held-locks.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
+import { canonicalPath } from "../scope/rule.ts";
 import { type Allocation, AllocationSchema, isReservation, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
 import { type Allocations, findByName, release } from "./operations.ts";
@@ -63,8 +64,8 @@ export function withLostPods(
 ): { readonly table: Allocations; readonly found: readonly string[] } {
   const known = new Set(table.map((entry) => entry.pod_name));
   const lost: Allocation[] = [];
-  for (const name of readdirSync(base).toSorted()) {
-    if (known.has(name) || except.includes(name) || !isPodName(name)) continue;
+  const unknown = readdirSync(base).filter((name) => !known.has(name) && !except.includes(name));
+  for (const name of unknown.filter(isPodName).toSorted()) {
     const record = livingRecordOf(base, name);
     // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
     if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;
@@ -104,9 +105,19 @@ export interface HiddenPod {
   readonly pid: number;
 }
 
+/** The base as the kernel names what is in it, also when it was deleted. */
+export function canonicalBase(base: string): string {
+  try {
+    return realpathSync(base);
+  } catch {
+    const canonical = canonicalPath(base);
+    return canonical.ok ? canonical.path : base;
+  }
+}
+
 /** Live Pods without a directory, found by the locks that the kernel knows (Linux). About 10 ms. */
 export function podsWithoutDirectory(base: string): HiddenPod[] {
-  const root = realpathSync(base);
+  const root = canonicalBase(base);
   return heldFlocks(root).flatMap(({ pid, path, deleted }) => {
     const [name = "", file, ...more] = path.slice(root.length + 1).split("/");
     const isLife = deleted && file === "lock" && more.length === 0 && isPodName(name);

@@ -106,6 +106,10 @@ test("a deleted runtime directory is not used again while its Pods live; doctor 
   await using family = await liveFamily();
   const { runtime } = family.world;
   rmSync(runtime, { recursive: true });
+  const blind = await family.doctor();
+  expect(blind.code).toBe(1);
+  expect(blind.complaints("deleted-directories")[0]?.advice).toContain(`kill ${family.kidPid}`);
+  expect(existsSync(runtime)).toBe(false);
   const refusal = await family.refusedRoot();
   expect(refusal).toContain(`\`kid\` (pid ${family.kidPid})`);
   expect(refusal).toContain("end them (kill ");

@@ -36,6 +36,8 @@ export type Request =
       readonly session?: string;
       readonly child?: { readonly name: string; readonly instance: string };
       readonly waitMs?: number;
+      /** A pipe that is read to its end while the operation holds the lock. */
+      readonly blockOn?: string;
       readonly rounds?: number;
     };
 

@@ -294,29 +294,30 @@ describe("a lock file that is removed or replaced", () => {
   test("makes a holder that was stopped meanwhile fail without writing", async () => {
     await using dir = temp();
     await using stopped = await actor();
-    const { file, lock } = tablePaths(dir.path);
-    // Reading the table blocks the process under the lock for as long as we like.
-    await Bun.$`mkfifo ${file}`.quiet();
+    const { lock } = tablePaths(dir.path);
+    // Reading from a pipe blocks the process under the lock for as long as we like.
+    const pipe = dir.join("pipe");
+    await Bun.$`mkfifo ${pipe}`.quiet();
     const registering = stopped.ask({
       op: "register",
       base: dir.path,
       name: "late",
       allow: [rule("/late")],
+      blockOn: pipe,
     });
     // Opening for writing succeeds as soon as somebody reads.
-    const script = `exec 3>${file}; echo open; read go; printf %s '{"version":1,"allocations":[]}' >&3`;
+    const script = `exec 3>${pipe}; echo open; read go`;
     await using writer = disposable(
       Bun.spawn(["sh", "-c", script], { stdin: "pipe", stdout: "pipe", stderr: "ignore" }),
     );
     const opened = await within(
       writer.child.stdout.getReader().read(),
       DEADLINE_MS,
-      "the process to read the table",
+      "the process to read the pipe",
     );
     expect(new TextDecoder().decode(opened.value)).toBe("open\n");
     // A person gives up waiting and removes the lock; others go on.
     unlinkSync(lock);
-    unlinkSync(file);
     await register(new Registry(dir.path), "live", "/live");
     writer.child.stdin.write("go\n");
     await writer.child.stdin.flush();

@@ -2,7 +2,7 @@
  * The base directories themselves: there, ours, closed to others (W9). What is missing is no fault,
  * the first Pod makes it. Reads, changes nothing.
  */
-import { type Stats, statSync } from "node:fs";
+import { accessSync, constants, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errnoCode, messageOf } from "../../base/errors.ts";
 import { type Finding, type Mend, ok, problem, quoted, warning } from "./finding.ts";
@@ -14,7 +14,7 @@ export interface DirectoryFacts {
   /** Owner and permission bits; 0 unless it is there. */
   readonly uid: number;
   readonly mode: number;
-  /** Why nothing is known. */
+  /** Why nothing is known, or why what is missing cannot be made. */
   readonly error: string;
 }
 
@@ -26,11 +26,22 @@ export function directoryFacts(path: string): DirectoryFacts {
   } catch (error) {
     const missing = errnoCode(error) === "ENOENT";
     const state = missing ? "missing" : "unknown";
-    return { path, state, uid: 0, mode: 0, error: missing ? "" : messageOf(error) };
+    return { path, state, uid: 0, mode: 0, error: missing ? whyNotMade(path) : messageOf(error) };
   }
   const state = info.isDirectory() ? "directory" : "other";
   // The sticky bit tells whether others may rename what is not theirs.
   return { path, state, uid: info.uid, mode: info.mode & 0o1777, error: "" };
+}
+
+/** Why a missing directory cannot be made; empty when it can. */
+function whyNotMade(path: string): string {
+  const above = nearestExisting(dirname(path));
+  try {
+    accessSync(above.path, constants.W_OK | constants.X_OK);
+    return "";
+  } catch (error) {
+    return messageOf(error);
+  }
 }
 
 /** The nearest directory above `path` that exists. */
@@ -64,6 +75,9 @@ export function checkDirectory(
   const { path, state, uid, mode } = facts;
   const { privacy, variable, me } = options;
   const elsewhere = `set ${variable} to a directory of your own`;
+  if (state === "missing" && privacy === "private" && facts.error !== "") {
+    return problem(check, `${path} cannot be made: ${facts.error}`, elsewhere);
+  }
   if (state === "missing") {
     const mends: Mend[] = privacy === "private" ? [{ kind: "make-directory", path }] : [];
     return ok(

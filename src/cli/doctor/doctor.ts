@@ -80,6 +80,13 @@ async function repair(env: Environment): Promise<{ done: Finding[]; left: Findin
 /** Says why a repair that was tried did not help. */
 function withFailure(finding: Finding, tried: ReadonlyMap<string, string | undefined>): Finding {
   const why = finding.mends?.flatMap((what) => tried.get(JSON.stringify(what)) ?? []) ?? [];
-  if (why.length === 0 || finding.status === "ok") return finding;
-  return { ...finding, finding: `${finding.finding}; --fix could not mend it: ${why[0]}` };
+  if (why.length === 0) return finding;
+  const status = finding.status === "ok" ? "problem" : finding.status;
+  const { advice = "mend what the message says and run pod doctor --fix again" } = finding;
+  return {
+    ...finding,
+    status,
+    finding: `${finding.finding}; --fix could not mend it: ${why[0]}`,
+    advice,
+  };
 }

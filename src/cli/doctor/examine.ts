@@ -2,11 +2,11 @@
  * All checks in order. Each part is on its own: one that fails or cannot be done says so, and the
  * rest goes on, because a doctor is called when things are broken.
  */
-import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { type HeldFlock, heldFlocks } from "../../base/held-locks.ts";
 import type { Environment } from "../../base/paths.ts";
+import { canonicalBase, podsWithoutDirectory } from "../../registry/recovery.ts";
 import { tablePaths } from "../../registry/table.ts";
 import {
   checkDirectory,
@@ -27,7 +27,7 @@ import { checkEnvironment, environmentFacts } from "./environment.ts";
 import { type Finding, problem, warning } from "./finding.ts";
 import { checkKernel, kernelFacts } from "./kernel.ts";
 import { checkLeftovers, leftoverFacts } from "./leftovers.ts";
-import { checkPods, podFacts } from "./pods.ts";
+import { checkHiddenPods, checkPods, podFacts } from "./pods.ts";
 import { checkRecords, recordFacts } from "./records.ts";
 import { checkRegistry, registryFacts } from "./registry-files.ts";
 
@@ -66,7 +66,15 @@ async function examineRuntime(base: string, me: number | undefined): Promise<Fin
     ])),
     checkSocketPaths(base),
   ];
-  if (facts.state === "missing") return findings;
+  if (facts.state === "missing") {
+    // Deleted under live Pods, perhaps.
+    findings.push(
+      ...(await part("deleted-directories", () => [
+        checkHiddenPods(podsWithoutDirectory(base), []),
+      ])),
+    );
+    return findings;
+  }
   if (!isUsable(facts, me)) {
     findings.push(
       warning(
@@ -78,7 +86,7 @@ async function examineRuntime(base: string, me: number | undefined): Promise<Fin
     return findings;
   }
   findings.push(...(await part("locks", () => [checkLocks(base, tryLocks(base))])));
-  const flocks = (): readonly HeldFlock[] => heldFlocks(realpathSync(base));
+  const flocks = (): readonly HeldFlock[] => heldFlocks(canonicalBase(base));
   let living = 0;
   const pods = await part("live-pods", async () => {
     const found = await podFacts(base, flocks);

@@ -2,7 +2,7 @@
  * Allocations, directories and living processes held against each other: whoever is in one and not
  * in the others is a weakness. Life is judged by locks and identities, never by names or sockets.
  */
-import { lstatSync, readdirSync, realpathSync } from "node:fs";
+import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, messageOf } from "../../base/errors.ts";
 import { type HeldFlock } from "../../base/held-locks.ts";
@@ -11,6 +11,7 @@ import { stateOf } from "../../base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../../registry/allocation.ts";
 import { lifeState } from "../../registry/life.ts";
 import { isDead } from "../../registry/liveness.ts";
+import { canonicalBase } from "../../registry/recovery.ts";
 import { inspectTable } from "../../registry/table.ts";
 import { statusOf } from "../../spawn/status.ts";
 import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts";
@@ -78,7 +79,7 @@ export async function podFacts(
 }
 
 function look(base: string, flocks: readonly HeldFlock[]) {
-  const root = realpathSync(base);
+  const root = canonicalBase(base);
   const lives = flocks.flatMap(({ pid, path, deleted }) => {
     const [name = "", file, ...more] = path.slice(root.length + 1).split("/");
     return file === "lock" && more.length === 0 && isPodName(name) ? [{ name, pid, deleted }] : [];
@@ -144,7 +145,7 @@ export function checkPods(facts: PodFacts, me: number | undefined): Finding[] {
   return [
     checkDeadEntries(facts),
     checkLostPods(facts),
-    checkHiddenPods(facts),
+    checkHiddenPods(facts.hidden, facts.entries),
     checkUnanswering(facts),
     checkOrphans(facts, me),
     checkModes(facts, me),
@@ -196,7 +197,8 @@ function checkLostPods({ base, entries, directories }: PodFacts): Finding {
   );
 }
 
-function checkHiddenPods({ hidden, entries }: PodFacts): Finding {
+/** The finding on Pods without a directory; those among `entries` can still be stopped by name. */
+export function checkHiddenPods(hidden: PodFacts["hidden"], entries: PodFacts["entries"]): Finding {
   const check = "deleted-directories";
   if (hidden.length === 0) return ok(check, "no live Pod has lost its directory");
   const isKnown = ({ name, pid }: { name: string; pid: number }): boolean =>

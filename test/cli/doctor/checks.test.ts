@@ -95,6 +95,7 @@ describe("a base directory", () => {
   test.each([
     [{}, "ok", 0],
     [{ state: "missing" }, "ok", 1],
+    [{ state: "missing", error: "EROFS" }, "problem", 0],
     [{ mode: 0o755 }, "problem", 1],
     [{ mode: 0o000 }, "problem", 1],
     [{ uid: 0 }, "problem", 0],
