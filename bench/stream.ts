@@ -18,9 +18,9 @@ const USAGE = `usage: bun run bench/stream.ts [options]
 
 /** Events of one measurement, fewer where there are many clients. */
 const EVENTS: ReadonlyMap<number, number> = new Map([
-  [1, 50_000],
-  [10, 20_000],
-  [200, 4000],
+  [1, 20_000],
+  [10, 10_000],
+  [200, 2000],
 ]);
 const LINE_FEED = 0x0a;
 const LAST = Buffer.from('"run_end"');

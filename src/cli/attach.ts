@@ -38,9 +38,15 @@ export async function attach(
     process.once(signal, () => detach.resolve("detached"));
   }
   streams.out.onClosed = () => detach.resolve("detached");
-  const watching = watch(client, view);
+  const attached = Promise.withResolvers<void>();
+  const watching = watch(client, view, attached.resolve);
   const input = Bun.stdin.stream().getReader();
-  if (!json) void speak(input, client, view).then((over) => over && detach.resolve("detached"));
+  if (!json) {
+    // Not before it is known what the Pod is doing; and even without any input it is shown once.
+    void attached.promise
+      .then(() => speak(input, client, view))
+      .then((over) => over && detach.resolve("detached"));
+  }
   try {
     view.close(await Promise.race([watching, detach.promise]));
   } finally {
@@ -64,7 +70,7 @@ interface View {
   complain(text: string): void;
 }
 
-async function watch(client: PodClient, view: View): Promise<"ended"> {
+async function watch(client: PodClient, view: View, attached: () => void): Promise<"ended"> {
   await client.send({ method: "get_history" });
   let shown = false;
   for (;;) {
@@ -73,6 +79,7 @@ async function watch(client: PodClient, view: View): Promise<"ended"> {
     // What came before the history is in it, or in what follows it; alerts are not.
     shown ||= event.event === "history";
     if (shown || event.event === "alert") view.show(event);
+    if (event.event === "history") attached();
   }
 }
 

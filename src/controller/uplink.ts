@@ -82,6 +82,7 @@ export class Uplink {
    */
   report(event: PodEvent): void {
     if (!this.#hasParents || this.#over.signal.aborted) return;
+    this.#parent ??= this.#newParent();
     const outgoing = { id: crypto.randomUUID(), event };
     // The end of the process says the same; a later process of this session must not say it.
     if (event.kind !== "shut_down") this.#outbox.report(outgoing);
@@ -189,6 +190,15 @@ export class Uplink {
       }
     }
     return false;
+  }
+
+  #newParent(): string | undefined {
+    try {
+      return this.#parentIn(this.#registry.peek());
+    } catch (error) {
+      log("warn", `could not look for a parent: ${messageOf(error)}`);
+      return undefined;
+    }
   }
 
   #parentIn(table: Allocations): string | undefined {

@@ -37,6 +37,11 @@ export class LineDecoder {
     this.#maxBytes = maxBytes;
   }
 
+  /** Bytes of the incomplete line. */
+  get heldBytes(): number {
+    return this.#length;
+  }
+
   /** Lines completed by `chunk`, in order. The chunk may be reused by the caller afterwards. */
   push(chunk: Uint8Array): DecodedLine[] {
     const lines: DecodedLine[] = [];

@@ -25,6 +25,8 @@ export type { Connection } from "./connection.ts";
 export const MAX_CONNECTIONS = 512;
 /** Bytes that wait for one client before it is dropped; more than the largest single event. */
 export const MAX_QUEUE_BYTES = 32 * 1024 * 1024;
+/** Bytes of incomplete lines and of large answers that all clients together may make a Pod hold. */
+export const MAX_HELD_BYTES = 256 * 1024 * 1024;
 /** How long `close` writes to clients that do not read. */
 const CLOSE_FLUSH_MS = 1000;
 
@@ -61,6 +63,7 @@ export interface ListenOptions {
   readonly maxConnections?: number;
   readonly maxQueueBytes?: number;
   readonly maxLineBytes?: number;
+  readonly maxHeldBytes?: number;
   /** How long a client that is being closed may take nothing of what is queued for it. */
   readonly lingerMs?: number;
   /** User id at the other end of a descriptor; undefined when the platform cannot say. */
@@ -88,6 +91,7 @@ class Server implements PodServer, ConnectionHost {
   readonly log: typeof writeLog;
   readonly #handlers: ServerHandlers;
   readonly #maxConnections: number;
+  readonly #maxHeldBytes: number;
   readonly #peerUser: (fd: number) => number | undefined;
   readonly #connections = new Set<ServerConnection>();
   readonly #stop: () => void;
@@ -102,6 +106,7 @@ class Server implements PodServer, ConnectionHost {
     this.lingerMs = options.lingerMs ?? LINGER_MS;
     this.log = options.log ?? writeLog;
     this.#handlers = options.handlers;
+    this.#maxHeldBytes = options.maxHeldBytes ?? MAX_HELD_BYTES;
     this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
     this.#peerUser = options.peerUser ?? peerUserId;
     const bound = bindPrivately(options.path, (unix) => this.#listen(unix));
@@ -110,6 +115,12 @@ class Server implements PodServer, ConnectionHost {
 
   get connectionCount(): number {
     return this.#connections.size;
+  }
+
+  get isFull(): boolean {
+    let held = 0;
+    for (const connection of this.#connections) held += connection.heldBytes;
+    return held > this.#maxHeldBytes;
   }
 
   broadcast(event: Event): void {

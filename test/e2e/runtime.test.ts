@@ -216,13 +216,19 @@ describe("clients of a streaming pod", () => {
       stdout: "pipe",
       stderr: "ignore",
     });
-    const lines = piped.stdout.text();
+    let lines = "";
+    const collecting = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of piped.stdout) lines += decoder.decode(chunk, { stream: true });
+    })();
+    await eventually(() => lines.includes('"history"'), "the second attach to be attached");
     await eventually(async () => (await pod(world, "send", "root", "first")).code === 0, "a task");
     await root.waitFor("run_end");
     await root.waitFor("run_end");
     await pod(world, "stop", "root");
     expect(await within(piped.exited, DEADLINE_MS, "attach to end with its pod")).toBe(0);
-    const events = (await lines)
+    await collecting;
+    const events = lines
       .trim()
       .split("\n")
       .map((line) => (JSON.parse(line) as { event: string }).event);

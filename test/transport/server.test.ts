@@ -140,6 +140,34 @@ describe("output", () => {
     }
   });
 
+  test("clients together make the server hold a bounded amount; the one too many is told (W14)", async () => {
+    const answer = delta("a".repeat(1_000_000));
+    await using pod = serve({ maxHeldBytes: 3_500_000, lingerMs: 500 }, (connection) =>
+      connection.send(answer),
+    );
+    const mute = [await pod.connect(true), await pod.connect(true), await pod.connect(true)];
+    for (const client of mute) await client.write(STATUS);
+    await pod.until(() => pod.methods.length === 3, "three methods");
+    // A long line that is not complete counts as well.
+    const long = await pod.connect();
+    await long.write("x".repeat(900_000)).catch(() => undefined); // refused half way
+    expect(await long.rest()).toEqual([
+      '{"event":"error","data":{"code":"internal","message":"invalid method: ' +
+        'too many long lines are under way; send it again later"}}',
+    ]);
+    const late = await pod.connect();
+    await late.write(STATUS);
+    expect((await late.rest()).join()).toContain(
+      "disconnected: too many large answers are waiting",
+    );
+    // Who reads makes room.
+    for (const client of mute) client.resume();
+    for (const client of mute) expect(await client.line()).toBe(JSON.stringify(answer));
+    const again = await pod.connect();
+    await again.write(STATUS);
+    expect(await again.line()).toBe(JSON.stringify(answer));
+  });
+
   test("a client that is gone can be sent to without effect", async () => {
     await using pod = serve();
     const client = await pod.connect();
