@@ -14,8 +14,8 @@ Without a command, \`pod\` is one Pod process, configured by manifests and these
   --user-manifest PATH    instead of <config>/manifest.toml
   --project PATH          where the search for .insomnia/manifest.toml starts (default: here)
   -s, --store DIR         session directory (default: <data>/sessions)
-  --session UUID          resume a session (not available yet)
-  --adopt, --callback, --launch   set by SpawnPod for the children it starts
+  --session UUID          go on with a session (or, as it was: pod resume UUID)
+  --adopt, --callback, --launch, --recorded   set by pod itself for Pods that it starts
 
 Try it without a key or a network:  pod demo`;
 
@@ -89,6 +89,44 @@ export async function runCommand(
     });
 
   program
+    .command("sessions")
+    .description("list the sessions that can be resumed, the newest first")
+    .option("--json", "print an array of objects", false)
+    .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
+    .action(async (options: { json: boolean; store?: string }) => {
+      const { printSessions } = await import("./sessions.ts");
+      exitCode = await printSessions(options, env, cwd, streams);
+    });
+
+  program
+    .command("resume")
+    .description("bring a Pod back with its conversation, scope and name")
+    .argument("[pod]", "name or session id (default: the Pod a person used last)")
+    .option("--tree", "bring back everything below it as well", false)
+    .option("--go-on", "let Pods whose work was cut off go on with it", false)
+    .option("--salvage", "go on with a copy of what stands before the damage in a log", false)
+    .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
+    .action(
+      async (
+        pod: string | undefined,
+        options: { tree: boolean; goOn: boolean; salvage: boolean; store?: string },
+      ) => {
+        const { resumePod } = await import("./resume.ts");
+        exitCode = await resumePod(pod, options, env, cwd, streams);
+      },
+    );
+
+  program
+    .command("doctor")
+    .description("check directories, locks, registry, Pods and kernel; say what to do about each")
+    .option("--fix", "repair what is safe beside live Pods, and say what was done", false)
+    .option("--json", "print an array of objects", false)
+    .action(async (options: { fix: boolean; json: boolean }) => {
+      const { runDoctor } = await import("./doctor/doctor.ts");
+      exitCode = await runDoctor(options, env, streams);
+    });
+
+  program
     .command("attach")
     .description("watch and talk to a live Pod; Ctrl-C detaches and leaves it at work")
     .argument("<name>", "name as `pod ls` shows it")
@@ -123,16 +161,6 @@ export async function runCommand(
         exitCode = await controlRun(name, method, env, streams);
       });
   }
-
-  program
-    .command("doctor")
-    .description("check directories, locks, registry, Pods and kernel; say what to do about each")
-    .option("--fix", "repair what is safe beside live Pods, and say what was done", false)
-    .option("--json", "print an array of objects", false)
-    .action(async (options: { fix: boolean; json: boolean }) => {
-      const { runDoctor } = await import("./doctor/doctor.ts");
-      exitCode = await runDoctor(options, env, streams);
-    });
 
   for (const command of [program, ...program.commands]) {
     command

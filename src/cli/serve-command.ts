@@ -10,7 +10,16 @@ import { type RunningPod, startPod } from "../serve/pod.ts";
 import { announceReady, catchSignals, exitOnInternalFailure } from "../serve/process.ts";
 
 /** Flags with a value; `--adopt` has none. */
-const VALUED = ["user-manifest", "project", "overlay", "store", "callback", "launch", "session"];
+const VALUED = [
+  "user-manifest",
+  "project",
+  "overlay",
+  "store",
+  "callback",
+  "launch",
+  "session",
+  "recorded",
+];
 const SHORT: Readonly<Record<string, string>> = { "-s": "--store" };
 
 /**
@@ -47,8 +56,8 @@ export function parsePodFlags(args: readonly string[]): PodOptions {
   if (!adopt && (flags.has("callback") || flags.has("launch"))) {
     throw usage("--callback and --launch require --adopt");
   }
-  if (flags.has("session")) {
-    throw new PodError("unsupported", "--session is not available yet: sessions cannot be resumed");
+  if (flags.has("recorded") && !flags.has("session")) {
+    throw usage("--recorded requires --session");
   }
   return {
     userManifest: flags.get("user-manifest"),
@@ -58,6 +67,8 @@ export function parsePodFlags(args: readonly string[]): PodOptions {
     adopt,
     callback: flags.get("callback"),
     launch: flags.get("launch"),
+    session: flags.get("session"),
+    recorded: flags.get("recorded"),
   };
 }
 

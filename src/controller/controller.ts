@@ -3,20 +3,19 @@
  * of what clients are told. Methods are handled one at a time in the order in which they arrive; a
  * run goes on beside them. Every run ends with exactly one `run_end`.
  */
+import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import type { Alert, Event, WireErrorCode } from "../protocol/event.ts";
 import { type Item, textMessage } from "../protocol/history.ts";
 import type { Method, PodEvent } from "../protocol/method.ts";
 import type { Segment } from "../protocol/segment.ts";
-import type { PodId } from "../registry/registry.ts";
 import type { Connection } from "../transport/server.ts";
 import type { RunEnd } from "../worker/loop.ts";
 import { ChildReports } from "./child-reports.ts";
-import type { CompletionEntry, CompletionKind } from "./completions.ts";
-import { Conversation, type ConversationDependencies } from "./conversation.ts";
-import { type Mailbox, RUN_KEY } from "./mailbox.ts";
+import { Conversation } from "./conversation.ts";
+import type { ControllerDependencies } from "./dependencies.ts";
+import { RUN_KEY } from "./mailbox.ts";
 import { type Notice, Notices } from "./notices.ts";
-import type { RuntimeFiles } from "./runtime-files.ts";
 import {
   type ControllerState,
   type Effect,
@@ -26,36 +25,6 @@ import {
   transition,
 } from "./state.ts";
 import { WakeBudget } from "./wake-budget.ts";
-
-/** What a controller works with. */
-export interface ControllerDependencies extends ConversationDependencies {
-  readonly self: PodId;
-  /** Id of the session that is written now; asked whenever it is published. */
-  readonly session: () => string;
-  readonly files: RuntimeFiles;
-  readonly mailbox: Mailbox;
-  /** One run over the conversation as it stands; never rejects. */
-  readonly runTurns: (signal: AbortSignal) => Promise<RunEnd>;
-  /** What a person may have meant by the beginning of a name. */
-  readonly complete: (kind: CompletionKind, prefix: string) => Promise<CompletionEntry[]>;
-  /** Handles a child's report; false when it is not to be believed. A notice keeps the report's id. */
-  readonly childEvent: (event: PodEvent, id: string | undefined) => Promise<boolean>;
-  /** Reports to this Pod's own parent. */
-  readonly report: (event: PodEvent) => void;
-  /** Reports that the parent has not taken yet. */
-  readonly unreported: () => number;
-  /** Asks the registry for the parent again. */
-  readonly parentChanged: () => void;
-  /** Called once, when the Pod is to end. */
-  readonly finish: () => void;
-  /** Wraps a notice's text for the model. */
-  readonly wrapNotice: (text: string) => string;
-  /** How the Pod comes back to its conversation; default idle. */
-  readonly initial?: ControllerState;
-  /** Milliseconds that only rise; default `performance.now`. */
-  readonly now?: () => number;
-  readonly budget?: WakeBudget;
-}
 
 /** The controller of one Pod. */
 export class Controller {
@@ -144,6 +113,12 @@ export class Controller {
       case "status":
         connection.send(this.#statusEvent());
         return void answer.accept();
+      case "compact":
+        return this.#longRequest(answer, this.#deps.compact);
+      case "revive": {
+        const { params } = method;
+        return this.#longRequest(answer, () => this.#deps.revive(params));
+      }
       case "list_completions":
         return this.#complete(connection, method.params, answer);
       default:
@@ -157,6 +132,11 @@ export class Controller {
     const answer: Answer = { accept: () => (accepted = true), reject: () => undefined };
     this.#runRequest(input, undefined, answer);
     return accepted;
+  }
+
+  /** Goes on with a run that is paused. */
+  resume(): void {
+    this.#request({ type: "resume" }, SILENT);
   }
 
   /** Ends the running run, if there is one. */
@@ -273,6 +253,7 @@ export class Controller {
     this.#runs += 1;
     this.#deps.files.writeStatus("running", this.#deps.session());
     this.#end = await this.#work(start, this.#abort.signal);
+    await this.#deps.record.end(this.#end, this.#state.abort);
     this.#request(
       {
         type: "run_ended",
@@ -287,11 +268,15 @@ export class Controller {
 
   async #work(start: RunStart, signal: AbortSignal): Promise<RunEnd> {
     try {
+      await this.#deps.record.begin();
       if (start === "input" || start === "interrupting_input") {
         await this.#conversation.takeInput(this.#input, start === "interrupting_input");
       }
       return await this.#deps.runTurns(signal);
     } catch (error) {
+      if (isPodError(error)) {
+        return { outcome: "error", code: "internal", message: messageOf(error) };
+      }
       log("error", "a run failed inside pod itself", error);
       return { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
     }
@@ -331,6 +316,19 @@ export class Controller {
       log("error", "a child's report could not be handled", error);
       answer.reject("internal", "pod_event could not be handled", true);
     }
+  }
+
+  /** A request that takes its time; it is answered when it is done, with what went wrong if so. */
+  async #longRequest(answer: Answer, act: () => Promise<string | undefined>): Promise<void> {
+    if (this.#state.stopping) return void answer.reject("internal", "Pod is shutting down");
+    let problem: string | undefined;
+    try {
+      problem = await act();
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    if (problem === undefined) answer.accept();
+    else answer.reject("internal", problem);
   }
 
   async #complete(

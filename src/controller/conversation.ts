@@ -20,6 +20,10 @@ export interface ConversationDependencies {
   readonly broadcast: (event: Event) => void;
   /** Items that belong to the input, such as the bodies of referenced files. */
   readonly attach: (segments: readonly Segment[], warn: Warn) => Promise<readonly Item[]>;
+  /** Told what was typed before the user item is appended that it becomes. */
+  readonly recordInput?: (segments: readonly Segment[]) => void;
+  /** What was typed in a restored session, by the id of the user item it became. */
+  readonly typed?: ReadonlyMap<string, readonly Segment[]>;
 }
 
 /** The conversation of one Pod. */
@@ -34,6 +38,7 @@ export class Conversation {
 
   constructor(deps: ConversationDependencies) {
     this.#deps = deps;
+    for (const [id, segments] of deps.typed ?? []) this.#typed.set(id, segments);
   }
 
   /** Replays earlier alerts to a client that has just connected. */
@@ -70,6 +75,7 @@ export class Conversation {
       history.closeOpenCalls(INTERRUPTED_BY_USER);
       history.append(textMessage("system", INTERRUPT_NOTE));
     }
+    this.#deps.recordInput?.(segments);
     const [message] = history.append(textMessage("user", flattenSegments(segments)));
     if (message !== undefined) this.#typed.set(message.id, segments);
     history.append(...(await attach(segments, this.alert.bind(this))));

@@ -2,7 +2,8 @@
  * Methods: what clients, parents and children send to a Pod, one JSON object a line
  * (spec protocol 2). Unknown keys are ignored. Our additions to the reference, all optional:
  * `id` on any method asks for an acknowledgement (`ack`, or `error` with the same id) on that
- * connection; `status` asks for the Pod's state; `key` in a `run` makes it start once however often
+ * connection; `status` asks for the Pod's state; `compact` shortens the conversation now; `revive`
+ * brings back children that are gone, with their sessions; `key` in a `run` makes it start once however often
  * it is sent (W62); `instance` and `id` in a `pod_event` prove the sender and make the event
  * recognisable; `turn_paused` and `turn_cancelled` are reports that the reference lacks (W55);
  * `parent_changed` tells a Pod to ask the registry who its parent is now (W52).
@@ -61,6 +62,17 @@ export const METHODS = {
   shutdown: method("shutdown", noParams),
   get_history: method("get_history", noParams),
   status: method("status", noParams),
+  compact: method("compact", noParams),
+  revive: method("revive", () =>
+    z.object({
+      /** Bring back this child alone; without it none. */
+      name: z.string().optional(),
+      /** Bring back every child that is missing, and theirs. */
+      tree: z.boolean().default(false),
+      /** Let Pods whose run was cut off go on with it. */
+      go_on: z.boolean().default(false),
+    }),
+  ),
   parent_changed: method("parent_changed", noParams),
   list_completions: method("list_completions", () =>
     z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),

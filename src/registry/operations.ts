@@ -96,11 +96,7 @@ export function register(
   refuseDuplicate(table, entry.pod_name);
   if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
   const stranded = strandedOf(table, entry);
-  const branch = table.filter(
-    (other) =>
-      stranded.includes(other) ||
-      ancestorsOf(table, other).some((ancestor) => stranded.includes(ancestor)),
-  );
+  const branch = withDescendants(table, stranded);
   const exempt = branch.map(({ pod_name }) => pod_name);
   for (const rule of writeRules(entry.scope_allow)) {
     const conflict = conflictOwner(table, rule, exempt, entry.scope_deny, names);
@@ -126,12 +122,31 @@ function withSuccessor(
 }
 
 /** Pods without a parent that descend from an earlier run of this name, and write nothing outside its scope. */
-function strandedOf(table: Allocations, { pod_name, scope_allow }: Allocation): Allocation[] {
-  return table.filter(
+function strandedOf(table: Allocations, entry: Allocation): Allocation[] {
+  const parentless = table.filter(
+    ({ delegated_from }) =>
+      delegated_from === null || findByName(table, delegated_from) === undefined,
+  );
+  return descendedFrom(parentless, entry);
+}
+
+/** Those that descend from an earlier run of this name, and write nothing outside its scope. */
+function descendedFrom(
+  entries: readonly Allocation[],
+  { pod_name, scope_allow }: Allocation,
+): Allocation[] {
+  return entries.filter(
     (other) =>
-      (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
       other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
       writeRules(other.scope_allow).every((rule) => scope_allow.some((held) => covers(held, rule))),
+  );
+}
+
+/** These entries and everything below them. */
+function withDescendants(table: Allocations, tops: readonly Allocation[]): Allocation[] {
+  return table.filter(
+    (other) =>
+      tops.includes(other) || ancestorsOf(table, other).some((ancestor) => tops.includes(ancestor)),
   );
 }
 
@@ -150,17 +165,23 @@ export interface TreeLimits {
 
 /**
  * Reserves paths of a spawner for a child. `reservation` carries the requested rules; what comes
- * back carries the denies of the spawner that touch them as well (W22).
+ * back carries the denies of the spawner that touch them as well (W22). With `takesBack` the child is
+ * one that comes back: what an earlier run of its name had spawned, and the spawner has inherited,
+ * goes back to it and does not stand in its way (W52).
  */
 export function delegate(
-  table: Allocations,
+  whole: Allocations,
   spawner: { readonly name: string; readonly instance: string },
   reservation: Allocation,
-  limits: TreeLimits,
+  limits: TreeLimits & { readonly takesBack?: boolean },
   names: Names = PLAIN_NAMES,
 ): { readonly table: Allocations; readonly entry: Allocation } {
   refuseLoose(reservation.scope_allow);
-  refuseDuplicate(table, reservation.pod_name);
+  refuseDuplicate(whole, reservation.pod_name);
+  const inherited = childrenOf(whole, spawner.name);
+  const heirs = limits.takesBack === true ? descendedFrom(inherited, reservation) : [];
+  const branch = withDescendants(whole, heirs);
+  const table = whole.filter((other) => !branch.includes(other));
   const holder = findByName(table, spawner.name);
   if (holder === undefined || holder.instance !== spawner.instance) throw unknownPod(spawner.name);
   refuseGrowth(table, holder, limits);
@@ -180,7 +201,13 @@ export function delegate(
     session_id: null,
     scope_deny: denies,
   };
-  return { table: [...withoutOrphansOf(table, entry.pod_name), entry], entry };
+  const rest = withoutOrphansOf(whole, entry.pod_name).map((other, index) => {
+    const before = whole[index] ?? other;
+    if (!branch.includes(before)) return other;
+    const child = { ...before, lineage: withSuccessor(before.lineage, entry) };
+    return heirs.includes(before) ? { ...child, delegated_from: entry.pod_name } : child;
+  });
+  return { table: [...rest, entry], entry };
 }
 
 function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits): void {

@@ -8,6 +8,7 @@ import { messageOf, PodError } from "../base/errors.ts";
 import {
   assertPodName,
   assertSocketPath,
+  type BaseDirectories,
   ensurePrivateDirectory,
   type Environment,
   podPaths,
@@ -18,7 +19,7 @@ import {
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, loadManifest } from "../manifest/load.ts";
-import { receivedManifest } from "../manifest/render.ts";
+import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { planOptions } from "../model/anthropic-options.ts";
 import { resolveModel } from "../model/catalog.ts";
@@ -28,6 +29,7 @@ import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import type { OpenedSession } from "../session/open.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
@@ -40,6 +42,10 @@ export interface PodOptions {
   readonly callback?: string | undefined;
   /** File written by the spawner; only with `adopt`. */
   readonly launch?: string | undefined;
+  /** Session to go on with. */
+  readonly session?: string | undefined;
+  /** Go on as the session recorded, under this instance id; only with `session`. */
+  readonly recorded?: string | undefined;
   /** For what no manifest layer says; see `loadManifest`. */
   readonly fallback?: Fallback;
 }
@@ -56,6 +62,8 @@ export interface Configuration {
   /** Directories of the program itself, which its agents must not write. */
   readonly guarded: readonly string[];
   readonly instance: string;
+  /** The session that is gone on with, locked; whoever takes the configuration closes it. */
+  readonly restored: OpenedSession | undefined;
   /** What the spawner said; set for a child. */
   readonly parent: { readonly socket: string; readonly launch: LaunchFile | undefined } | undefined;
 }
@@ -69,29 +77,67 @@ export async function configure(
   const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
+  const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
+  const base = requireRuntimeBase(bases);
+  const session = launch?.session ?? options.session;
+  const place = { launch, bases, cwd: here, store, base, env };
+  if (session === undefined) return await complete(options, place, undefined);
+  let restored: OpenedSession;
+  // Loaded by those that need it: most Pods are new.
+  const { restoreSession } = await import("./restore.ts");
+  try {
+    restored = await restoreSession(store, session, base);
+  } catch (error) {
+    throw named("failed to restore pod", error);
+  }
+  try {
+    return await complete(options, place, restored);
+  } catch (error) {
+    restored.log.close();
+    throw error;
+  }
+}
+
+/** Where a Pod is started, and what its spawner said. */
+interface Place extends Pick<Configuration, "cwd" | "store" | "base"> {
+  readonly launch: LaunchFile | undefined;
+  readonly bases: BaseDirectories;
+  readonly env: Environment;
+}
+
+async function complete(
+  options: PodOptions,
+  { launch, bases, cwd, store, base, env }: Place,
+  restored: OpenedSession | undefined,
+): Promise<Configuration> {
   const search = {
-    cwd: here,
+    cwd,
     bases,
     ...(options.userManifest === undefined ? {} : { userManifest: options.userManifest }),
     ...(options.project === undefined ? {} : { project: options.project }),
     ...(env.HOME === undefined ? {} : { home: env.HOME }),
   };
-  const { overlay, fallback } = options;
+  const { overlay, fallback, recorded } = options;
+  const setup =
+    recorded === undefined || restored === undefined
+      ? undefined
+      : (await import("./restore.ts")).recordedSetup(restored);
   const manifest =
-    launch === undefined
-      ? (await loadManifest({ ...search, overlay, fallback })).manifest
-      : receivedManifest(launch.manifest, launch.program === VERSION);
-  const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
+    setup !== undefined
+      ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
+      : launch === undefined
+        ? (await loadManifest({ ...search, overlay, fallback })).manifest
+        : receivedManifest(launch.manifest, launch.program === VERSION);
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
     throw new PodError("io", `failed to initialize store at "${store}": ${messageOf(error)}`);
   }
-  const base = requireRuntimeBase(bases);
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
-  const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
+  const handed = setup?.prompts ?? launch?.prompts;
+  const prompts = handed === undefined ? findPromptDirectories(search) : given(handed);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const resolved = resolveModel(manifest.model);
@@ -101,12 +147,13 @@ export async function configure(
     return {
       manifest,
       model,
-      cwd: here,
+      cwd,
       base,
       store,
       prompts,
       guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
-      instance: launch?.instance ?? crypto.randomUUID(),
+      instance: launch?.instance ?? recorded ?? crypto.randomUUID(),
+      restored,
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
   } catch (error) {

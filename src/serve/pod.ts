@@ -2,24 +2,25 @@
  * Puts one Pod together: joins the registry, makes files, tools and socket (spec protocol 8). How it
  * is taken apart again is in `leave.ts`.
  */
+import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
-import { PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { childEnvironment } from "../base/process.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
 import { completionsOf } from "../controller/completions.ts";
 import { Controller } from "../controller/controller.ts";
+import { INITIAL_STATE, PAUSED_STATE } from "../controller/state.ts";
 import { Mailbox } from "../controller/mailbox.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
-import type { Manifest } from "../manifest/schema.ts";
 import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
-import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
+import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
-import { canonicalPath, describeRules } from "../scope/rule.ts";
-import type { Scope } from "../scope/set.ts";
+import { surroundingWarnings } from "../registry/surroundings.ts";
+import { isUnderWay } from "../session/replay.ts";
+import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
@@ -29,21 +30,16 @@ import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
+import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
-import { History } from "../worker/history.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
-import {
-  assertReadableCwd,
-  type Configuration,
-  configure,
-  named,
-  type PodOptions,
-  rootScope,
-} from "./configuration.ts";
+import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import { join, scopeOf } from "./join.ts";
+import { makeCompaction } from "./compacting.ts";
 import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
-import { requestOptions } from "./request-options.ts";
+import { makeRecording, resumeRecording } from "./recording.ts";
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -56,8 +52,8 @@ export interface RunningPod {
   readonly registry: Registry;
   readonly controller: Controller;
   readonly children: Children;
-  /** Set for a child: it must announce itself to its spawner. */
-  readonly isChild: boolean;
+  /** Set when whoever started it waits for its word on standard output. */
+  readonly announces: boolean;
   /** Hears every event that clients get; returns how to stop listening. */
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
@@ -76,84 +72,45 @@ export async function startPod(
 ): Promise<RunningPod> {
   const configuration = await configure(options, env, cwd);
   const registry = new Registry(configuration.base);
-  const session = Bun.randomUUIDv7();
-  const membership = await join(configuration, registry, session);
+  const { restored } = configuration;
+  const session = restored?.log.id ?? Bun.randomUUIDv7();
   try {
-    return await assemble(configuration, registry, membership, session, env);
-  } catch (error) {
-    await membership.leave();
-    throw named("failed to start pod controller", error);
-  }
-}
-
-async function join(
-  configuration: Configuration,
-  registry: Registry,
-  session: string,
-): Promise<Membership> {
-  const { manifest, instance, cwd, parent } = configuration;
-  const self = { name: manifest.pod.name, instance };
-  if (parent === undefined) {
+    const membership = await join(configuration, registry, session);
     try {
-      return await joinAsRoot(registry, self, rootScope(configuration), session);
-    } catch (error) {
-      throw named("failed to create pod", error);
-    }
-  }
-  try {
-    const membership = await joinAsChild(registry, self, session);
-    try {
-      assertExactScope(membership, parent.launch === undefined ? undefined : manifest);
-      assertReadableCwd(scopeOf(membership), cwd);
+      return await assemble(configuration, registry, membership, options, env);
     } catch (error) {
       await membership.leave();
-      throw error;
+      throw named("failed to start pod controller", error);
     }
-    return membership;
   } catch (error) {
-    throw named("failed to create spawned pod", error);
+    restored?.log.close();
+    throw error;
   }
-}
-
-function scopeOf({ allocation }: Membership): Scope {
-  return { allow: allocation.scope_allow, deny: allocation.scope_deny };
-}
-
-/**
- * A child has exactly what was reserved: its targets still mean what they meant (no directory became
- * a link since), and its manifest says nothing else (W19, W21).
- */
-function assertExactScope(membership: Membership, manifest: Manifest | undefined): void {
-  const { allow, deny } = scopeOf(membership);
-  for (const { target } of [...allow, ...deny]) {
-    const now = canonicalPath(target);
-    if (!now.ok || now.path !== target) {
-      throw new PodError("denied", `scope target ${target} was replaced since it was reserved`);
-    }
-  }
-  if (manifest === undefined || Bun.deepEquals(manifest.scope, { allow, deny })) return;
-  throw new PodError("denied", "the scope in the launch file differs from the reservation");
 }
 
 async function assemble(
   configuration: Configuration,
   registry: Registry,
   membership: Membership,
-  session: string,
+  options: PodOptions,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, cwd, base, parent } = configuration;
+  const { manifest, model, cwd, base, parent, restored } = configuration;
   const { paths, allocation } = membership;
+  const session = allocation.session_id ?? "";
   const self: Spawner = {
     name: allocation.pod_name,
     instance: allocation.instance,
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
-  const mailbox = new Mailbox(configuration.store, session, (message) => {
+  const trouble = (message: string): void => {
     log("warn", message);
     queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
-  });
+  };
+  const { compactedFrom, forkedFrom } = restored?.state ?? {};
+  const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
+  const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
   const uplink = new Uplink(self, registry, parent?.socket, mailbox);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
@@ -163,6 +120,7 @@ async function assemble(
     children,
     notify: ({ id, text, wake }) => controller.notice(text, wake, id),
     report: (event) => uplink.report(event),
+    ended: (end) => recorder.childEnded(end),
   });
   const output: OutputLimits = {
     defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
@@ -191,13 +149,17 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
+    get lineage() {
+      return recorder.lineage;
+    },
     prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
   };
+  const tracker = new FileTracker();
   const tools = [
-    ...fileTools({ scope, cwd }),
+    ...fileTools({ scope, cwd, tracker }),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),
@@ -211,20 +173,57 @@ async function assemble(
     server?.broadcast(event);
     for (const listener of listeners) listener(event);
   };
-  const history = new History();
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
-  const turns = { current: 0 };
-  const system = systemPrompt(configuration, scopeOf(membership), tools, (message) =>
-    controller.alert("warn", "agents_md", message),
+  const alert = (level: "warn" | "error", message: string): void =>
+    controller.alert(level, "pod", message);
+  const recording = makeRecording(configuration, {
+    self,
+    session,
+    scope: scopeOf(membership),
+    systemPrompt: systemPrompt(configuration, scopeOf(membership), tools, (message) =>
+      controller.alert("warn", "agents_md", message),
+    ),
+    moved: async (next) => {
+      await registry.updateSession(self, next);
+      mailbox.follow(next);
+      files.writeStatus(controller.phase, next);
+    },
+    alert,
+    tellModel: (text) => controller.notice(text, false),
+  });
+  const { history, recorder, turns, system } = recording;
+  const compaction = makeCompaction({
+    configuration,
+    recording,
+    scope,
+    tracker,
+    env,
+    emit: (event) => controller.publish(event),
+    alert: (level, message) => controller.alert(level, "compactor", message),
+  });
+  // Loaded by those that need it: most Pods are new and stay with the children they have.
+  const comingBack = lazily(
+    async () => new (await import("./coming-back.ts")).ComingBack(context, restored),
   );
+  const back = restored === undefined ? undefined : await comingBack();
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
   const shells: Shells = NO_SHELLS;
   const controller = new Controller({
     self,
-    session: () => session,
+    initial: restored !== undefined && isUnderWay(restored.state) ? PAUSED_STATE : INITIAL_STATE,
+    session: () => recorder.session,
+    record: {
+      begin: async () => {
+        await compaction.settled();
+        await recorder.begin(history);
+      },
+      end: (end, abort) => recorder.end(end, abort),
+    },
+    recordInput: (segments) => recorder.input(segments),
     history,
+    ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
     mailbox,
     greeting: () => greetingOf(configuration, self, scope, tools),
@@ -236,12 +235,23 @@ async function assemble(
           tools,
           history,
           system,
-          options: requestOptions(manifest),
+          options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
-          takeNotices: (keep) => controller.takeNotices(keep),
+          takeNotices: (keep) => {
+            const notice = back?.takeNotice();
+            if (notice !== undefined) controller.notice(notice, false);
+            controller.takeNotices(keep);
+          },
           emit: (event) => controller.publish(event),
           turns,
+          settle: recorder.settle,
+          recordEarly: recorder.early,
+          recordUsage: (usage, length) => {
+            compaction.record(usage, length);
+            recorder.usage(usage, length);
+          },
+          compaction,
         },
         signal,
       ),
@@ -257,19 +267,20 @@ async function assemble(
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
     parentChanged: () => void uplink.parentChanged(),
+    compact: () => compaction.request(controller.phase !== "running"),
+    revive: async (request) =>
+      await (await comingBack()).revive(request, () => controller.resume()),
     finish: () => void leave(),
     wrapNotice: notificationText,
   });
 
-  if (manifest.compaction !== undefined) {
-    controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
-  }
   if (manifest.pod.prompt_pack !== undefined) {
     controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
   }
   files.writeStatic(await renderManifest(manifest));
-  files.writeStatus("idle", session);
-  files.writeHistory([]);
+  await resumeRecording(recording, configuration, alert);
+  files.writeStatus(controller.phase, session);
+  files.writeHistory(history.items);
   server = listenPrivately({
     path: paths.socket,
     handlers: {
@@ -280,14 +291,24 @@ async function assemble(
 
   for (const { name, scope: held } of family.apply(membership.heirs)) {
     const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
-    controller.notice(text, false);
+    // The model of a Pod that came back is told of all its children at once.
+    if (restored === undefined) controller.notice(text, false);
+  }
+
+  if (parent === undefined) {
+    for (const text of surroundingWarnings(env, base)) controller.alert("warn", "pod", text);
   }
 
   const leave = async (): Promise<void> => {
     await leaveInOrder({
       ignoreChildren: () => family.close(),
       shells,
-      record: () => mailbox.synced(),
+      record: async () => {
+        compaction.close();
+        await compaction.settled();
+        await recorder.close(reason ?? "client request");
+        await mailbox.synced();
+      },
       tell: async () => {
         broadcast({ event: "shutdown" });
         uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
@@ -310,7 +331,7 @@ async function assemble(
     registry,
     controller,
     children,
-    isChild: parent !== undefined,
+    announces: parent !== undefined || options.recorded !== undefined,
     subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -12,6 +12,7 @@ import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
+import type { ChildEnd } from "../session/setup.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
@@ -35,6 +36,8 @@ export interface FamilyDependencies {
   readonly notify: (notice: Notice) => void;
   /** Sends an event to this Pod's own parent, if it has one. */
   readonly report: (event: PodEvent) => void;
+  /** Told of each end of a child, once its scope was given back. */
+  readonly ended?: (end: ChildEnd) => void;
   readonly limits?: WatchLimits;
 }
 
@@ -226,6 +229,9 @@ export class Family {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
       returned = "Its scope could not be given back yet; ListPods tries again.";
     }
+    const { name, instance } = record;
+    const end = record.stopping ? "stopped" : crashed ? "died" : "ended";
+    this.#deps.ended?.({ name, instance, end, at: Date.now() });
     const now = heirs === "" ? "" : ` Now yours: ${heirs}.`;
     const id = exitNoticeId(record);
     if (!crashed) return this.#notify(record, id, `Pod \`${record.name}\` has stopped.${now}`);

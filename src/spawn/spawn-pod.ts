@@ -5,6 +5,7 @@
  */
 import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
+import { podPaths } from "../base/paths.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
 import { VERSION } from "../base/version.ts";
 import { runMethod } from "../protocol/method.ts";
@@ -60,7 +61,13 @@ async function spawn(
   try {
     if (signal.aborted) throw cancelled();
     const cwd = chooseCwd(context, plan, entry);
-    const child = start(context, plan, entry, cwd, undo);
+    const manifest = context.childManifest({
+      name: entry.pod_name,
+      instruction: plan.input.instruction ?? undefined,
+      allow: entry.scope_allow,
+      deny: entry.scope_deny,
+    });
+    const child = start(context, entry, { cwd, manifest }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -103,14 +110,22 @@ async function reserve(
   }
 }
 
-function start(
+/** What a child is started with besides its reservation. */
+export interface ChildStart {
+  readonly cwd: string;
+  readonly manifest: unknown;
+  /** Session it goes on with; none for a new child. */
+  readonly session?: string;
+}
+
+/** Starts the process of a reservation; `undo` knows of it from then on. */
+export function start(
   context: SpawnContext,
-  plan: SpawnPlan,
   entry: Allocation,
-  cwd: string,
+  { cwd, manifest, session }: ChildStart,
   undo: SpawnUndo,
 ): Launched {
-  const { paths } = plan;
+  const paths = podPaths(context.registry.base, entry.pod_name);
   const life = takeLife(context.registry.base, entry.pod_name);
   if (life === undefined) {
     throw new ToolError(
@@ -128,13 +143,10 @@ function start(
       name: entry.pod_name,
       instance: entry.instance,
       prompts: context.prompts,
-      manifest: context.childManifest({
-        name: entry.pod_name,
-        instruction: plan.input.instruction ?? undefined,
-        allow: entry.scope_allow,
-        deny: entry.scope_deny,
-      }),
+      manifest,
+      ...(session === undefined ? {} : { session }),
       store: context.store,
+      parent: { name: context.self.name, lineage: context.lineage },
     });
   } finally {
     life.release(); // the child takes it
@@ -179,7 +191,8 @@ function openLog(path: string): number {
   }
 }
 
-async function becomeReady(
+/** Waits for the child's word; throws what went wrong, or `cancelled`. */
+export async function becomeReady(
   context: SpawnContext,
   entry: Allocation,
   child: Launched,

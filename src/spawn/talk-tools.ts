@@ -4,6 +4,7 @@ import { isPodError, messageOf } from "../base/errors.ts";
 import type { Event } from "../protocol/event.ts";
 import { itemSchema, messageText } from "../protocol/history.ts";
 import { runMethod } from "../protocol/method.ts";
+import { numberOf } from "../session/item-id.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
 import { type ChildRecord, type Children, hasEnded } from "./children.ts";
@@ -142,15 +143,16 @@ export function readNewText(
   maxBytes: number,
 ): ToolOutput {
   const texts = assistantTexts(history.items);
-  const seen = texts.findIndex((entry) => entry.id === record.cursor.item);
+  const found = texts.findIndex((entry) => entry.id === record.cursor.item);
+  const seen = found >= 0 ? found : firstAfter(texts, record.cursor.item);
   const state = history.status ?? "running";
   const parts: string[] = [];
   let room = maxBytes;
   let { cursor } = record;
   let more = false;
-  // An item the cursor stands in is read on from its offset; one that was compacted away starts anew.
+  // An item the cursor stands in is read on from its offset.
   for (const [index, { id, text }] of texts.entries()) {
-    const offset = index === seen ? cursor.offset : 0;
+    const offset = index === found ? cursor.offset : 0;
     if (index < seen || offset >= text.length) continue;
     const separator = parts.length === 0 ? 0 : 2;
     const piece = cutToBytes(text.slice(offset), room - separator);
@@ -176,6 +178,17 @@ export function readNewText(
     summary: `pod \`${record.name}\`: ${lines} new line(s) of assistant text (${state}${rest})`,
     content,
   };
+}
+
+/**
+ * Where to read on when the item that was read last is gone: ids rise, also through a compaction, so
+ * at the first that was given later. Of ids that are not ours nothing is known, and all is read again.
+ */
+function firstAfter(texts: readonly { readonly id: string }[], last: string | undefined): number {
+  const read = last === undefined ? undefined : numberOf(last);
+  if (read === undefined) return 0;
+  const index = texts.findIndex(({ id }) => (numberOf(id) ?? read + 1) > read);
+  return index < 0 ? texts.length : index;
 }
 
 function assistantTexts(items: readonly unknown[]): { id: string; text: string }[] {

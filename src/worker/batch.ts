@@ -20,6 +20,8 @@ export interface BatchOptions {
   readonly tools: ReadonlyMap<string, Tool>;
   readonly output: OutputLimits;
   readonly abortSettleMs?: number;
+  /** Told of each call that ends while others of its batch may still run; must not throw. */
+  readonly onResult?: (result: CallResult) => void;
 }
 
 /** The end of one call: its outcome, cut to size, and the warning when it was cut. */
@@ -46,6 +48,7 @@ export async function runBatch(
     // A tool that was told to stop fails for that reason; its own words would only mislead.
     if (signal.aborted && outcome.isError) return;
     outcomes.set(call, outcome);
+    if (calls.length > 1) options.onResult?.(finish(call, outcome, options));
   };
   const isSerial = (call: PlannedCall): boolean => options.tools.get(call.name)?.serial === true;
   const work = Promise.all([

@@ -17,7 +17,7 @@ import type { Item, ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
-import { LOST_RESULT, type History } from "./history.ts";
+import { LOST_RESULT, type History, type StoredItem } from "./history.ts";
 import type { OutputLimits } from "./truncate.ts";
 
 /** Number of the next turn, 0-based over the session; a turn that fails or is cancelled keeps it. */
@@ -42,6 +42,28 @@ export interface LoopDependencies {
   readonly takeNotices: (keep: (items: readonly Item[]) => void) => void;
   readonly emit: (event: Event) => void;
   readonly turns: TurnCounter;
+  /**
+   * Resolves when everything appended to the history is safe from a crash of the machine: awaited
+   * before the first request, before requests with notices and before tools run. Rejecting ends the
+   * run, and nothing unrecorded is done.
+   */
+  readonly settle?: () => Promise<void>;
+  /** Shortens what has grown too long. */
+  readonly compaction?: {
+    /**
+     * Called before each request; `announce` tells of a turn that yields to it. Resolves with what
+     * ends the run, or undefined.
+     */
+    beforeRequest(
+      first: boolean,
+      announce: () => void,
+      signal: AbortSignal,
+    ): Promise<string | undefined>;
+    /** What of the history is sent. */
+    forRequest(items: readonly StoredItem[]): readonly StoredItem[];
+  };
+  /** Told of results whose batch is still at work; must not throw. */
+  readonly recordEarly?: (item: ToolResultItem) => void;
   /** Told once per request that had usage, with the number of items that were sent. */
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
   /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
@@ -97,7 +119,7 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
     if (deps.maxTurns !== undefined && requests >= deps.maxTurns) {
       return { outcome: "limit_reached" };
     }
-    const turn = await runTurn(deps, tools, signal);
+    const turn = await runTurn(deps, tools, requests === 0, signal);
     if ("end" in turn) return turn.end;
     await executeCalls(deps, tools, turn.calls, signal);
   }
@@ -106,14 +128,32 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
 async function runTurn(
   deps: LoopDependencies,
   tools: ReadonlyMap<string, Tool>,
+  isFirst: boolean,
   signal: AbortSignal,
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
+  const turn = turns.current;
+  const announce = (): void => {
+    emit({ event: "turn_start", data: { turn } });
+    emit({ event: "turn_end", data: { turn, result: "finished" } });
+  };
+  // Before the notices are taken: they are not to be summarised before they were read.
+  const refusal = await deps.compaction?.beforeRequest(isFirst, announce, signal);
+  if (signal.aborted) return { end: { outcome: "cancelled" } };
+  if (refusal !== undefined) {
+    return { end: { outcome: "error", code: "internal", message: refusal } };
+  }
   const system = deps.system();
-  deps.takeNotices((items) => history.append(...items));
+  let told = 0;
+  deps.takeNotices((items) => {
+    history.append(...items);
+    told = items.length;
+  });
+  if (isFirst || told > 0) await deps.settle?.();
+  const items = history.forRequest();
   const request: ModelRequest = {
     system,
-    items: history.forRequest(),
+    items: deps.compaction?.forRequest(items) ?? items,
     tools: [...tools.values()].map(definitionOf),
     options: deps.options,
   };
@@ -186,10 +226,18 @@ async function executeCalls(
   calls: readonly PlannedCall[],
   signal: AbortSignal,
 ): Promise<void> {
-  const { abortSettleMs } = deps;
+  const { abortSettleMs, recordEarly } = deps;
+  await deps.settle?.();
   const results = await runBatch(
     calls,
-    { tools, output: deps.output, ...(abortSettleMs === undefined ? {} : { abortSettleMs }) },
+    {
+      tools,
+      output: deps.output,
+      ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
+      ...(recordEarly === undefined
+        ? {}
+        : { onResult: (result) => recordEarly(resultItem(result)) }),
+    },
     signal,
   );
   deps.history.append(...results.map(resultItem));

@@ -1,7 +1,8 @@
 /** A controller whose runs end when the test says so, and a record of everything it does, in order. */
 import { mkdirSync, readFileSync } from "node:fs";
 import { podPaths } from "../../src/base/paths.ts";
-import { Controller, type ControllerDependencies } from "../../src/controller/controller.ts";
+import { Controller } from "../../src/controller/controller.ts";
+import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import { RuntimeFiles } from "../../src/controller/runtime-files.ts";
 import type { Event, EventName } from "../../src/protocol/event.ts";
@@ -91,6 +92,10 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
   };
   const controller = new Controller({
     self: SELF,
+    record: {
+      begin: () => Promise.resolve(),
+      end: () => Promise.resolve(),
+    },
     session: () => SESSION,
     mailbox,
     history,
@@ -117,6 +122,8 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
       reports.push(event);
     },
     unreported: () => 0,
+    compact: () => Promise.resolve(undefined),
+    revive: () => Promise.resolve(undefined),
     finish: () => {
       log.push("finish");
       finished += 1;

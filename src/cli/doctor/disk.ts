@@ -8,27 +8,13 @@ import { messageOf, remedyOf } from "../../base/errors.ts";
 import { removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
 import { MAX_SOCKET_PATH_BYTES } from "../../base/paths.ts";
+import { networkKind } from "../../registry/surroundings.ts";
 import { type Finding, ok, problem, quoted, warning } from "./finding.ts";
 
 /** Names of the files that try the locks; no Pod can have such a name. */
 export const PROBE_PREFIX = ".doctor-";
 
 /** Kinds by the number that statfs(2) gives (linux/magic.h). */
-const NETWORK_KINDS: Readonly<Record<number, string>> = {
-  0x6969: "NFS",
-  0xff534d42: "CIFS",
-  0xfe534d42: "SMB2",
-  0x517b: "SMB",
-  0x01021997: "9p",
-  0x65735546: "FUSE",
-  0x5346414f: "AFS",
-  0x00c36400: "Ceph",
-  0x73757245: "Coda",
-  0x0bd00bd0: "Lustre",
-  0x7461636f: "OCFS2",
-  0x01161970: "GFS2",
-  0x6a656a63: "virtiofs",
-};
 const LOCAL_KINDS: Readonly<Record<number, string>> = {
   0xef53: "ext4",
   0x58465342: "XFS",
@@ -65,7 +51,7 @@ export function spaceFacts(path: string): SpaceFacts {
 /** Network file systems keep locks to one machine, or to none (W6). */
 export function checkKind({ path, type }: SpaceFacts, platform: string): Finding {
   if (platform !== "linux") return ok("file-system", `kind not known on ${platform}`);
-  const network = NETWORK_KINDS[type];
+  const network = networkKind(type);
   if (network !== undefined) {
     return warning(
       "file-system",

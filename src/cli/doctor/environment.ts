@@ -2,10 +2,10 @@
  * The variables that name the base directories: relative, contradictory, another user's, and other
  * directories that a differently started Pod would use (W8). Reads, changes nothing.
  */
-import { realpathSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { type BaseDirectories, type Environment, resolveBases } from "../../base/paths.ts";
-import { inspectTable } from "../../registry/table.ts";
+import { type OtherRegistry, otherRegistries } from "../../registry/surroundings.ts";
 import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts";
 
 const VARIABLES = [
@@ -30,7 +30,7 @@ export interface EnvironmentFacts {
   readonly foreign: readonly { readonly name: string; readonly uid: number }[];
   readonly uid: number | undefined;
   /** Other runtime directories in which Pods are registered. */
-  readonly others: readonly { readonly path: string; readonly pods: readonly string[] }[];
+  readonly others: readonly OtherRegistry[];
 }
 
 /** Gathers the facts; never throws. */
@@ -50,7 +50,7 @@ export function environmentFacts(env: Environment): EnvironmentFacts {
     const owner = ownerOf(path);
     return owner === undefined || owner === uid ? [] : [{ name, uid: owner }];
   });
-  return { set, relative, bases, foreign, uid, others: otherRegistries(usable, bases, uid) };
+  return { set, relative, bases, foreign, uid, others: otherRegistries(usable, bases.runtime) };
 }
 
 function ownerOf(path: string): number | undefined {
@@ -58,36 +58,6 @@ function ownerOf(path: string): number | undefined {
     return statSync(path).uid;
   } catch {
     return undefined;
-  }
-}
-
-/** Every runtime base that a Pod of this user could have resolved, but the one in use. */
-function otherRegistries(
-  env: Environment,
-  { runtime }: BaseDirectories,
-  uid: number | undefined,
-): EnvironmentFacts["others"] {
-  const candidates = [
-    env.INSOMNIA_HOME === undefined ? undefined : join(env.INSOMNIA_HOME, "run"),
-    env.XDG_RUNTIME_DIR === undefined ? undefined : join(env.XDG_RUNTIME_DIR, "insomnia"),
-    uid === undefined ? undefined : `/run/user/${uid}/insomnia`,
-    env.HOME === undefined ? undefined : join(env.HOME, ".insomnia", "run"),
-  ].flatMap((path) => (path === undefined ? [] : [canonical(path)]));
-  const here = runtime === undefined ? undefined : canonical(runtime);
-  return [...new Set(candidates)]
-    .filter((path) => path !== here && ownerOf(path) === uid)
-    .map((path) => ({
-      path,
-      pods: inspectTable(path).allocations.map((entry) => entry.pod_name),
-    }))
-    .filter(({ pods }) => pods.length > 0);
-}
-
-function canonical(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return path;
   }
 }
 
