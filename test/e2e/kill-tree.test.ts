@@ -280,6 +280,11 @@ test(
             item.type === "tool_result" ? [[item.call_id, item.summary]] : [],
           ),
         );
+        // No report was told twice.
+        const notices = items.flatMap((item) =>
+          item.type === "message" ? (item.notice ?? []) : [],
+        );
+        expect([what, notices.length]).toEqual([what, new Set(notices).size]);
         // No step was asked for, or called, more often than once.
         const paths = calls.flatMap(({ name, arguments: text }) =>
           name === "Write" ? [(JSON.parse(text) as { file_path: string }).file_path] : [],

@@ -258,6 +258,66 @@ test("a call that was under way is closed as interrupted and not run again", asy
   expect(await conversation(world, "root")).toEqual(before);
 });
 
+test("a run that was cut off comes back paused, and goes on when it is told to", async () => {
+  await using world = startWorld();
+  const root = await world.start({
+    command,
+    rules: [
+      { match: "^go$", times: 1, text: "This is never finished.", chunk_delay_ms: 20_000 },
+      { text: "It is done." },
+    ],
+  });
+  await root.run("go");
+  await root.waitFor("text_delta");
+  await root.kill();
+  expect((await cli(world, "resume")).code).toBe(0);
+  const socket = world.allocation("root")?.socket ?? "";
+  expect((await status(socket)).state).toBe("paused");
+  // Killed again before anything has happened, it is still so; scenario rules count anew in each process.
+  await killAll(world);
+  const path = (await sessions(world))[0]?.path ?? "";
+  const rules = JSON.stringify({ rules: [{ text: "It is done." }] });
+  writeFileSync(join(world.home, "scenario-1.json"), rules);
+  expect((await cli(world, "resume", "--go-on")).code).toBe(0);
+  await eventually(async () => (await status(socket)).runs === 1, "the run that goes on");
+  await eventually(async () => (await status(socket)).state === "idle", "its end");
+  const texts = (await conversation(world, "root")).map(textOf);
+  expect(texts[0]).toBe("go");
+  expect(texts[1]).toContain("The run that was under way was cut off");
+  expect(texts[2]).toBe("It is done.");
+  expect(readFileSync(path, "utf8")).toContain("the Pod was stopped during this run");
+});
+
+test("a Pod that was paused comes back paused; one that was cancelled comes back idle", async () => {
+  await using world = startWorld();
+  const root = await world.start({
+    command,
+    rules: [{ text: "This is never finished.", chunk_delay_ms: 20_000 }],
+  });
+  const interrupt = async (method: "pause" | "cancel"): Promise<void> => {
+    await root.run("go");
+    await root.waitFor("text_delta");
+    await root.request({ method });
+    await root.waitFor("run_end");
+  };
+  await interrupt("cancel");
+  await root.kill();
+  expect((await cli(world, "resume")).code).toBe(0);
+  const socket = world.allocation("root")?.socket ?? "";
+  expect((await status(socket)).state).toBe("idle");
+  await request(
+    socket,
+    { method: "run", params: { input: [{ kind: "text", content: "go" }] } },
+    { timeoutMs: DEADLINE_MS },
+  );
+  await request(socket, { method: "pause" }, { timeoutMs: DEADLINE_MS });
+  await eventually(async () => (await status(socket)).state === "paused", "the pause");
+  await killAll(world);
+  expect((await sessions(world))[0]?.state).toBe("interrupted");
+  expect((await cli(world, "resume")).code).toBe(0);
+  expect((await status(socket)).state).toBe("paused");
+});
+
 test("a torn end is mended with a warning, damage is refused with file and line and salvaged", async () => {
   await using world = startWorld();
   const root = await world.start({ command, rules: [{ text: "noted" }] });
