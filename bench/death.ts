@@ -14,6 +14,7 @@ import { startPod, stopStarted, Watch, within, Workspace } from "./support.ts";
 const USAGE = `usage: bun run bench/death.ts [options]
   --pod PATH      program to measure (default: dist/pod)
   --rounds N      children to kill (default: 30)
+  --runtime DIR   put the runtime directory there: in memory, what the disk costs is left out
   --json          print JSON`;
 /** What we aim at for the median. */
 const AIM_MS = 20;
@@ -32,6 +33,7 @@ async function main(): Promise<void> {
     options: {
       pod: { type: "string", default: join(import.meta.dir, "../dist/pod") },
       rounds: { type: "string", default: "30" },
+      runtime: { type: "string" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -41,7 +43,7 @@ async function main(): Promise<void> {
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
   const pod = resolve(values.pod);
   if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
-  const workspace = new Workspace(pod);
+  const workspace = new Workspace(pod, values.runtime);
   const area = join(workspace.work, "area");
   mkdirSync(area);
   const script = join(workspace.root, "death.json");

@@ -27,6 +27,9 @@ export const MAX_CONNECTIONS = 512;
 export const MAX_QUEUE_BYTES = 32 * 1024 * 1024;
 /** Bytes of incomplete lines and of large answers that all clients together may make a Pod hold. */
 export const MAX_HELD_BYTES = 256 * 1024 * 1024;
+/** How long a client that is not served has to read why, and how many may be at that. */
+const REFUSAL_MS = 1000;
+const MAX_REFUSED = 64;
 /** How long `close` writes to clients that do not read. */
 const CLOSE_FLUSH_MS = 1000;
 
@@ -81,6 +84,8 @@ export function listenPrivately(options: ListenOptions): PodServer {
 
 interface AcceptedSocket extends ConnectionSocket {
   data: ServerConnection | undefined;
+  /** Ends the sending side alone. */
+  shutdown(): void;
 }
 
 class Server implements PodServer, ConnectionHost {
@@ -94,6 +99,7 @@ class Server implements PodServer, ConnectionHost {
   readonly #maxHeldBytes: number;
   readonly #peerUser: (fd: number) => number | undefined;
   readonly #connections = new Set<ServerConnection>();
+  readonly #refused = new Map<AcceptedSocket, ReturnType<typeof setTimeout>>();
   readonly #stop: () => void;
   readonly #allGone = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
@@ -153,8 +159,14 @@ class Server implements PodServer, ConnectionHost {
         open: (socket) => this.#accept(socket),
         data: (socket, chunk) => socket.data?.receive(chunk),
         drain: (socket) => socket.data?.drained(),
-        end: (socket) => socket.data?.inputEnded(),
-        close: (socket) => socket.data?.closed(),
+        end: (socket) => {
+          if (socket.data === undefined) socket.end();
+          else socket.data.inputEnded();
+        },
+        close: (socket) => {
+          this.#forgetRefused(socket);
+          socket.data?.closed();
+        },
         // Resets arrive at `close`; here only what our own code threw in a callback above.
         error: (_socket, error) => this.log("error", "internal error of a connection", error),
       },
@@ -165,14 +177,7 @@ class Server implements PodServer, ConnectionHost {
     const refusal = this.#refusal(socket);
     if (refusal !== undefined) {
       this.log("warn", `connection refused: ${refusal}`);
-      // A fresh socket takes a short line whole, and what it took survives the close (unix(7)).
-      socket.write(
-        encodeLine({
-          event: "error",
-          data: { code: "internal", message: refusal },
-        } satisfies Event),
-      );
-      socket.terminate();
+      this.#refuse(socket, refusal);
       return;
     }
     this.#accepted += 1;
@@ -180,6 +185,25 @@ class Server implements PodServer, ConnectionHost {
     socket.data = connection;
     this.#connections.add(connection);
     this.#guard("onOpen", () => this.#handlers.onOpen?.(connection));
+  }
+
+  /**
+   * Says why and lets the client close: one whose peer is gone before it looks takes the connection
+   * for failed and reads nothing. What it sends is not heard.
+   */
+  #refuse(socket: AcceptedSocket, message: string): void {
+    // A fresh socket takes a short line whole.
+    const event: Event = { event: "error", data: { code: "internal", message } };
+    socket.write(encodeLine(event));
+    if (this.#refused.size >= MAX_REFUSED) return socket.terminate();
+    const timer = setTimeout(() => socket.terminate(), REFUSAL_MS);
+    this.#refused.set(socket, timer);
+    socket.shutdown();
+  }
+
+  #forgetRefused(socket: AcceptedSocket): void {
+    clearTimeout(this.#refused.get(socket));
+    this.#refused.delete(socket);
   }
 
   #refusal(socket: AcceptedSocket): string | undefined {
@@ -200,6 +224,7 @@ class Server implements PodServer, ConnectionHost {
     } catch (error) {
       this.log("warn", `cannot remove ${this.path}`, error);
     }
+    for (const socket of [...this.#refused.keys()]) socket.terminate();
     for (const connection of [...this.#connections]) connection.finish();
     if (this.#connections.size === 0) return;
     await settlesWithin(this.#allGone.promise, flushMs);

@@ -25,28 +25,29 @@ test.skipIf(!isRoot)(
     }
     const script = `
       let text = "";
-      await Bun.connect({ unix: process.argv.at(-1), socket: {
-        open: (socket) => { socket.write('{"method":"shutdown"}\\n'); },
+      const [mode, unix] = process.argv.slice(-2);
+      await Bun.connect({ unix, socket: {
+        open: (socket) => { if (mode === "order") socket.write('{"method":"shutdown"}\\n'); },
         data: (_socket, chunk) => { text += chunk.toString(); },
+        error: () => {},
         close: () => { console.log(text.trim()); process.exit(0); },
       }});`;
-    const child = Bun.spawn(
-      [
-        "setpriv",
-        `--reuid=${NOBODY}`,
-        `--regid=${NOBODY}`,
-        "--clear-groups",
-        bun,
-        "-e",
-        script,
-        pod.path,
-      ],
-      { cwd: "/", env: { PATH: "/usr/bin:/bin", HOME: "/" }, stdout: "pipe", stderr: "inherit" },
+    const asNobody = async (mode: "order" | "listen"): Promise<string> => {
+      const identity = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"];
+      const child = Bun.spawn(["setpriv", ...identity, bun, "-e", script, mode, pod.path], {
+        cwd: "/",
+        env: { PATH: "/usr/bin:/bin", HOME: "/" },
+        stdout: "pipe",
+        stderr: "inherit",
+      });
+      return (await within(child.stdout.text(), 10_000, "the refusal")).trim();
+    };
+    const refusal = `user ${NOBODY} is not the owner of this pod`;
+    expect(await asNobody("listen")).toBe(
+      `{"event":"error","data":{"code":"internal","message":"${refusal}"}}`,
     );
-    const told = await within(child.stdout.text(), 10_000, "the refusal");
-    expect(told.trim()).toBe(
-      `{"event":"error","data":{"code":"internal","message":"user ${NOBODY} is not the owner of this pod"}}`,
-    );
+    await asNobody("order"); // whether it still reads why is the kernel's affair
+    expect(pod.logged).toEqual(Array(2).fill(`connection refused: ${refusal}`));
     expect(pod.methods).toEqual([]);
   },
 );

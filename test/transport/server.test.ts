@@ -180,7 +180,7 @@ describe("output", () => {
 });
 
 describe("close", () => {
-  test("the shutdown event reaches all of 300 clients, also those who read late", async () => {
+  test("the shutdown event reaches all of 300 clients, also those who read late (protocol 14, W13)", async () => {
     await using pod = serve();
     const clients: RawClient[] = [];
     for (let i = 0; i < 300; i += 1) clients.push(await pod.connect(i % 10 === 0));
