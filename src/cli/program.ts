@@ -105,11 +105,18 @@ export async function runCommand(
     .option("--tree", "bring back everything below it as well", false)
     .option("--go-on", "let Pods whose work was cut off go on with it", false)
     .option("--salvage", "go on with a copy of what stands before the damage in a log", false)
+    .option("--at <hash>", "go on from this entry of the log, in a session of its own")
     .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
     .action(
       async (
         pod: string | undefined,
-        options: { tree: boolean; goOn: boolean; salvage: boolean; store?: string },
+        options: {
+          tree: boolean;
+          goOn: boolean;
+          salvage: boolean;
+          at?: string;
+          store?: string;
+        },
       ) => {
         const { resumePod } = await import("./resume.ts");
         exitCode = await resumePod(pod, options, env, cwd, streams);

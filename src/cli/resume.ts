@@ -21,11 +21,11 @@ import {
 } from "../session/catalog.ts";
 import type { KnownSession } from "../session/family-tree.ts";
 import { isKnown } from "../session/family-tree.ts";
+import { forkSession, salvage } from "../session/fork.ts";
 import { isSessionId } from "../session/log.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
 import { request } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
-import { salvage } from "./salvage.ts";
 import { sessionsDirectory } from "./sessions.ts";
 import { branchOf, openRegistry } from "./tree.ts";
 
@@ -39,6 +39,8 @@ export interface ResumeOptions {
   readonly tree: boolean;
   readonly goOn: boolean;
   readonly salvage: boolean;
+  /** Hash of an entry: go on from there in a session of its own. */
+  readonly at?: string;
   readonly store?: string;
 }
 
@@ -62,8 +64,11 @@ export async function resumePod(
   const place: Surroundings = { registry, store, env };
   const { table } = await registry.reclaim();
   let chosen: KnownSession;
-  if (options.salvage) {
-    const saved = salvage(store, wanted);
+  if (options.at !== undefined) {
+    const forked = forkSession(store, sessionIn(wanted, "--at"), options.at);
+    chosen = known(summarize(store, forked), forked);
+  } else if (options.salvage) {
+    const saved = salvage(store, sessionIn(wanted, "--salvage"));
     err.write(`${saved.said}\n`);
     chosen = known(summarize(store, saved.session), saved.session);
   } else {
@@ -116,6 +121,11 @@ function choose(
   if (found !== undefined) return found;
   const what = wanted === undefined ? "no session" : `no session of a pod \`${wanted}\``;
   throw new PodError("unknown_session", `${what} to resume in ${store} (see: pod sessions)`);
+}
+
+function sessionIn(wanted: string | undefined, option: string): string {
+  if (wanted !== undefined) return wanted;
+  throw new PodError("usage", `${option} needs the id of a session (see: pod sessions)`);
 }
 
 function known(summary: SessionSummary | undefined, session: string): KnownSession {

@@ -9,6 +9,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { forkSession } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import type { Entry } from "../../src/session/entry.ts";
@@ -160,6 +161,24 @@ test("a damaged log is salvaged up to its last good line and set aside, whole", 
   const aside = salvage.setAside();
   expect(readFileSync(aside).equals(changed)).toBe(true);
   expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "unknown_session" });
+});
+
+test("a fork holds a session up to an entry, says where it comes from, and changes nothing (99)", async () => {
+  await using dir = temp();
+  const before = fill(dir.path);
+  const heads = VECTORS.map((line) => (JSON.parse(line) as { hash: string }).hash);
+  const fork = forkSession(dir.path, ID, heads[1] ?? "");
+  expect(readFileSync(logPath(dir.path, ID)).equals(before)).toBe(true);
+  const { log, state } = openSession(dir.path, fork);
+  log.close();
+  expect(state.forkedFrom).toEqual({ session_id: ID, at_hash: heads[1] ?? "" });
+  expect(state.items.map(({ id }) => id)).toEqual(["i000001"]);
+  const lines = readFileSync(log.path, "utf8").split("\n");
+  expect(lines.filter((line) => line.includes('"kind":"session_start"'))).toHaveLength(1);
+  const unknown = "ab".repeat(32);
+  expect(errorOf(() => forkSession(dir.path, ID, unknown))).toMatchObject({
+    message: `entry not found: ${unknown}`,
+  });
 });
 
 test("an unknown id and an empty log are told apart, and neither is touched (100, 105)", async () => {
