@@ -2,12 +2,12 @@
 import { Compaction } from "../controller/compaction.ts";
 import type { Recorder } from "../controller/recorder.ts";
 import { DEFAULTS } from "../manifest/schema.ts";
-import { resolveModel } from "../model/catalog.ts";
 import type { ModelStream } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
 import { NUDGE, SUMMARISER_PROMPT } from "../prompts/compaction.ts";
 import type { Alert, Event } from "../protocol/event.ts";
 import type { Environment } from "../base/paths.ts";
+import { VERSION } from "../base/version.ts";
 import { splitLines } from "../tools/lines.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { readTool } from "../tools/read.ts";
@@ -32,7 +32,7 @@ export interface CompactingDependencies {
 /** Makes the compaction of a Pod; nothing is loaded or asked before it is due. */
 export function makeCompaction(deps: CompactingDependencies): Compaction {
   const { configuration, recording, scope, tracker, env } = deps;
-  const { manifest, model, restored } = configuration;
+  const { manifest, model, models, restored } = configuration;
   const { history, recorder, options } = recording;
   const settings = manifest.compaction;
   const files = new ScopedFiles(scope);
@@ -42,9 +42,10 @@ export function makeCompaction(deps: CompactingDependencies): Compaction {
     return lines.slice(offset, limit === undefined ? undefined : offset + limit).join("\n");
   };
   const stream = async (): Promise<ModelStream> => {
-    if (settings?.model === undefined) return model.stream;
+    if (models.compaction === undefined) return model.stream;
     const podName = manifest.pod.name;
-    return (await createModel(resolveModel(settings.model), { env, podName })).stream;
+    const userAgent = `pod/${VERSION}`;
+    return (await createModel(models.compaction, { env, podName, userAgent })).stream;
   };
   return new Compaction({
     history,

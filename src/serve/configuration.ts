@@ -21,15 +21,14 @@ import { findPromptDirectories, type PromptDirectories } from "../manifest/disco
 import { type Fallback, loadManifest } from "../manifest/load.ts";
 import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { planOptions } from "../model/anthropic-options.ts";
-import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
-import { createModel } from "../model/provider.ts";
+import { checkRequestOptions, createModel } from "../model/provider.ts";
 import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import type { OpenedSession } from "../session/open.ts";
+import { childModels, type PodModels, rootModels } from "./models.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
@@ -54,6 +53,7 @@ export interface PodOptions {
 export interface Configuration {
   readonly manifest: Manifest;
   readonly model: Model;
+  readonly models: PodModels;
   readonly cwd: string;
   /** Runtime base directory. */
   readonly base: string;
@@ -122,12 +122,14 @@ async function complete(
     recorded === undefined || restored === undefined
       ? undefined
       : (await import("./restore.ts")).recordedSetup(restored);
+  const loaded =
+    launch === undefined && setup === undefined
+      ? await loadManifest({ ...search, overlay, fallback })
+      : undefined;
   const manifest =
     setup !== undefined
       ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
-      : launch === undefined
-        ? (await loadManifest({ ...search, overlay, fallback })).manifest
-        : receivedManifest(launch.manifest, launch.program === VERSION);
+      : (loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION));
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
@@ -140,13 +142,21 @@ async function complete(
   const prompts = handed === undefined ? findPromptDirectories(search) : given(handed);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
-    const resolved = resolveModel(manifest.model);
-    if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
-    const model = await createModel(resolved, { env, podName: name });
+    const models =
+      launch === undefined
+        ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
+        : childModels(manifest, bases, env);
+    await checkRequestOptions(models.own, requestOptions(manifest));
+    const model = await createModel(models.own, {
+      env,
+      podName: name,
+      userAgent: `pod/${VERSION}`,
+    });
     checkInstruction(manifest.worker.instruction, prompts);
     return {
       manifest,
       model,
+      models,
       cwd,
       base,
       store,

@@ -5,7 +5,6 @@
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import type { Environment } from "../base/paths.ts";
-import { childEnvironment } from "../base/process.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
 import { completionsOf } from "../controller/completions.ts";
 import { Controller } from "../controller/controller.ts";
@@ -95,7 +94,7 @@ async function assemble(
   options: PodOptions,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, cwd, base, parent, restored } = configuration;
+  const { manifest, model, models, cwd, base, parent, restored } = configuration;
   const { paths, allocation } = membership;
   const session = allocation.session_id ?? "";
   const self: Spawner = {
@@ -143,7 +142,7 @@ async function assemble(
       return spawnCommand(env);
     },
     env: {
-      ...childEnvironment(env),
+      ...models.childEnvironment,
       INSOMNIA_RUNTIME_DIR: base,
       // Keeps JavaScriptCore from touching heap in advance that an idle Pod never needs (0.7 MiB).
       BUN_JSC_useWarmUpMarkedBlocks: "0",
@@ -154,7 +153,8 @@ async function assemble(
     },
     prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
-    childManifest: (child) => childManifest(manifest, child),
+    models,
+    childManifest: (child) => childManifest(configuration, child),
     report: (event) => uplink.report(event),
   };
   const tracker = new FileTracker();

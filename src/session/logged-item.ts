@@ -1,7 +1,7 @@
 /**
  * Conversation items as a session log holds them: tagged `kind` instead of `type`, keys in the order
  * of spec worker-and-tools 5.3, without `id` and `status`. Beyond the reference, all optional:
- * `is_error` on results (W7), `provider` on reasoning, which only the vendor that made it can use (W5),
+ * `is_error` on results (W7), `provider` on reasoning and calls, for the vendor that made them (W5),
  * and `notice` on messages, by which a notice is known that was told before a crash.
  */
 import { z } from "zod/v3";
@@ -26,6 +26,7 @@ export const loggedItemSchema = lazily(() => {
       call_id: z.string(),
       name: z.string(),
       arguments: z.string(),
+      provider: z.record(z.string(), z.unknown()).nullish(),
     }),
     z.object({
       kind: z.literal("tool_result"),
@@ -54,8 +55,14 @@ export function toLogged(item: Item): LoggedItem {
       return { kind: "message", role, content, ...(notice === undefined ? {} : { notice }) };
     }
     case "tool_call": {
-      const { call_id, name } = item;
-      return { kind: "tool_call", call_id, name, arguments: item.arguments };
+      const { call_id, name, provider } = item;
+      return {
+        kind: "tool_call",
+        call_id,
+        name,
+        arguments: item.arguments,
+        ...(provider === undefined ? {} : { provider }),
+      };
     }
     case "tool_result": {
       const { call_id, summary, content, is_error } = item;
@@ -89,8 +96,14 @@ export function fromLogged(item: LoggedItem): Item {
       return { type: "message", role, content, ...(notice == null ? {} : { notice }) };
     }
     case "tool_call": {
-      const { call_id, name } = item;
-      return { type: "tool_call", call_id, name, arguments: item.arguments };
+      const { call_id, name, provider } = item;
+      return {
+        type: "tool_call",
+        call_id,
+        name,
+        arguments: item.arguments,
+        ...(provider == null ? {} : { provider }),
+      };
     }
     case "tool_result": {
       const { call_id, summary, content, is_error } = item;

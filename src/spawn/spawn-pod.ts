@@ -39,7 +39,10 @@ export function spawnPodTool(
       "begins `task` at once; this call returns as soon as it has accepted the task and does not " +
       "wait for the result. It keeps running after your turn ends, and you are notified when it " +
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
-      "`name` to talk to it, read from it and end it.",
+      "`name` to talk to it, read from it and end it." +
+      (context.models.allowed.length === 0
+        ? ""
+        : ` Values for \`model\`: ${context.models.allowed.join(", ")}.`),
     schema: SpawnInputSchema,
     execute: async (input, { signal }) =>
       await spawn(context, reservations, input, deliveryMs, signal),
@@ -54,6 +57,7 @@ async function spawn(
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
+  const model = await context.models.forChild(input.model ?? undefined);
   const instance = crypto.randomUUID();
   const entry = await reserve(reservations, plan, instance);
   const undo = new SpawnUndo(context, entry);
@@ -64,10 +68,12 @@ async function spawn(
     const manifest = context.childManifest({
       name: entry.pod_name,
       instruction: plan.input.instruction ?? undefined,
+      model: model.table,
       allow: entry.scope_allow,
       deny: entry.scope_deny,
     });
-    const child = start(context, entry, { cwd, manifest }, undo);
+    const { unneeded } = model;
+    const child = start(context, entry, { cwd, manifest, unneeded }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -114,6 +120,8 @@ async function reserve(
 export interface ChildStart {
   readonly cwd: string;
   readonly manifest: unknown;
+  /** Variables with keys that its model does not need. */
+  readonly unneeded?: readonly string[];
   /** Session it goes on with; none for a new child. */
   readonly session?: string;
 }
@@ -122,7 +130,7 @@ export interface ChildStart {
 export function start(
   context: SpawnContext,
   entry: Allocation,
-  { cwd, manifest, session }: ChildStart,
+  { cwd, manifest, unneeded = [], session }: ChildStart,
   undo: SpawnUndo,
 ): Launched {
   const paths = podPaths(context.registry.base, entry.pod_name);
@@ -161,7 +169,9 @@ export function start(
       paths.launch,
     ],
     cwd,
-    env: context.env,
+    env: Object.fromEntries(
+      Object.entries(context.env).filter(([variable]) => !unneeded.includes(variable)),
+    ),
     instance: entry.instance,
     stderr: undo.stderr,
   });

@@ -86,6 +86,16 @@ test("a reasoning item keeps its encrypted part and its vendor's data, not id an
   const { id: _id, status: _status, ...kept } = item;
   expect(fromLogged(toLogged(item))).toEqual(kept);
   expect(Object.keys(toLogged(item))).toEqual(["kind", "text", "encrypted_content", "provider"]);
+  const call = {
+    type: "tool_call",
+    call_id: "c",
+    name: "T",
+    arguments: "{}",
+    provider: { google: { thoughtSignature: "sig" } },
+  } as const;
+  expect(fromLogged(toLogged(call))).toEqual(call);
+  const notice = { type: "message", role: "system", content: [], notice: "exit:1" } as const;
+  expect(fromLogged(toLogged({ ...notice, content: [] }))).toEqual({ ...notice, content: [] });
 });
 
 test("items survive the way to the log and back", () => {

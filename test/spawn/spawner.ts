@@ -51,6 +51,8 @@ export interface SpawnerOptions {
   readonly rules?: readonly ScenarioRule[];
   readonly readyTimeoutMs?: number;
   readonly maxChildren?: number;
+  /** `ref`s that children may be given. */
+  readonly models?: readonly string[];
   readonly maxDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
   /** Where it lives, and what outlives it; default a world of its own, which ends with it. */
@@ -187,10 +189,18 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     lineage: "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5b",
     maxOutputBytes: 16_384,
     prompts: {},
+    models: {
+      allowed: options.models ?? [],
+      forChild: (ref) =>
+        Promise.resolve({
+          table: { scheme: "script", script, ...(ref === undefined ? {} : { model_id: ref }) },
+          unneeded: [],
+        }),
+    },
     childManifest: (child) =>
       parseResolvedManifest({
         pod: { name: child.name },
-        model: { scheme: "script", script },
+        model: child.model,
         ...(child.instruction === undefined ? {} : { worker: { instruction: child.instruction } }),
         scope: { allow: child.allow, deny: child.deny },
       }),

@@ -143,6 +143,8 @@ class Trace {
     if (!this.#counting || own !== (this.#request.whose === "own")) return undefined;
     if (spec.flags !== undefined && !mayCreate(word(tid, args, spec.flags))) return undefined;
     const { root } = this.#request;
+    // Only manners between those who wait for the registry's lock: it depends on the moment.
+    if (spec.name === "flock" && path === root) return undefined;
     const matters =
       spec.shape.kind === "process" ||
       path === root ||
