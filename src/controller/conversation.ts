@@ -3,7 +3,7 @@
  * how an input becomes items. Everything that goes to all clients passes here once, in order.
  */
 import type { Alert, Event, Greeting, PodState } from "../protocol/event.ts";
-import { type Item, textMessage } from "../protocol/history.ts";
+import { type Item, messageText, textMessage } from "../protocol/history.ts";
 import { flattenSegments, type Segment } from "../protocol/segment.ts";
 import { INTERRUPT_NOTE } from "../prompts/notices.ts";
 import type { Connection } from "../transport/server.ts";
@@ -89,7 +89,13 @@ export class Conversation {
   show(connection: Connection, status: PodState): void {
     const items = this.#deps.history.items.map((item) => {
       const segments = this.#typed.get(item.id);
-      return segments === undefined ? item : { ...item, segments };
+      // After a compaction another message may have the id.
+      const isTyped =
+        segments !== undefined &&
+        item.type === "message" &&
+        item.role === "user" &&
+        messageText(item) === flattenSegments(segments);
+      return isTyped ? { ...item, segments } : item;
     });
     const { kept, omitted } = fitHistory(items);
     const more = omitted === 0 ? {} : { omitted };

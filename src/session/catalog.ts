@@ -12,8 +12,9 @@ import { openForReading, scanLog } from "./scan.ts";
 
 /** Bytes of a log's end that are looked at. */
 const TAIL_BYTES = 64 * 1024;
-/** Entries of a log's beginning that are looked at. */
+/** Entries of a log's beginning that are looked at, and bytes that are read at once for them. */
 const HEAD_ENTRIES = 8;
+const HEAD_CHUNK_BYTES = 16 * 1024;
 
 /** How a session stands when no process writes it. */
 export type Rest =
@@ -100,13 +101,17 @@ export function summarize(directory: string, session: string): SessionSummary | 
 
 function readBeginning(fd: number): { setup: Setup | undefined; problem: string | undefined } {
   let setup: Setup | undefined;
-  const end = scanLog(fd, ({ entry, line }) => {
-    if (entry?.kind === "extension" && entry.domain === DOMAIN.setup) {
-      setup = setupSchema().safeParse(entry.payload).data;
-      return false;
-    }
-    return line < HEAD_ENTRIES;
-  });
+  const end = scanLog(
+    fd,
+    ({ entry, line }) => {
+      if (entry?.kind === "extension" && entry.domain === DOMAIN.setup) {
+        setup = setupSchema().safeParse(entry.payload).data;
+        return false;
+      }
+      return line < HEAD_ENTRIES;
+    },
+    HEAD_CHUNK_BYTES,
+  );
   const problem =
     setup === undefined && end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined;
   return { setup, problem };

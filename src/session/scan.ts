@@ -51,13 +51,20 @@ export function missingOr(error: unknown, path: string, id: string): PodError {
   return ioError(`cannot open session log ${path}`, error);
 }
 
-/** Scans the whole log behind `fd`; `visit` gets each good line in order and may return false to stop. */
-export function scanLog(fd: number, visit: (entry: ScannedEntry) => boolean | void): LogEnd {
+/**
+ * Scans the whole log behind `fd`; `visit` gets each good line in order and may return false to stop.
+ * `chunkBytes` are read at once: few for who wants the beginning only.
+ */
+export function scanLog(
+  fd: number,
+  visit: (entry: ScannedEntry) => boolean | void,
+  chunkBytes: number = CHUNK_BYTES,
+): LogEnd {
   let head: Head;
   let line = 0;
   let goodBytes = 0;
   let bad: { readonly line: number; readonly reason: string } | undefined;
-  for (const { bytes, end, complete } of linesOf(fd)) {
+  for (const { bytes, end, complete } of linesOf(fd, chunkBytes)) {
     line += 1;
     if (isBlank(bytes) && complete && bad === undefined) {
       goodBytes = end;
@@ -103,9 +110,9 @@ interface RawLine {
 }
 
 /** The lines of a file as bytes; what one holds is overwritten when the next is asked for. */
-function* linesOf(fd: number): Generator<RawLine> {
+function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
   const { size } = fstatSync(fd);
-  let buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+  let buffer = Buffer.allocUnsafe(chunkBytes);
   let start = 0; // of the line that is being looked for
   let held = 0; // end of the bytes in use
   let searched = 0; // up to here there is no line end

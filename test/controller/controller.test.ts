@@ -47,6 +47,21 @@ describe("a run that was asked for", () => {
     expect(client.received).toEqual([]);
   });
 
+  test("is not shown as it was typed when a compaction has given its id to another message", async () => {
+    await using pod = setUp();
+    const client = pod.client();
+    await pod.send(client, runOf("first"));
+    await (await pod.nextRun()).end(finished);
+    pod.history.rebase([
+      { ...textMessage("system", "[Compacted context summary]"), id: "i000001" },
+      { ...textMessage("user", "other words"), id: "i000002" },
+    ]);
+    await pod.send(client, { method: "get_history" });
+    const shown = client.received.at(-1);
+    expect(JSON.stringify(shown)).toContain("other words");
+    expect(JSON.stringify(shown)).not.toContain("segments");
+  });
+
   test("is in the history with its segments joined, and shown again as it was typed", async () => {
     await using pod = setUp();
     const client = pod.client();

@@ -212,6 +212,53 @@ test("a child that is gone is told to its parent's model and comes back below th
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
 });
 
+test("children that lived on are the Pod's again when it comes back, as told to its model", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  const [mid, leaf] = ["mid", "leaf"].map((name) => world.allocation(name)?.pid);
+  await root.kill();
+  const resumed = await cli(world, "resume", "root");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect([world.allocation("mid")?.pid, world.allocation("leaf")?.pid]).toEqual([mid, leaf]);
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  await runToEnd(world, "root", "list");
+  const items = await conversation(world, "root");
+  expect(items.map(textOf).join("\n")).toContain(
+    `Pod \`mid\` lives and keeps write:${join(world.work, "a")}`,
+  );
+  const list = items.findLast(({ type }) => type === "tool_result");
+  expect(list).toMatchObject({ content: expect.stringContaining("mid [alive] ") });
+});
+
+test("a child that comes back between a living parent and a living grandchild takes its place again", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const leaf = world.allocation("leaf")?.pid;
+  process.kill(world.allocation("mid")?.pid ?? 0, "SIGKILL");
+  await eventually(() => world.allocation("leaf")?.delegated_from === "root", "the inheritance");
+  const resumed = await cli(world, "resume", "mid");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
+  expect(world.allocation("mid")).toMatchObject({ delegated_from: "root" });
+  await runToEnd(world, "mid", "list");
+  const list = (await conversation(world, "mid")).findLast(({ type }) => type === "tool_result");
+  expect(list).toMatchObject({ content: expect.stringContaining("leaf [alive] ") });
+});
+
+test("of two who bring one Pod back at the same moment exactly one does", async () => {
+  await using world = startWorld();
+  const root = await world.start({ command, rules: [{ text: "noted" }] });
+  await root.runToEnd("first");
+  await root.kill();
+  const both = await Promise.all([cli(world, "resume", "root"), cli(world, "resume", "root")]);
+  expect(both.map(({ code }) => code).sort()).toEqual([0, 1]);
+  expect(both.find(({ code }) => code === 1)?.stderr).toMatch(
+    /already (held|registered)|being written/,
+  );
+  expect(world.processes()).toHaveLength(1);
+  expect(await conversation(world, "root")).toHaveLength(2);
+});
+
 test("a call that was under way is closed as interrupted and not run again", async () => {
   await using world = startWorld();
   const marks = join(world.work, "marks");

@@ -12,6 +12,7 @@ import {
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import type { Entry } from "../../src/session/entry.ts";
+import { scanLog, withLog } from "../../src/session/scan.ts";
 import { itemEntries, startEntries } from "../../src/session/write.ts";
 import { temp } from "../support/temp.ts";
 import { VECTOR_ENTRIES, VECTORS } from "./vectors.ts";
@@ -209,6 +210,19 @@ test("an unknown kind keeps its place in the chain (103)", async () => {
   const opened = openSession(dir.path, ID);
   opened.log.close();
   expect(opened.state).toMatchObject({ entries: 4, items: [{}, {}] });
+});
+
+test("lines longer and shorter than what is read at once come out the same", async () => {
+  await using dir = temp();
+  fill(dir.path);
+  const read = (chunk: number | undefined): string[] =>
+    withLog(logPath(dir.path, ID), ID, (fd) => {
+      const heads: string[] = [];
+      const end = scanLog(fd, ({ head, end }) => void heads.push(`${head} ${end}`), chunk);
+      return [...heads, JSON.stringify(end)];
+    });
+  const whole = read(undefined);
+  for (const chunk of [1, 2, 7, 64, 333, 1000]) expect(read(chunk)).toEqual(whole);
 });
 
 test("a history too large for one line is written in several and comes back the same", async () => {

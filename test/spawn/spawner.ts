@@ -53,6 +53,8 @@ export interface SpawnerOptions {
   readonly maxChildren?: number;
   readonly maxDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where it lives, and what outlives it; default a world of its own, which ends with it. */
+  readonly world?: World;
   /** Lives in the world of this spawner, as its child with all of this directory. */
   readonly parent?: { readonly spawner: TestSpawner; readonly target: string };
 }
@@ -101,11 +103,13 @@ export function readJson(path: string): unknown {
 }
 
 export async function startSpawner(options: SpawnerOptions = {}): Promise<TestSpawner> {
-  const world = options.parent?.spawner.world ?? startWorld(options.runtimeName);
+  const world = options.world ?? options.parent?.spawner.world ?? startWorld(options.runtimeName);
   try {
     return await assemble(world, options);
   } catch (error) {
-    if (options.parent === undefined) await world[Symbol.asyncDispose]();
+    if (options.parent === undefined && options.world === undefined) {
+      await world[Symbol.asyncDispose]();
+    }
     throw error;
   }
 }
@@ -261,7 +265,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
       }
       await attempt(() => server.close());
       await attempt(() => membership.leave());
-      if (options.parent === undefined)
+      if (options.parent === undefined && options.world === undefined)
         await attempt(async () => await world[Symbol.asyncDispose]());
       if (errors.length > 0) throw new Error(errors.map(messageOf).join("; "));
     },
