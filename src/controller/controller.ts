@@ -15,7 +15,7 @@ import { ChildReports } from "./child-reports.ts";
 import { Conversation } from "./conversation.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
 import { RUN_KEY } from "./mailbox.ts";
-import { type Notice, Notices } from "./notices.ts";
+import { MAX_NOTE_CHARACTERS, type Notice, Notices } from "./notices.ts";
 import {
   type ControllerState,
   type Effect,
@@ -100,6 +100,7 @@ export class Controller {
       case "run":
         return this.#runRequest(method.params.input, method.params.key, answer);
       case "notify":
+        if (method.params.message.length > MAX_NOTE_CHARACTERS) return refuseNote(answer);
         this.notice(method.params.message, true);
         return void answer.accept();
       case "pod_event":
@@ -362,6 +363,10 @@ export class Controller {
 function noticeItem({ id, text }: Notice): Item {
   const message = textMessage("system", text);
   return id === undefined ? message : { ...message, notice: id };
+}
+
+function refuseNote(answer: Answer): void {
+  answer.reject("internal", `a note may have at most ${MAX_NOTE_CHARACTERS} characters`);
 }
 
 function errorText(end: RunEnd): string {

@@ -6,6 +6,8 @@
 
 /** Most notes of clients that wait (spec protocol 7.7). */
 export const MAX_NOTICES = 128;
+/** Of one of them: all together must be bearable, in memory and for a model. */
+export const MAX_NOTE_CHARACTERS = 256 * 1024;
 /** Reports of children that may wait before further ones are put off. */
 export const MAX_REPORTS = 256;
 

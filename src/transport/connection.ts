@@ -7,7 +7,7 @@ import { type log as writeLog } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Event } from "../protocol/event.ts";
 import { decodeMethod, type Method } from "../protocol/method.ts";
-import { type DecodedLine, encodeLine, LineDecoder } from "./jsonl.ts";
+import { type DecodedLine, encodeEvent, LineDecoder } from "./jsonl.ts";
 import { OutputQueue, type Writable } from "./output-queue.ts";
 
 /** How long a client whose connection is ending may take nothing of what is still queued for it. */
@@ -77,7 +77,7 @@ export class ServerConnection implements Connection {
 
   send(event: Event): void {
     if (this.#state === "closed") return;
-    const line = encodeLine(event);
+    const line = encodeEvent(event);
     if (line.length >= LARGE_BYTES) {
       this.#replyBytes += line.length;
       if (this.#host.isFull) return this.#drop("too many large answers are waiting");

@@ -16,7 +16,7 @@ import {
   LINGER_MS,
   ServerConnection,
 } from "./connection.ts";
-import { encodeLine, MAX_LINE_BYTES } from "./jsonl.ts";
+import { encodeEvent, MAX_LINE_BYTES } from "./jsonl.ts";
 import { bindPrivately } from "./private-socket.ts";
 
 export type { Connection } from "./connection.ts";
@@ -131,7 +131,7 @@ class Server implements PodServer, ConnectionHost {
 
   broadcast(event: Event): void {
     if (this.#connections.size === 0) return;
-    const line = encodeLine(event);
+    const line = encodeEvent(event);
     for (const connection of this.#connections) connection.forward(line);
   }
 
@@ -194,7 +194,7 @@ class Server implements PodServer, ConnectionHost {
   #refuse(socket: AcceptedSocket, message: string): void {
     // A fresh socket takes a short line whole.
     const event: Event = { event: "error", data: { code: "internal", message } };
-    socket.write(encodeLine(event));
+    socket.write(encodeEvent(event));
     if (this.#refused.size >= MAX_REFUSED) return socket.terminate();
     const timer = setTimeout(() => socket.terminate(), REFUSAL_MS);
     this.#refused.set(socket, timer);

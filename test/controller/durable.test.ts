@@ -146,6 +146,21 @@ describe("a run with a key (W62)", () => {
   });
 });
 
+test("a note that is too long is refused to its sender, with the limit", async () => {
+  await using pod = setUp();
+  const client = pod.client();
+  await pod.send(client, notifyOf("x".repeat(262_145), "n"));
+  expect(client.received).toEqual([
+    {
+      event: "error",
+      data: { code: "internal", message: "a note may have at most 262144 characters", id: "n" },
+    },
+  ]);
+  expect(pod.runs).toBe(0);
+  await pod.send(client, notifyOf("x".repeat(262_144), "m"));
+  expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "m" } });
+});
+
 describe("runs that notices start", () => {
   test("are limited; what comes meanwhile goes into one run as soon as that is allowed (W59)", async () => {
     let now = 0;

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isCurrent, protocolSchema } from "../../scripts/protocol-schema.ts";
+import { isCurrent } from "../../scripts/protocol-schema.ts";
 import { decodeEvent, EVENT_DATA, encodeMessage } from "../../src/protocol/event.ts";
+import { protocolJsonSchema } from "../../src/protocol/json-schema.ts";
 import { decodeMethod, METHODS } from "../../src/protocol/method.ts";
 
 const DOCUMENT = readFileSync(join(import.meta.dir, "../../docs/protocol.md"), "utf8");
@@ -13,7 +14,7 @@ describe("the documents of the protocol", () => {
   });
 
   test("have a JSON Schema for every method and event, and none is empty", () => {
-    const { definitions } = JSON.parse(protocolSchema()) as {
+    const { definitions } = protocolJsonSchema() as {
       definitions: Record<"method" | "event", { anyOf: { title: string; properties: object }[] }>;
     };
     expect(definitions.method.anyOf.map(({ title }) => title)).toEqual(Object.keys(METHODS));
