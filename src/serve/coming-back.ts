@@ -2,7 +2,6 @@
  * A Pod that was brought back: what its model is told at its first request, and how the children of
  * its earlier run come back to it.
  */
-import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
@@ -77,13 +76,10 @@ export class ComingBack {
     if (name !== undefined && !request.tree && revived.length === 0) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }
-    const problems = revived.filter(({ problem }) => problem !== undefined);
-    if (problems.length === 0) return undefined;
-    return problems
-      .map(
-        ({ name: child, session, problem }) =>
-          `pod \`${child}\`${session === undefined ? "" : ` (session ${session})`}: ${messageOf(problem)}`,
-      )
-      .join("; ");
+    const problems = revived.flatMap(({ name: child, session, problem }) => {
+      const where = session === undefined ? "" : ` (session ${session})`;
+      return problem === undefined ? [] : [`pod \`${child}\`${where}: ${problem}`];
+    });
+    return problems.length === 0 ? undefined : problems.join("; ");
   }
 }

@@ -1,139 +1,27 @@
 /**
- * Sessions and trees that come back, with the compiled program: killed with SIGKILL, resumed by the
- * command line, and what the model is told and sees afterwards.
+ * A session that comes back, with the compiled program: killed with SIGKILL, resumed by the command
+ * line, and what the model is told and sees afterwards.
  */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { itemSchema, messageText, type Item } from "../../src/protocol/history.ts";
 import { request } from "../../src/transport/client.ts";
-import { podBinary } from "../support/binary.ts";
+import { DEADLINE_MS, eventually, startWorld } from "../support/pod.ts";
 import {
-  DEADLINE_MS,
-  eventually,
-  type ScenarioRule,
-  startWorld,
-  type World,
-} from "../support/pod.ts";
-
-const command = [podBinary()];
+  cli,
+  command,
+  conversation,
+  killAll,
+  runToEnd,
+  sessions,
+  status,
+  textOf,
+} from "./returning.ts";
 
 const spawn = (name: string, task: string, target: string) => ({
   tool: "SpawnPod",
   input: { name, task, scope: [{ target, permission: "write" }] },
 });
-
-/** Runs a command of the program to its end. */
-async function cli(world: World, ...args: string[]) {
-  const child = Bun.spawn([...command, ...args], {
-    cwd: world.work,
-    env: world.env,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { stdout, stderr, code };
-}
-
-interface Row {
-  readonly session: string;
-  readonly name: string;
-  readonly state: string;
-  readonly directory: string;
-  readonly first_line: string;
-  readonly parent: string | null;
-  readonly path: string;
-}
-
-async function sessions(world: World): Promise<Row[]> {
-  const { stdout, code, stderr } = await cli(world, "sessions", "--json");
-  expect([code, stderr]).toEqual([0, ""]);
-  return JSON.parse(stdout) as Row[];
-}
-
-/** The conversation of a live Pod. */
-async function conversation(world: World, name: string): Promise<Item[]> {
-  const socket = world.allocation(name)?.socket ?? "";
-  const answer = await request(
-    socket,
-    { method: "get_history" },
-    { timeoutMs: DEADLINE_MS, until: ({ event }) => event === "history" },
-  );
-  if (answer.event !== "history") throw new Error("no history");
-  return answer.data.items.map((item) => itemSchema().parse(item));
-}
-
-const textOf = (item: Item): string => (item.type === "message" ? messageText(item) : "");
-
-/** Sends a task to a live Pod and waits until it is idle again. */
-async function runToEnd(world: World, name: string, text: string): Promise<void> {
-  const socket = world.allocation(name)?.socket ?? "";
-  const before = await runs(socket);
-  await request(
-    socket,
-    { method: "run", params: { input: [{ kind: "text", content: text }] } },
-    { timeoutMs: DEADLINE_MS },
-  );
-  await eventually(
-    async () => (await runs(socket)) > before && (await isAtRest(socket)),
-    "the end of a run",
-  );
-}
-
-async function status(socket: string) {
-  const answer = await request(
-    socket,
-    { method: "status" },
-    { timeoutMs: DEADLINE_MS, until: ({ event }) => event === "status" },
-  );
-  if (answer.event !== "status") throw new Error("no status");
-  return answer.data;
-}
-const runs = async (socket: string): Promise<number> => (await status(socket)).runs;
-const isAtRest = async (socket: string): Promise<boolean> =>
-  (await status(socket)).state !== "running";
-
-/** Root, a child and its child; the last one writes a file. */
-function treeRules(work: string): ScenarioRule[] {
-  const target = join(work, "a/b/out.txt");
-  return [
-    { pod: "root", match: "^go$", calls: [spawn("mid", "build", join(work, "a"))] },
-    { pod: "mid", match: "^build$", calls: [spawn("leaf", "dig", join(work, "a/b"))] },
-    {
-      pod: "leaf",
-      match: "^dig$",
-      calls: [{ tool: "Write", input: { file_path: target, content: "1" } }],
-    },
-    { pod: "leaf", match: "^more$", calls: [{ tool: "Read", input: { file_path: target } }] },
-    { match: "^list$", calls: [{ tool: "ListPods", input: {} }] },
-    { text: "ok" },
-  ];
-}
-
-/** Starts the tree and waits until everything in it is at rest. */
-async function startTree(world: World) {
-  mkdirSync(join(world.work, "a/b"), { recursive: true });
-  const root = await world.start({ command, rules: treeRules(world.work) });
-  await root.run("go");
-  await eventually(async () => {
-    const sockets = ["root", "mid", "leaf"].map((name) => world.allocation(name)?.socket);
-    if (sockets.includes(undefined) || !existsSync(join(world.work, "a/b/out.txt"))) return false;
-    const states = await Promise.all(sockets.map(async (socket) => await status(socket ?? "")));
-    return states.every(({ state, pending }) => state === "idle" && pending === 0);
-  }, "the tree at rest");
-  return root;
-}
-
-/** SIGKILL for every Pod at once. */
-async function killAll(world: World): Promise<void> {
-  for (const pid of world.processes()) process.kill(pid, "SIGKILL");
-  await eventually(() => world.processes().length === 0, "the end of every process");
-}
 
 test("a killed Pod comes back with its conversation, name and scope, and goes on in the same session", async () => {
   await using world = startWorld();
@@ -164,85 +52,6 @@ test("a killed Pod comes back with its conversation, name and scope, and goes on
   expect(after.slice(0, before.length)).toEqual(before);
   expect(after.map(textOf).join("\n")).toContain("was brought back with its conversation");
   expect(await sessions(world)).toHaveLength(1);
-});
-
-test("a whole tree comes back after SIGKILL of every process, with every scope as it was", async () => {
-  await using world = startWorld();
-  await startTree(world);
-  const names = ["root", "mid", "leaf"];
-  const held = () =>
-    names.map((name) => {
-      const entry = world.allocation(name);
-      return [entry?.scope_allow, entry?.delegated_from, entry?.session_id];
-    });
-  const before = held();
-  const talk = await Promise.all(names.map((name) => conversation(world, name)));
-  await killAll(world);
-  expect((await sessions(world)).map(({ name, parent }) => [name, parent]).sort()).toEqual([
-    ["leaf", "mid"],
-    ["mid", "root"],
-    ["root", null],
-  ]);
-  const resumed = await cli(world, "resume", "root", "--tree");
-  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
-  expect(resumed.stdout).toContain("with mid, leaf");
-  expect(held()).toEqual(before);
-  expect(await Promise.all(names.map((name) => conversation(world, name)))).toEqual(talk);
-  await runToEnd(world, "root", "list");
-  const results = (await conversation(world, "root")).flatMap((item) =>
-    item.type === "tool_result" ? [item.content ?? ""] : [],
-  );
-  expect(results.at(-1)).toContain("mid [alive");
-  await runToEnd(world, "leaf", "more");
-  expect((await conversation(world, "leaf")).at(-1)).toMatchObject({ role: "assistant" });
-});
-
-test("a child that is gone is told to its parent's model and comes back below the living parent", async () => {
-  await using world = startWorld();
-  await startTree(world);
-  await killAll(world);
-  expect((await cli(world, "resume", "root")).code).toBe(0);
-  await runToEnd(world, "root", "hello");
-  const told = (await conversation(world, "root")).map(textOf).join("\n");
-  expect(told).toContain("Pod `mid` is gone");
-  expect(told).toContain("pod resume mid");
-  const mid = await cli(world, "resume", "mid", "--tree");
-  expect([mid.stderr, mid.code]).toEqual(["", 0]);
-  expect(world.allocation("mid")?.delegated_from).toBe("root");
-  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
-});
-
-test("children that lived on are the Pod's again when it comes back, as told to its model", async () => {
-  await using world = startWorld();
-  const root = await startTree(world);
-  const [mid, leaf] = ["mid", "leaf"].map((name) => world.allocation(name)?.pid);
-  await root.kill();
-  const resumed = await cli(world, "resume", "root");
-  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
-  expect([world.allocation("mid")?.pid, world.allocation("leaf")?.pid]).toEqual([mid, leaf]);
-  expect(world.allocation("mid")?.delegated_from).toBe("root");
-  await runToEnd(world, "root", "list");
-  const items = await conversation(world, "root");
-  expect(items.map(textOf).join("\n")).toContain(
-    `Pod \`mid\` lives and keeps write:${join(world.work, "a")}`,
-  );
-  const list = items.findLast(({ type }) => type === "tool_result");
-  expect(list).toMatchObject({ content: expect.stringContaining("mid [alive] ") });
-});
-
-test("a child that comes back between a living parent and a living grandchild takes its place again", async () => {
-  await using world = startWorld();
-  await startTree(world);
-  const leaf = world.allocation("leaf")?.pid;
-  process.kill(world.allocation("mid")?.pid ?? 0, "SIGKILL");
-  await eventually(() => world.allocation("leaf")?.delegated_from === "root", "the inheritance");
-  const resumed = await cli(world, "resume", "mid");
-  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
-  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
-  expect(world.allocation("mid")).toMatchObject({ delegated_from: "root" });
-  await runToEnd(world, "mid", "list");
-  const list = (await conversation(world, "mid")).findLast(({ type }) => type === "tool_result");
-  expect(list).toMatchObject({ content: expect.stringContaining("leaf [alive] ") });
 });
 
 test("of two who bring one Pod back at the same moment exactly one does", async () => {
@@ -442,18 +251,4 @@ test("a session that a live Pod writes is refused with that Pod's name and socke
   expect(await conversation(world, "other")).toHaveLength(2);
   await restored.runToEnd("second");
   expect(await conversation(world, "other")).toHaveLength(5);
-});
-
-test("a Pod that ended in order says so, and its whole tree can come back", async () => {
-  await using world = startWorld();
-  await startTree(world);
-  expect((await cli(world, "stop", "root", "mid", "leaf")).code).toBe(0);
-  expect((await sessions(world)).map(({ state }) => state)).toEqual([
-    "stopped",
-    "stopped",
-    "stopped",
-  ]);
-  const resumed = await cli(world, "resume", "--tree");
-  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
-  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
 });
