@@ -299,9 +299,11 @@ export class Controller {
     this.publish({ event: "run_end", data: { result, outcome } });
     if (report === undefined) return;
     const sender = { pod_name: self.name, instance: self.instance };
+    // Half an answer is none that a parent should take for a whole one.
+    const remark = end.outcome === "finished" ? end.remark : undefined;
     this.#deps.report(
-      report === "errored"
-        ? { kind: report, ...sender, message: errorText(end) }
+      report === "errored" || (report === "turn_ended" && remark !== undefined)
+        ? { kind: "errored", ...sender, message: remark ?? errorText(end) }
         : { kind: report, ...sender },
     );
   }

@@ -313,6 +313,8 @@ function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
     case "finished":
     case "limit_reached":
       return { kind: "run_completed", ts, interrupted: false, result: end.outcome };
+    case "paused":
+      return { kind: "run_completed", ts, interrupted: true, result: "paused" };
     case "cancelled":
       if (abort === "pause") {
         return { kind: "run_completed", ts, interrupted: true, result: "paused" };

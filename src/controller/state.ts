@@ -50,7 +50,7 @@ export type Input =
     };
 
 /** How the worker says that a run ended: by itself, or because it was told to. */
-export type RunEndKind = "finished" | "limit_reached" | "error" | "cancelled";
+export type RunEndKind = "finished" | "limit_reached" | "error" | "cancelled" | "paused";
 
 /** How a run begins. */
 export type RunStart = "input" | "interrupting_input" | "notices" | "resume";

@@ -13,7 +13,6 @@ import { Mailbox } from "../controller/mailbox.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
-import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
@@ -27,6 +26,7 @@ import { Family } from "../spawn/family.ts";
 import { spawnPodTool } from "../spawn/spawn-pod.ts";
 import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
+import { globalExcludesFile } from "../tools/git-excludes.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
 import { FileTracker } from "../tools/tracker.ts";
@@ -34,11 +34,18 @@ import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
 import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
-import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import {
+  childManifest,
+  greetingOf,
+  newBoundaries,
+  spawnCommand,
+  systemPrompt,
+} from "./settings.ts";
 import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
 import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
 import { makeRecording, resumeRecording } from "./recording.ts";
+import { ToolOutputFiles } from "./tool-output.ts";
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -95,6 +102,7 @@ async function assemble(
   env: Environment,
 ): Promise<RunningPod> {
   const { manifest, model, models, cwd, base, parent, restored } = configuration;
+  const prompts = configuration.prompts.catalog;
   const { paths, allocation } = membership;
   const session = allocation.session_id ?? "";
   const self: Spawner = {
@@ -151,7 +159,7 @@ async function assemble(
     get lineage() {
       return recorder.lineage;
     },
-    prompts: configuration.prompts,
+    prompts: configuration.promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     models,
     childManifest: (child) => childManifest(configuration, child),
@@ -159,7 +167,12 @@ async function assemble(
   };
   const tracker = new FileTracker();
   const tools = [
-    ...fileTools({ scope, cwd, tracker }),
+    ...fileTools({
+      scope,
+      cwd,
+      tracker,
+      globalExcludes: () => globalExcludesFile({ home: env.HOME, config: env.XDG_CONFIG_HOME }),
+    }),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),
@@ -173,6 +186,7 @@ async function assemble(
     server?.broadcast(event);
     for (const listener of listeners) listener(event);
   };
+  const outputs = new ToolOutputFiles(paths.directory, scope);
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
   const alert = (level: "warn" | "error", message: string): void =>
@@ -181,7 +195,7 @@ async function assemble(
     self,
     session,
     scope: scopeOf(membership),
-    systemPrompt: systemPrompt(configuration, scopeOf(membership), tools, (message) =>
+    systemPrompt: systemPrompt(configuration, scope, tools, (message) =>
       controller.alert("warn", "agents_md", message),
     ),
     moved: async (next) => {
@@ -238,6 +252,9 @@ async function assemble(
           options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
+          news: () => newBoundaries(system, history, scope),
+          spill: (_callId, content) => outputs.keep(content),
+          interrupted: prompts.render("interrupt_tool_result_summary"),
           takeNotices: (keep) => {
             const notice = back?.takeNotice();
             if (notice !== undefined) controller.notice(notice, false);
@@ -271,12 +288,9 @@ async function assemble(
     revive: async (request) =>
       await (await comingBack()).revive(request, () => controller.resume()),
     finish: () => void leave(),
-    wrapNotice: notificationText,
+    wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
-  if (manifest.pod.prompt_pack !== undefined) {
-    controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
-  }
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
   files.writeStatus(controller.phase, session);

@@ -40,7 +40,7 @@ export function makeRecording(
   configuration: Configuration,
   deps: RecordingDependencies,
 ): Recording {
-  const { manifest, cwd, prompts, parent, restored, store } = configuration;
+  const { manifest, cwd, promptDirectories, parent, restored, store } = configuration;
   const { self, scope } = deps;
   const stored = restored?.state.systemPrompt ?? undefined;
   const system = stored === undefined ? deps.systemPrompt : () => stored;
@@ -58,7 +58,10 @@ export function makeRecording(
         program: VERSION,
         cwd,
         manifest,
-        prompts: { ...prompts },
+        prompts: {
+          ...promptDirectories,
+          packs: [...(promptDirectories.packs ?? [])],
+        },
         scope: { allow: [...scope.allow], deny: [...scope.deny] },
         parent: parent?.launch?.parent ?? null,
       }),

@@ -35,7 +35,11 @@ export const setupSchema = lazily(() =>
     cwd: z.string(),
     /** The resolved manifest as JSON; the manifest layer checks it. */
     manifest: z.unknown(),
-    prompts: z.object({ user: z.string().optional(), workspace: z.string().optional() }),
+    prompts: z.object({
+      user: z.string().optional(),
+      workspace: z.string().optional(),
+      packs: z.array(z.string()).optional(),
+    }),
     /** First line of the first thing it was told, for lists. */
     title: z.string().default(""),
     /** What it was given when it last started; a child's is exactly its reservation. */

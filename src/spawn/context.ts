@@ -33,7 +33,11 @@ export interface SpawnContext {
   /** First session of this Pod: how its children's sessions name their parent. */
   readonly lineage: string;
   /** Directories of prompt texts; a child finds the same ones wherever it works (W45). */
-  readonly prompts: { readonly user?: string | undefined; readonly workspace?: string | undefined };
+  readonly prompts: {
+    readonly user?: string | undefined;
+    readonly workspace?: string | undefined;
+    readonly packs?: readonly string[] | undefined;
+  };
   /** Bytes of one tool result; ReadPodOutput hands out no more at once. */
   readonly maxOutputBytes: number;
   /** Models that a child may have; `forChild` without a `ref` gives this Pod's own. */

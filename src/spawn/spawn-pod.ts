@@ -150,7 +150,7 @@ export function start(
       program: VERSION,
       name: entry.pod_name,
       instance: entry.instance,
-      prompts: context.prompts,
+      prompts: { ...context.prompts, packs: [...(context.prompts.packs ?? [])] },
       manifest,
       ...(session === undefined ? {} : { session }),
       store: context.store,
