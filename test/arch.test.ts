@@ -109,7 +109,7 @@ describe("the checker", () => {
     [
       "tools/bash.ts",
       'import "zod-to-json-schema";',
-      "zod-to-json-schema may be imported only in tools/tool.ts, manifest/",
+      "zod-to-json-schema may be imported only in tools/tool.ts, manifest/, protocol/json-schema.ts",
     ],
     ["manifest/a.ts", 'import { z } from "zod";', "zod may be imported nowhere"],
     ["manifest/a.ts", 'import type { z } from "zod/v4";', "zod/v4 may be imported nowhere"],

@@ -13,7 +13,7 @@ const ELSEWHERE = [11, 22];
 
 /** Scenarios whose tests carry numbers of another specification, or none. */
 const NAMED: Readonly<Record<number, { readonly place: string; readonly title: string }>> = {
-  23: { place: "controller/", title: "holds 128; the oldest goes when one more comes" },
+  23: { place: "controller/", title: "holds 128 notes; the oldest go when more come" },
   25: { place: "model/", title: "a 429 with Retry-After is tried again after that time" },
   30: {
     place: "controller/",

@@ -23,6 +23,9 @@ export type ErrorKind =
   | "denied" // the request is inside the scope but removed by a deny rule
   | "unknown_pod" // no allocation of this name
   | "session_conflict" // another live Pod writes this session
+  | "unknown_session" // no session log of this id, or one without entries
+  | "session_corrupt" // a session log is damaged and is not used as it is
+  | "session_store" // a session log cannot be written: nothing may happen unrecorded
   | "not_reservation" // adoption of something that was not reserved for us
   | "limit_reached" // depth, children or size limit
   | "spawn_failed" // a child did not come up
@@ -111,7 +114,7 @@ export const EXIT = { done: 0, failed: 1, usage: 2, noSuchPod: 3, timedOut: 4 } 
 /** The exit code that belongs to an error. */
 export function exitCodeOf(error: unknown): number {
   if (isPodError(error, "usage")) return EXIT.usage;
-  if (isPodError(error, "unknown_pod")) return EXIT.noSuchPod;
+  if (isPodError(error, "unknown_pod", "unknown_session")) return EXIT.noSuchPod;
   if (isPodError(error, "timed_out")) return EXIT.timedOut;
   return EXIT.failed;
 }

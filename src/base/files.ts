@@ -6,6 +6,7 @@ import {
   closeSync,
   constants,
   fchmodSync,
+  fdatasync,
   fstatSync,
   fsync,
   fsyncSync,
@@ -14,6 +15,7 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  statSync,
   unlinkSync,
   write,
   writeSync,
@@ -179,5 +181,23 @@ export function removeFile(path: string): void {
     unlinkSync(path);
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Flushes a file's content to disk off the event loop; sizes are content, other attributes are not (fdatasync(2)). */
+export function syncDataAsync(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));
+  });
+}
+
+/** True when the open file is the one that the path names now: nobody replaced it meanwhile. */
+export function isStillAt(fd: number, path: string): boolean {
+  try {
+    const open = fstatSync(fd);
+    const named = statSync(path);
+    return open.ino === named.ino && open.dev === named.dev;
+  } catch {
+    return false;
   }
 }

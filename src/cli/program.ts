@@ -17,8 +17,8 @@ Without a command, \`pod\` is one Pod process, configured by manifests and these
                           --no-project: without it
   --overlay TOML, --overlay-file PATH   uppermost manifest layer
   -s, --store DIR         session directory (default: <data>/sessions)
-  --session UUID          resume a session (not available yet)
-  --adopt, --callback, --launch   set by SpawnPod for the children it starts
+  --session UUID          go on with a session (or, as it was: pod resume UUID)
+  --adopt, --callback, --launch, --recorded   set by pod itself for Pods that it starts
 
 Try it without a key or a network:  pod demo`;
 
@@ -94,10 +94,46 @@ export async function runCommand(
     .command("stop")
     .description("end Pods: asked first, forced if needed")
     .argument("<name...>", "names as `pod ls` shows them")
-    .action(async (names: string[]) => {
+    .option("--tree", "also end every Pod below them", false)
+    .action(async (names: string[], options: { tree: boolean }) => {
       const { stopPods } = await import("./stop.ts");
-      exitCode = await stopPods(names, env, streams);
+      exitCode = await stopPods(names, options, env, streams);
     });
+
+  program
+    .command("sessions")
+    .description("list the sessions that can be resumed, the newest first")
+    .option("--json", "print an array of objects", false)
+    .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
+    .action(async (options: { json: boolean; store?: string }) => {
+      const { printSessions } = await import("./sessions.ts");
+      exitCode = await printSessions(options, env, cwd, streams);
+    });
+
+  program
+    .command("resume")
+    .description("bring a Pod back with its conversation, scope and name")
+    .argument("[pod]", "name or session id (default: the Pod a person used last)")
+    .option("--tree", "bring back everything below it as well", false)
+    .option("--go-on", "let Pods whose work was cut off go on with it", false)
+    .option("--salvage", "go on with a copy of what stands before the damage in a log", false)
+    .option("--at <hash>", "go on from this entry of the log, in a session of its own")
+    .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
+    .action(
+      async (
+        pod: string | undefined,
+        options: {
+          tree: boolean;
+          goOn: boolean;
+          salvage: boolean;
+          at?: string;
+          store?: string;
+        },
+      ) => {
+        const { resumePod } = await import("./resume.ts");
+        exitCode = await resumePod(pod, options, env, cwd, streams);
+      },
+    );
 
   program
     .command("doctor")
@@ -108,6 +144,42 @@ export async function runCommand(
       const { runDoctor } = await import("./doctor/doctor.ts");
       exitCode = await runDoctor(options, env, streams);
     });
+
+  program
+    .command("attach")
+    .description("watch and talk to a live Pod; Ctrl-C detaches and leaves it at work")
+    .argument("<name>", "name as `pod ls` shows it")
+    .option("--json", "print every event as a line of JSON and send nothing", false)
+    .action(async (name: string, options: { json: boolean }) => {
+      const { attach } = await import("./attach.ts");
+      exitCode = await attach(name, options, env, streams);
+    });
+
+  program
+    .command("send")
+    .description("give a live Pod its next task, or with --note something to know")
+    .argument("<name>", "name as `pod ls` shows it")
+    .argument("<text>", "what it is to do or to know")
+    .option("--note", "as a note: it wakes an idle Pod and does not disturb a busy one", false)
+    .action(async (name: string, text: string, options: { note: boolean }) => {
+      const { sendText } = await import("./control.ts");
+      exitCode = await sendText(name, text, options, env, streams);
+    });
+
+  for (const [method, description] of [
+    ["pause", "interrupt the turn of a live Pod so that it can go on later"],
+    ["continue", "let a paused Pod go on with its turn"],
+    ["cancel", "end the turn of a live Pod; the Pod stays"],
+  ] as const) {
+    program
+      .command(method)
+      .description(description)
+      .argument("<name>", "name as `pod ls` shows it")
+      .action(async (name: string) => {
+        const { controlRun } = await import("./control.ts");
+        exitCode = await controlRun(name, method, env, streams);
+      });
+  }
 
   addConfigCommands(program, { env, cwd, streams }, (code) => (exitCode = code));
 

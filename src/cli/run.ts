@@ -96,7 +96,10 @@ class Foreground {
         pod.controller.cancel();
         this.#interrupted.abort();
       },
-      () => killAll(this.#below ?? this.#peekBelow()),
+      () => {
+        pod.force();
+        killAll(this.#below ?? this.#peekBelow());
+      },
     );
     pod.subscribe((event) => {
       // Said before the Pod leaves the registry: afterwards nobody knows whose its children were.

@@ -2,6 +2,7 @@
 import { EXIT, PodError } from "../base/errors.ts";
 import { printable } from "../base/paths.ts";
 import { manifestJsonSchema } from "../manifest/json-schema.ts";
+import { protocolJsonSchema } from "../protocol/json-schema.ts";
 import type { Streams } from "./output.ts";
 
 interface Entry {
@@ -13,6 +14,10 @@ const SCHEMAS: Readonly<Record<string, Entry>> = {
   manifest: {
     description: "one manifest file (TOML); editors: #:schema ./manifest.schema.json",
     make: manifestJsonSchema,
+  },
+  protocol: {
+    description: "methods and events of a Pod's socket, one JSON value a line",
+    make: protocolJsonSchema,
   },
 };
 

@@ -20,6 +20,7 @@ const VALUED = [
   "callback",
   "launch",
   "session",
+  "recorded",
 ];
 const SWITCHES = ["adopt", "no-user", "no-project"];
 const SHORT: Readonly<Record<string, string>> = { "-s": "--store" };
@@ -59,8 +60,8 @@ export function parsePodFlags(args: readonly string[]): PodOptions {
   if (!adopt && (flags.has("callback") || flags.has("launch"))) {
     throw usage("--callback and --launch require --adopt");
   }
-  if (flags.has("session")) {
-    throw new PodError("unsupported", "--session is not available yet: sessions cannot be resumed");
+  if (flags.has("recorded") && !flags.has("session")) {
+    throw usage("--recorded requires --session");
   }
   return {
     ...manifestFlags(flags),
@@ -68,6 +69,8 @@ export function parsePodFlags(args: readonly string[]): PodOptions {
     adopt,
     callback: flags.get("callback"),
     launch: flags.get("launch"),
+    session: flags.get("session"),
+    recorded: flags.get("recorded"),
   };
 }
 
@@ -117,7 +120,10 @@ export async function servePod(
     writeLine(renderForTerminal(error));
     return EXIT.failed;
   }
-  onFirstSignal(() => pod.shutdown("signal"));
+  onFirstSignal(
+    () => pod.shutdown("signal"),
+    () => pod.force(),
+  );
   announceReady(pod);
   const reason = await pod.ended;
   writeLine(`pod: ${pod.self.name} shutting down (${reason})`);

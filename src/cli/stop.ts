@@ -1,33 +1,30 @@
 /** `pod stop NAME`: ends Pods for certain, by name, from any terminal. */
 import { EXIT, PodError } from "../base/errors.ts";
-import { type Environment, printable } from "../base/paths.ts";
-import type { Allocation } from "../registry/allocation.ts";
+import type { Environment } from "../base/paths.ts";
+import { type Allocation, isReservation } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Streams } from "./output.ts";
-import { openRegistry, stopEntry } from "./tree.ts";
+import { liveEntry, openRegistry, stopEntry, stopInOrder } from "./tree.ts";
 
 /**
- * Ends the named Pods, one after the other. Children of a stopped Pod live on below its parent.
- * Throws `unknown_pod` for a name that no live Pod has, `timed_out` for one that could not be ended.
+ * Ends the named Pods, one after the other. Children of a stopped Pod live on below its parent, or
+ * with `tree` end with it. Throws `unknown_pod` for a name that no live Pod has, `timed_out` for one that could not be ended.
  */
 export async function stopPods(
   names: readonly string[],
+  options: { readonly tree: boolean },
   env: Environment,
   { out }: Streams,
 ): Promise<number> {
   const registry = openRegistry(env);
   const { table } = await registry.reclaim();
-  const entries = names.map((name) => {
-    const entry = findByName(table, name);
-    if (entry !== undefined) return entry;
-    const known = table.map((other) => other.pod_name).join(", ");
-    throw new PodError(
-      "unknown_pod",
-      `no live pod named \`${printable(name)}\`${known === "" ? "" : ` (live: ${known})`}`,
-    );
-  });
+  const entries = names.map((name) => liveEntry(table, name));
   for (const entry of entries) {
+    if (options.tree) {
+      await stopTree(registry, entry, out);
+      continue;
+    }
     const result = await stopEntry(registry, entry);
     if (result === "alive") {
       throw new PodError(
@@ -41,6 +38,29 @@ export async function stopPods(
     );
   }
   return EXIT.done;
+}
+
+/** Ends a Pod and all below it, level by level; who is below is asked as late as possible. */
+async function stopTree(registry: Registry, top: Allocation, out: Streams["out"]): Promise<void> {
+  const stopped: string[] = [];
+  for (let level = [top]; level.length > 0;) {
+    const { table } = await registry.reclaim();
+    // One that is just being started is not in the way: it finds its reservation gone and ends.
+    const below = level
+      .filter(({ pod_name, instance }) => findByName(table, pod_name)?.instance === instance)
+      .flatMap(({ pod_name }) => childrenOf(table, pod_name));
+    const left = await stopInOrder(registry, level);
+    if (left.length > 0) {
+      const names = left.map(({ pod_name, pid }) => `\`${pod_name}\` (pid ${pid})`).join(", ");
+      throw new PodError("timed_out", `could not be ended: ${names}; their scope is kept`);
+    }
+    stopped.push(...level.map(({ pod_name }) => pod_name));
+    level = below.filter((entry) => !isReservation(entry));
+  }
+  const [first = top.pod_name, ...rest] = stopped;
+  out.write(
+    `stopped pod \`${first}\`${rest.length === 0 ? "" : ` and below it ${rest.join(", ")}`}\n`,
+  );
 }
 
 /** Says who lives on: the children of a stopped Pod are not stopped with it. */

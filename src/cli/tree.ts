@@ -4,7 +4,7 @@
  */
 import { isPodError, PodError } from "../base/errors.ts";
 import { stateOf } from "../base/process.ts";
-import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
+import { type Environment, printable, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
 import { Registry } from "../registry/registry.ts";
@@ -19,6 +19,17 @@ const STATUS_TIMEOUT_MS = 2000;
 /** The registry of the environment's runtime directory. */
 export function openRegistry(env: Environment): Registry {
   return new Registry(requireRuntimeBase(resolveBases(env)));
+}
+
+/** The live Pod of this name; throws `unknown_pod` with the names that there are. */
+export function liveEntry(table: Allocations, name: string): Allocation {
+  const entry = findByName(table, name);
+  if (entry !== undefined) return entry;
+  const known = table.map((other) => other.pod_name).join(", ");
+  throw new PodError(
+    "unknown_pod",
+    `no live pod named \`${printable(name)}\`${known === "" ? "" : ` (live: ${known})`}`,
+  );
 }
 
 /** A Pod below its root, with the number of Pods above it. */

@@ -1,39 +1,51 @@
 /**
- * Reports of children, each handled once: a child that had no answer in time delivers the same
- * report again under the same id, and must not be heard twice. What was refused is looked at again.
+ * Reports of children, each handled once: a child that had no answer in time, or comes back after a
+ * crash of either side, delivers the same report again under the same id, and must not be heard
+ * twice. What was taken is on disk before it is acknowledged. What was refused is looked at again.
  */
 import type { PodEvent } from "../protocol/method.ts";
+import type { Mailbox } from "./mailbox.ts";
 
-/** Ids that are remembered; a child waits for one answer at a time, so this is generous. */
-const MAX_REMEMBERED = 256;
+/** The part of a mailbox that remembers reports. */
+export type Inbox = Pick<Mailbox, "hasSeen" | "see" | "synced">;
 
 /** The reports one Pod gets. */
 export class ChildReports {
-  readonly #handle: (event: PodEvent) => Promise<boolean>;
-  readonly #outcomes = new Map<string, Promise<boolean>>();
+  readonly #handle: (event: PodEvent, id: string | undefined) => Promise<boolean>;
+  readonly #inbox: Inbox;
+  /** Reports that are being handled. */
+  readonly #open = new Map<string, Promise<boolean>>();
 
-  /** `handle` says whether a report is believed. */
-  constructor(handle: (event: PodEvent) => Promise<boolean>) {
+  /** `handle` says whether a report is believed; a notice that it leads to is kept under its id. */
+  constructor(handle: (event: PodEvent, id: string | undefined) => Promise<boolean>, inbox: Inbox) {
     this.#handle = handle;
+    this.#inbox = inbox;
   }
 
-  /** Handles a report, or shares the outcome of the delivery before. Rejects as `handle` does. */
+  /** Handles a report, or shares the outcome of an earlier delivery. Rejects as `handle` does. */
   async take(id: string | undefined, event: PodEvent): Promise<boolean> {
-    if (id === undefined) return await this.#handle(event);
-    const key = `${event.instance ?? ""} ${id}`;
-    const outcome = this.#outcomes.get(key) ?? this.#handle(event);
-    this.#remember(key, outcome);
-    let believed = false;
+    if (id === undefined) return await this.#handle(event, id);
+    if (this.#inbox.hasSeen(id)) {
+      // Acknowledged before, or to be by the delivery that waits for the disk.
+      await this.#inbox.synced();
+      return true;
+    }
+    const running = this.#open.get(id);
+    if (running !== undefined) return await running;
+    const outcome = this.#takeOnce(id, event);
+    this.#open.set(id, outcome);
     try {
-      return (believed = await outcome);
+      return await outcome;
     } finally {
-      if (!believed && this.#outcomes.get(key) === outcome) this.#outcomes.delete(key);
+      this.#open.delete(id);
     }
   }
 
-  #remember(key: string, outcome: Promise<boolean>): void {
-    this.#outcomes.set(key, outcome);
-    const [oldest] = this.#outcomes.keys();
-    if (this.#outcomes.size > MAX_REMEMBERED && oldest !== undefined) this.#outcomes.delete(oldest);
+  async #takeOnce(id: string, event: PodEvent): Promise<boolean> {
+    const believed = await this.#handle(event, id);
+    if (!believed) return false;
+    this.#inbox.see(id);
+    await this.#inbox.synced();
+    return true;
   }
 }

@@ -3,79 +3,81 @@
  * of what clients are told. Methods are handled one at a time in the order in which they arrive; a
  * run goes on beside them. Every run ends with exactly one `run_end`.
  */
+import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
-import type { Alert, Event, Greeting, RunOutcome, WireErrorCode } from "../protocol/event.ts";
+import type { Alert, Event, WireErrorCode } from "../protocol/event.ts";
 import { type Item, textMessage } from "../protocol/history.ts";
 import type { Method, PodEvent } from "../protocol/method.ts";
-import { flattenSegments, type Segment } from "../protocol/segment.ts";
-import type { PodId } from "../registry/registry.ts";
+import type { Segment } from "../protocol/segment.ts";
 import type { Connection } from "../transport/server.ts";
-import type { History } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
-import type { Warn } from "./attachments.ts";
 import { ChildReports } from "./child-reports.ts";
-import { Notices } from "./notices.ts";
-import type { RuntimeFiles } from "./runtime-files.ts";
-import { fitHistory } from "./history-window.ts";
-import { INITIAL_STATE, type Input, type RunCause, transition } from "./state.ts";
-
-/** Alerts that are kept for clients that connect later (spec protocol 6.1). */
-const MAX_ALERTS = 512;
-/** Of each of them: all together must fit before a client, or nobody could connect any more. */
-const MAX_ALERT_CHARACTERS = 4096;
-
-/** What a controller works with. */
-export interface ControllerDependencies {
-  readonly self: PodId;
-  readonly session: string;
-  readonly history: History;
-  readonly files: RuntimeFiles;
-  readonly greeting: () => Greeting;
-  readonly broadcast: (event: Event) => void;
-  /** One run over the conversation as it stands; never rejects. */
-  readonly runTurns: (signal: AbortSignal) => Promise<RunEnd>;
-  /** Items that belong to the input, such as the bodies of referenced files. */
-  readonly attach: (segments: readonly Segment[], warn: Warn) => Promise<readonly Item[]>;
-  /** Handles a child's report; false when it is not to be believed. */
-  readonly childEvent: (event: PodEvent) => Promise<boolean>;
-  /** Reports to this Pod's own parent. */
-  readonly report: (event: PodEvent) => void;
-  /** Reports that the parent has not taken yet. */
-  readonly unreported: () => number;
-  /** Called once, when the Pod is to end. */
-  readonly finish: () => void;
-  /** Wraps a notice's text for the model. */
-  readonly wrapNotice: (text: string) => string;
-}
+import { Conversation } from "./conversation.ts";
+import type { ControllerDependencies } from "./dependencies.ts";
+import { RUN_KEY } from "./mailbox.ts";
+import { MAX_NOTE_CHARACTERS, type Notice, Notices } from "./notices.ts";
+import {
+  type ControllerState,
+  type Effect,
+  INITIAL_STATE,
+  type Input,
+  type RunStart,
+  transition,
+} from "./state.ts";
+import { WakeBudget } from "./wake-budget.ts";
 
 /** The controller of one Pod. */
 export class Controller {
   readonly #deps: ControllerDependencies;
   readonly #notices = new Notices();
-  readonly #alerts: Alert[] = [];
-  #state = INITIAL_STATE;
+  readonly #conversation: Conversation;
+  readonly #reports: ChildReports;
+  readonly #budget: WakeBudget;
+  readonly #now: () => number;
+  #state: ControllerState;
   #abort = new AbortController();
   #input: readonly Segment[] = [];
+  /** The end of the run that is being settled. */
+  #end: RunEnd = { outcome: "finished" };
   #runs = 0;
   /** True when the running run has got as far as a request, which takes the notices. */
   #asked = false;
-  readonly #reports: ChildReports;
-  /** What was typed, by the id of the user item it became. */
-  readonly #typed = new Map<string, readonly Segment[]>();
+  /** Runs out when the waiting notices may start a run. */
+  #deferred: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: ControllerDependencies) {
     this.#deps = deps;
-    this.#reports = new ChildReports(deps.childEvent);
+    this.#conversation = new Conversation(deps);
+    this.#state = deps.initial ?? INITIAL_STATE;
+    if (this.#state.phase === "paused") this.#conversation.paused();
+    this.#now = deps.now ?? (() => performance.now());
+    this.#budget = deps.budget ?? new WakeBudget(this.#now());
+    this.#reports = new ChildReports(deps.childEvent, deps.mailbox);
   }
 
   /** What the Pod is doing. */
-  get phase(): "idle" | "running" {
+  get phase(): ControllerState["phase"] {
     return this.#state.phase;
+  }
+
+  /**
+   * Takes up what an earlier process of this session had not told its model yet. Call it once, when
+   * the Pod can run.
+   */
+  begin(): void {
+    const { mailbox, history } = this.#deps;
+    const told = new Set(
+      history.items.flatMap((item) => (item.type === "message" ? [item.notice ?? ""] : [])),
+    );
+    // A crash between the conversation and the mailbox must not tell it twice.
+    mailbox.told(mailbox.incoming.flatMap(({ id }) => (told.has(id) ? [id] : [])));
+    for (const notice of mailbox.incoming) this.#notices.add(notice);
+    if (this.#notices.count > 0) this.#wake(this.#notices.waking);
   }
 
   /** Replays earlier alerts to a client that has just connected. */
   opened(connection: Connection): void {
-    for (const alert of this.#alerts) connection.send({ event: "alert", data: alert });
+    this.#conversation.opened(connection);
   }
 
   /** Handles one method of a client. */
@@ -83,34 +85,43 @@ export class Controller {
     const { id } = method;
     const answer: Answer = {
       accept: () => id !== undefined && connection.send({ event: "ack", data: { id } }),
-      reject: (code, message) =>
+      reject: (code, message, retry = false) =>
         connection.send({
           event: "error",
-          data: { code, message, ...(id === undefined ? {} : { id }) },
+          data: {
+            code,
+            message,
+            ...(id === undefined ? {} : { id }),
+            ...(retry ? { retry } : {}),
+          },
         }),
     };
     switch (method.method) {
       case "run":
-        return this.#request(
-          { type: "run", empty: method.params.input.length === 0 },
-          answer,
-          () => {
-            this.#input = method.params.input;
-          },
-        );
+        return this.#runRequest(method.params.input, method.params.key, answer);
       case "notify":
+        if (method.params.message.length > MAX_NOTE_CHARACTERS) return refuseNote(answer);
         this.notice(method.params.message, true);
         return void answer.accept();
       case "pod_event":
         return this.#childEvent(id, method.params, answer);
+      case "parent_changed":
+        this.#deps.parentChanged();
+        return void answer.accept();
       case "get_history":
-        connection.send(this.#historyEvent());
+        this.#conversation.show(connection, this.#state.phase);
         return void answer.accept();
       case "status":
         connection.send(this.#statusEvent());
         return void answer.accept();
+      case "compact":
+        return this.#longRequest(answer, this.#deps.compact);
+      case "revive": {
+        const { params } = method;
+        return this.#longRequest(answer, () => this.#deps.revive(params));
+      }
       case "list_completions":
-        return void answer.reject("internal", "list_completions is not available in this version");
+        return this.#complete(connection, method.params, answer);
       default:
         return this.#request({ type: method.method }, answer);
     }
@@ -120,10 +131,13 @@ export class Controller {
   run(input: readonly Segment[]): boolean {
     let accepted = false;
     const answer: Answer = { accept: () => (accepted = true), reject: () => undefined };
-    this.#request({ type: "run", empty: input.length === 0 }, answer, () => {
-      this.#input = input;
-    });
+    this.#runRequest(input, undefined, answer);
     return accepted;
+  }
+
+  /** Goes on with a run that is paused. */
+  resume(): void {
+    this.#request({ type: "resume" }, SILENT);
   }
 
   /** Ends the running run, if there is one. */
@@ -136,162 +150,204 @@ export class Controller {
     this.#request({ type: "shutdown" }, SILENT);
   }
 
-  /** Queues a text for the model; `wake` starts a run when the Pod is idle. */
-  notice(text: string, wake: boolean): void {
-    if (this.#notices.add(this.#deps.wrapNotice(text), wake)) {
-      this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
+  /**
+   * Queues a text for the model; `wake` starts a run when the Pod is idle. With an `id` it is kept
+   * on disk until the model has it, and is taken once however often it comes.
+   */
+  notice(text: string, wake: boolean, id?: string): void {
+    const { mailbox, wrapNotice } = this.#deps;
+    const notice = { text: wrapNotice(text), wake };
+    if (id === undefined) {
+      if (this.#notices.add(notice)) {
+        this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
+      }
+    } else {
+      if (mailbox.hasSeen(id)) return;
+      mailbox.receive({ ...notice, id });
+      this.#notices.add({ ...notice, id });
     }
-    this.#request({ type: "notice", wake }, SILENT);
+    this.#wake(wake);
   }
 
-  /** The notices that wait, for the next model request. */
-  takeNotices(): string[] {
+  /** Hands the notices that wait to `keep` as messages; they wait on when it throws (W11). */
+  takeNotices(keep: (items: readonly Item[]) => void): void {
     this.#asked = true;
-    return this.#notices.take();
+    this.#notices.take((notices) => {
+      keep(notices.map(noticeItem));
+      this.#deps.mailbox.told(notices.flatMap(({ id }) => (id === undefined ? [] : [id])));
+    });
   }
 
   /** Tells people something they should know, now and when they connect later. */
   alert(level: Alert["level"], source: Alert["source"], message: string): void {
-    this.publish({ event: "alert", data: { level, source, message, timestamp_ms: Date.now() } });
+    this.#conversation.alert(level, source, message);
   }
 
   /** Sends an event to all clients; alerts are kept for those that come later. */
   publish(event: Event): void {
-    if (event.event !== "alert") return this.#deps.broadcast(event);
-    const data = { ...event.data, message: shortened(event.data.message) };
-    this.#alerts.push(data);
-    if (this.#alerts.length > MAX_ALERTS) this.#alerts.shift();
-    this.#deps.broadcast({ event: "alert", data });
+    this.#conversation.publish(event);
+  }
+
+  #runRequest(input: readonly Segment[], key: string | undefined, answer: Answer): void {
+    const { mailbox } = this.#deps;
+    const mark = key === undefined ? undefined : `${RUN_KEY}${key}`;
+    // Sent again by somebody who did not hear the answer: it runs or ran already (W62).
+    if (mark !== undefined && mailbox.hasSeen(mark)) return void answer.accept();
+    this.#request({ type: "run", empty: input.length === 0 }, answer, () => {
+      this.#input = input;
+      if (mark !== undefined) mailbox.see(mark);
+    });
+  }
+
+  #wake(wake: boolean): void {
+    this.#request({ type: "notice", wake, allowed: this.#mayWake() }, SILENT);
+  }
+
+  #mayWake(): boolean {
+    return this.#budget.waitMs(this.#now()) === 0;
   }
 
   #request(input: Input, answer: Answer, onAccept?: () => void): void {
     const next = transition(this.#state, input);
     this.#state = next.state;
-    for (const effect of next.effects) {
-      switch (effect.type) {
-        case "accept":
-          onAccept?.();
-          answer.accept();
-          break;
-        case "reject":
-          answer.reject(effect.code, effect.message);
-          break;
-        case "start_run":
-          void this.#run(effect.cause);
-          break;
-        case "abort_run":
-          this.#abort.abort();
-          break;
-        case "finish":
-          this.#deps.finish();
-          break;
-      }
+    for (const effect of next.effects) this.#perform(effect, answer, onAccept);
+  }
+
+  #perform(effect: Effect, answer: Answer, onAccept: (() => void) | undefined): void {
+    switch (effect.type) {
+      case "accept":
+        onAccept?.();
+        return void answer.accept();
+      case "reject":
+        return void answer.reject(effect.code, effect.message);
+      case "start_run":
+        return void this.#run(effect.start);
+      case "abort_run":
+        return this.#abort.abort();
+      case "defer_wake":
+        return this.#deferWake();
+      case "end_run":
+        return this.#endRun(effect);
+      case "finish":
+        clearTimeout(this.#deferred);
+        return this.#deps.finish();
     }
   }
 
+  #deferWake(): void {
+    if (this.#deferred !== undefined) return;
+    const timer = setTimeout(() => {
+      this.#deferred = undefined;
+      this.#wake(this.#notices.waking);
+    }, this.#budget.waitMs(this.#now()));
+    timer.unref();
+    this.#deferred = timer;
+  }
+
   /** One run from its first event to its last; never rejects. */
-  async #run(cause: RunCause): Promise<void> {
-    const { history, files, session } = this.#deps;
+  async #run(start: RunStart): Promise<void> {
+    clearTimeout(this.#deferred);
+    this.#deferred = undefined;
+    if (start === "notices") this.#budget.spend(this.#now());
     this.#abort = new AbortController();
     this.#asked = false;
     this.#runs += 1;
-    files.writeStatus("running", session);
-    const end = await this.#work(cause, this.#abort.signal);
-    // Everything that others can read is true before the end is announced (W9).
-    files.writeHistory(history.items);
-    files.writeStatus("idle", session);
-    this.#announce(end);
-    if (cause === "request") this.#reportUp(end);
-    // Notices that a run could not even ask about would start it again at once, and for ever.
-    this.#request({ type: "run_ended", waking: this.#asked && this.#notices.waking }, SILENT);
+    this.#deps.files.writeStatus("running", this.#deps.session());
+    this.#end = await this.#work(start, this.#abort.signal);
+    await this.#deps.record.end(this.#end, this.#state.abort);
+    this.#request(
+      {
+        type: "run_ended",
+        end: this.#end.outcome,
+        // Notices that a run could not even ask about would start it again at once, and for ever.
+        waking: this.#asked && this.#notices.waking,
+        allowed: this.#mayWake(),
+      },
+      SILENT,
+    );
   }
 
-  async #work(cause: RunCause, signal: AbortSignal): Promise<RunEnd> {
+  async #work(start: RunStart, signal: AbortSignal): Promise<RunEnd> {
     try {
-      if (cause === "request") await this.#takeInput(this.#input);
+      await this.#deps.record.begin();
+      if (start === "input" || start === "interrupting_input") {
+        await this.#conversation.takeInput(this.#input, start === "interrupting_input");
+      }
       return await this.#deps.runTurns(signal);
     } catch (error) {
+      if (isPodError(error)) {
+        return { outcome: "error", code: "internal", message: messageOf(error) };
+      }
       log("error", "a run failed inside pod itself", error);
       return { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
     }
   }
 
-  async #takeInput(segments: readonly Segment[]): Promise<void> {
-    const { broadcast, history, attach } = this.#deps;
-    broadcast({ event: "user_message", data: { segments: [...segments] } });
-    const [message] = history.append(textMessage("user", flattenSegments(segments)));
-    if (message !== undefined) this.#typed.set(message.id, segments);
-    history.append(...(await attach(segments, this.alert.bind(this))));
-  }
-
-  #announce(end: RunEnd): void {
-    const { broadcast } = this.#deps;
-    if (end.outcome === "error") {
-      broadcast({ event: "error", data: { code: end.code, message: end.message } });
-    } else if (end.outcome === "cancelled") {
-      broadcast({ event: "error", data: { code: "internal", message: "Cancelled" } });
+  #endRun({ outcome, report }: Extract<Effect, { type: "end_run" }>): void {
+    const { files, history, session, self } = this.#deps;
+    // Everything that others can read is true before the end is announced (W9).
+    files.writeHistory(history.items);
+    files.writeStatus(outcome === "paused" ? "paused" : "idle", session());
+    const end = this.#end;
+    if (outcome === "error" && end.outcome === "error") {
+      this.publish({ event: "error", data: { code: end.code, message: end.message } });
+    } else if (outcome === "cancelled") {
+      this.publish({ event: "error", data: { code: "internal", message: "Cancelled" } });
     }
-    const result = end.outcome === "limit_reached" ? "limit_reached" : "finished";
-    const outcome: RunOutcome = end.outcome;
-    broadcast({ event: "run_end", data: { result, outcome } });
-  }
-
-  /** Only runs that somebody asked for are reported, and no cancel: whoever cancelled knows (W55, 7.4). */
-  #reportUp(end: RunEnd): void {
-    const { report, self } = this.#deps;
+    // The reference has no word for an error or a cancel; the key beside says it (W3).
+    const result = outcome === "limit_reached" || outcome === "paused" ? outcome : "finished";
+    this.publish({ event: "run_end", data: { result, outcome } });
+    if (report === undefined) return;
     const sender = { pod_name: self.name, instance: self.instance };
-    switch (end.outcome) {
-      case "finished":
-        // Half an answer is none that a parent should take for a whole one.
-        return report(
-          end.remark === undefined
-            ? { kind: "turn_ended", ...sender }
-            : { kind: "errored", ...sender, message: end.remark },
-        );
-      case "limit_reached":
-        return report({
-          kind: "errored",
-          ...sender,
-          message: "the turn limit (max_turns) was reached",
-        });
-      case "error":
-        return report({ kind: "errored", ...sender, message: end.message });
-      case "cancelled":
-      case "paused":
-        return undefined;
-    }
-  }
-
-  #childEvent(id: string | undefined, event: PodEvent, answer: Answer): Promise<void> {
-    return this.#reports.take(id, event).then(
-      (believed) => {
-        if (believed) answer.accept();
-        else answer.reject("internal", "pod_event refused: not from a known child of this pod");
-      },
-      (error: unknown) => {
-        log("error", "a child's report could not be handled", error);
-        answer.reject("internal", "pod_event could not be handled");
-      },
+    // Half an answer is none that a parent should take for a whole one.
+    const remark = end.outcome === "finished" ? end.remark : undefined;
+    this.#deps.report(
+      report === "errored" || (report === "turn_ended" && remark !== undefined)
+        ? { kind: "errored", ...sender, message: remark ?? errorText(end) }
+        : { kind: report, ...sender },
     );
   }
 
-  #historyEvent(): Event {
-    const items = this.#deps.history.items.map((item) => {
-      const segments = this.#typed.get(item.id);
-      return segments === undefined ? item : { ...item, segments };
-    });
-    const { kept, omitted } = fitHistory(items);
-    const more = omitted === 0 ? {} : { omitted };
-    return {
-      event: "history",
-      data: { items: kept, greeting: this.#deps.greeting(), status: this.#state.phase, ...more },
-    };
+  async #childEvent(id: string | undefined, event: PodEvent, answer: Answer): Promise<void> {
+    if (this.#notices.full) {
+      return void answer.reject("internal", "too many reports are waiting; send it again", true);
+    }
+    try {
+      if (await this.#reports.take(id, event)) answer.accept();
+      else answer.reject("internal", "pod_event refused: not from a known child of this pod");
+    } catch (error) {
+      log("error", "a child's report could not be handled", error);
+      answer.reject("internal", "pod_event could not be handled", true);
+    }
+  }
+
+  /** A request that takes its time; it is answered when it is done, with what went wrong if so. */
+  async #longRequest(answer: Answer, act: () => Promise<string | undefined>): Promise<void> {
+    if (this.#state.stopping) return void answer.reject("internal", "Pod is shutting down");
+    let problem: string | undefined;
+    try {
+      problem = await act();
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    if (problem === undefined) answer.accept();
+    else answer.reject("internal", problem);
+  }
+
+  async #complete(
+    connection: Connection,
+    { kind, prefix }: Extract<Method, { method: "list_completions" }>["params"],
+    answer: Answer,
+  ): Promise<void> {
+    const entries = await this.#deps.complete(kind, prefix);
+    connection.send({ event: "completions", data: { kind, entries, prefix } });
+    answer.accept();
   }
 
   #statusEvent(): Event {
     const { name, instance } = this.#deps.self;
-    // What waits in an idle Pod waits for a person: it is not on its way to any request.
-    const waiting = this.#state.phase === "running" ? this.#notices.count : 0;
+    // What waits in an idle or paused Pod waits for a person, unless a run for it is about to start.
+    const coming = this.#state.phase === "running" || this.#deferred !== undefined;
     return {
       event: "status",
       data: {
@@ -300,21 +356,31 @@ export class Controller {
         instance,
         pid: process.pid,
         runs: this.#runs,
-        pending: waiting + this.#deps.unreported(),
+        pending: (coming ? this.#notices.count : 0) + this.#deps.unreported(),
       },
     };
   }
 }
 
-function shortened(message: string): string {
-  if (message.length <= MAX_ALERT_CHARACTERS) return message;
-  return `${message.slice(0, MAX_ALERT_CHARACTERS).toWellFormed()}…`;
+function noticeItem({ id, text }: Notice): Item {
+  const message = textMessage("system", text);
+  return id === undefined ? message : { ...message, notice: id };
+}
+
+function refuseNote(answer: Answer): void {
+  answer.reject("internal", `a note may have at most ${MAX_NOTE_CHARACTERS} characters`);
+}
+
+function errorText(end: RunEnd): string {
+  if (end.outcome === "error") return end.message;
+  return "the turn limit (max_turns) was reached";
 }
 
 /** How one request is answered. */
 interface Answer {
   accept(): unknown;
-  reject(code: WireErrorCode, message: string): unknown;
+  /** `retry`: the same request may be taken later. */
+  reject(code: WireErrorCode, message: string, retry?: boolean): unknown;
 }
 
 const SILENT: Answer = { accept: () => undefined, reject: () => undefined };

@@ -1,36 +1,58 @@
 /**
- * Texts that wait for the model's next request: notes from clients and reports about children. They
- * are bounded; when too many wait, the oldest is dropped and the loss is said (W7, W59).
+ * Texts that wait for the model's next request: notes from clients and reports about children. The
+ * queue is bounded: of clients' notes the oldest is dropped when too many wait and the loss is said
+ * (W7); reports are never dropped, whoever brings one is asked to come again (W59).
  */
 
-/** Most notices that wait (spec protocol 7.7). */
+/** Most notes of clients that wait (spec protocol 7.7). */
 export const MAX_NOTICES = 128;
+/** Of one of them: all together must be bearable, in memory and for a model. */
+export const MAX_NOTE_CHARACTERS = 256 * 1024;
+/** Reports of children that may wait before further ones are put off. */
+export const MAX_REPORTS = 256;
+
+/** One text. */
+export interface Notice {
+  /** Set for a report about a child: by this it is kept on disk and recognised. */
+  readonly id?: string;
+  readonly text: string;
+  /** Worth a model call of its own. */
+  readonly wake: boolean;
+}
 
 /** The queue of one Pod. */
 export class Notices {
-  #waiting: { readonly text: string; readonly wake: boolean }[] = [];
+  #waiting: Notice[] = [];
 
-  /** Queues a text; returns true when an older one had to go. */
-  add(text: string, wake: boolean): boolean {
-    this.#waiting.push({ text, wake });
-    if (this.#waiting.length <= MAX_NOTICES) return false;
-    this.#waiting.shift();
+  /** Queues a text; returns true when an older note had to go. */
+  add(notice: Notice): boolean {
+    this.#waiting.push(notice);
+    if (notice.id !== undefined) return false;
+    const notes = this.#waiting.filter(({ id }) => id === undefined);
+    if (notes.length <= MAX_NOTICES) return false;
+    this.#waiting = this.#waiting.filter((other) => other !== notes[0]);
     return true;
   }
 
-  /** Takes all, oldest first. */
-  take(): string[] {
-    const texts = this.#waiting.map((notice) => notice.text);
-    this.#waiting = [];
-    return texts;
+  /** Hands all to `keep`, oldest first; they are still there when it throws. */
+  take(keep: (notices: readonly Notice[]) => void): void {
+    const taken = this.#waiting;
+    if (taken.length === 0) return;
+    keep(taken);
+    this.#waiting = this.#waiting.slice(taken.length);
   }
 
   get count(): number {
     return this.#waiting.length;
   }
 
+  /** True when no further report should be taken now. */
+  get full(): boolean {
+    return this.#waiting.filter(({ id }) => id !== undefined).length >= MAX_REPORTS;
+  }
+
   /** True when one of those that wait is worth a model call of its own. */
   get waking(): boolean {
-    return this.#waiting.some((notice) => notice.wake);
+    return this.#waiting.some(({ wake }) => wake);
   }
 }

@@ -62,7 +62,7 @@ const turn = lazily(() => z.number().int().min(0));
 const tokens = lazily(() => z.number().int().nullable().default(null));
 
 /** Every event: its name and the schema of its `data`; made when the first one is decoded. */
-const EVENT_DATA = {
+export const EVENT_DATA = {
   user_message: lazily(() => z.object({ segments: z.array(segmentSchema()) })),
   turn_start: lazily(() => z.object({ turn: turn() })),
   turn_end: lazily(() => z.object({ turn: turn(), result: z.enum(["finished", "paused"]) })),
@@ -96,7 +96,13 @@ const EVENT_DATA = {
   ),
   run_end: lazily(() => z.object({ result: runResult(), outcome: runOutcomeSchema().optional() })),
   error: lazily(() =>
-    z.object({ code: wireErrorCodeSchema(), message: z.string(), id: z.string().optional() }),
+    z.object({
+      code: wireErrorCodeSchema(),
+      message: z.string(),
+      id: z.string().optional(),
+      /** Ours: the same request may be taken later. */
+      retry: z.boolean().optional(),
+    }),
   ),
   history: lazily(() =>
     z.object({
@@ -111,6 +117,8 @@ const EVENT_DATA = {
     z.object({
       kind: z.enum(["file", "knowledge", "workflow"]),
       entries: z.array(z.object({ value: z.string(), is_dir: z.boolean().default(false) })),
+      /** Ours: the prefix that was asked for (W35). */
+      prefix: z.string().optional(),
     }),
   ),
   alert: alertSchema,

@@ -1,10 +1,12 @@
 /** Conversation items as they stand in `history.json` and in the `history` event (spec protocol 5). */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
+import { segmentSchema } from "./segment.ts";
 
 /**
  * One item. Keys beyond the reference's, all optional: `id` stable within the session (cursors),
- * `is_error` on results (W26), `provider` on reasoning and calls (manifest FIX 8).
+ * `is_error` on results (W26), `provider` on reasoning and calls (manifest FIX 8), `notice` on system
+ * messages.
  */
 export const itemSchema = lazily(() => {
   const status = z.enum(["inprogress", "completed", "incomplete"]).optional();
@@ -24,6 +26,10 @@ export const itemSchema = lazily(() => {
       role: z.enum(["user", "assistant", "system"]),
       content: z.array(ContentPartSchema),
       status,
+      /** Id of the notice that this message is: after a crash it is not told again. */
+      notice: z.string().optional(),
+      /** What was typed; only in the `history` event, on user messages. */
+      segments: z.array(segmentSchema()).optional(),
     }),
     z.object({
       type: z.literal("tool_call"),

@@ -2,8 +2,11 @@
  * Methods: what clients, parents and children send to a Pod, one JSON object a line
  * (spec protocol 2). Unknown keys are ignored. Our additions to the reference, all optional:
  * `id` on any method asks for an acknowledgement (`ack`, or `error` with the same id) on that
- * connection; `status` asks for the Pod's state; `instance` and `id` in a `pod_event` prove the
- * sender and make the event recognisable.
+ * connection; `status` asks for the Pod's state; `compact` shortens the conversation now; `revive`
+ * brings back children that are gone, with their sessions; `key` in a `run` makes it start once however often
+ * it is sent (W62); `instance` and `id` in a `pod_event` prove the sender and make the event
+ * recognisable; `turn_paused` and `turn_cancelled` are reports that the reference lacks (W55);
+ * `parent_changed` tells a Pod to ask the registry who its parent is now (W52).
  */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
@@ -26,6 +29,8 @@ export const podEventSchema = lazily(() => {
       message: z.string(),
       ...provenance,
     }),
+    z.object({ kind: z.literal("turn_paused"), pod_name: z.string(), ...provenance }),
+    z.object({ kind: z.literal("turn_cancelled"), pod_name: z.string(), ...provenance }),
     z.object({ kind: z.literal("shut_down"), pod_name: z.string(), ...provenance }),
     z.object({
       kind: z.literal("scope_sub_delegated"),
@@ -46,9 +51,9 @@ const method = <Name extends string, Params extends z.ZodTypeAny>(
   params: () => Params,
 ) => lazily(() => z.object({ method: z.literal(name), id: id().optional(), params: params() }));
 
-/** Every method by its name; made when the first one comes. */
-const METHODS = {
-  run: method("run", () => z.object({ input: z.array(segmentSchema()) })),
+/** Every method by its name, as a schema of the whole line; made when the first one comes. */
+export const METHODS = {
+  run: method("run", () => z.object({ input: z.array(segmentSchema()), key: id().optional() })),
   notify: method("notify", () => z.object({ message: z.string() })),
   pod_event: method("pod_event", podEventSchema),
   resume: method("resume", noParams),
@@ -57,15 +62,28 @@ const METHODS = {
   shutdown: method("shutdown", noParams),
   get_history: method("get_history", noParams),
   status: method("status", noParams),
+  compact: method("compact", noParams),
+  revive: method("revive", () =>
+    z.object({
+      /** Bring back this child alone; without it none. */
+      name: z.string().optional(),
+      /** Bring back every child that is missing, and theirs. */
+      tree: z.boolean().default(false),
+      /** Let Pods whose run was cut off go on with it. */
+      go_on: z.boolean().default(false),
+    }),
+  ),
+  parent_changed: method("parent_changed", noParams),
   list_completions: method("list_completions", () =>
     z.object({ kind: z.enum(["file", "knowledge", "workflow"]), prefix: z.string() }),
   ),
 };
 export type Method = z.infer<ReturnType<(typeof METHODS)[keyof typeof METHODS]>>;
 
-/** The method that gives a Pod a task in plain text. */
-export function runMethod(text: string): Method {
-  return { method: "run", params: { input: [{ kind: "text", content: text }] } };
+/** The method that gives a Pod a task in plain text; with a `key`, once however often it is sent. */
+export function runMethod(text: string, key?: string): Method {
+  const input = [{ kind: "text" as const, content: text }];
+  return { method: "run", params: { input, ...(key === undefined ? {} : { key }) } };
 }
 
 /** A decoded line, or what is wrong with it in one sentence. */

@@ -17,9 +17,9 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
+import { isStillAt } from "../base/files.ts";
 import { tryFlock } from "../base/libc.ts";
 import { podPaths } from "../base/paths.ts";
-import { isStillAt } from "./lock.ts";
 
 /** Attempts against somebody who removes the directory at the same moment. */
 const MAX_ATTEMPTS = 20;

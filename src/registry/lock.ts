@@ -4,9 +4,10 @@
  * synchronous, so it is never held across an `await` (W7). It is taken by one operation at a time,
  * and who has just had it lets others go first.
  */
-import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
+import { isStillAt } from "../base/files.ts";
 import { tryFlock, trySharedFlock } from "../base/libc.ts";
 
 /** How long an operation waits for the lock by default (later reference: 10 s). */
@@ -147,16 +148,5 @@ export class RegistryLock {
       );
     }
     return undefined;
-  }
-}
-
-/** True when the open file is the one that the path names now: nobody replaced it meanwhile. */
-export function isStillAt(fd: number, path: string): boolean {
-  try {
-    const open = fstatSync(fd);
-    const named = statSync(path);
-    return open.ino === named.ino && open.dev === named.dev;
-  } catch {
-    return false;
   }
 }

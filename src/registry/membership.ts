@@ -55,14 +55,18 @@ export class Membership {
   }
 }
 
-/** Joins as a root with the scope of its manifest. Throws what the registry refuses; leaves nothing then. */
+/**
+ * Joins as a root with the scope of its manifest. Throws what the registry refuses; leaves nothing
+ * then. `keep` are files that whoever started this process has put into its directory.
+ */
 export async function joinAsRoot(
   registry: Registry,
   self: PodId,
   scope: Scope,
   session: string,
+  keep: readonly string[] = [],
 ): Promise<Membership> {
-  return await join(registry, self, [], () => registry.register(self, scope, session));
+  return await join(registry, self, keep, () => registry.register(self, scope, session));
 }
 
 /** Joins as a spawned child by adopting the reservation of its spawner. */

@@ -96,11 +96,7 @@ export function register(
   refuseDuplicate(table, entry.pod_name);
   if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
   const stranded = strandedOf(table, entry);
-  // Mostly there are none, and nobody's ancestors need to be looked up.
-  const isBelow = (other: Allocation): boolean =>
-    stranded.includes(other) ||
-    ancestorsOf(table, other).some((ancestor) => stranded.includes(ancestor));
-  const branch = stranded.length === 0 ? [] : table.filter(isBelow);
+  const branch = withDescendants(table, stranded);
   const exempt = branch.map(({ pod_name }) => pod_name);
   for (const rule of writeRules(entry.scope_allow)) {
     const conflict = conflictOwner(table, rule, exempt, entry.scope_deny, names);
@@ -126,12 +122,31 @@ function withSuccessor(
 }
 
 /** Pods without a parent that descend from an earlier run of this name, and hold nothing outside its scope. */
-function strandedOf(table: Allocations, { pod_name, scope_allow }: Allocation): Allocation[] {
-  return table.filter(
+function strandedOf(table: Allocations, entry: Allocation): Allocation[] {
+  return descendedFrom(table, entry).filter(
+    ({ delegated_from }) =>
+      delegated_from === null || findByName(table, delegated_from) === undefined,
+  );
+}
+
+/** Those that descend from an earlier run of this name, and hold nothing outside its scope. */
+function descendedFrom(
+  entries: readonly Allocation[],
+  { pod_name, scope_allow }: Allocation,
+): Allocation[] {
+  return entries.filter(
     (other) =>
       other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
-      (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
       other.scope_allow.every((rule) => scope_allow.some((held) => covers(held, rule))),
+  );
+}
+
+/** These entries and everything below them. */
+function withDescendants(table: Allocations, tops: readonly Allocation[]): Allocation[] {
+  if (tops.length === 0) return []; // mostly, and then nobody's ancestors are looked up
+  return table.filter(
+    (other) =>
+      tops.includes(other) || ancestorsOf(table, other).some((ancestor) => tops.includes(ancestor)),
   );
 }
 
@@ -150,17 +165,23 @@ export interface TreeLimits {
 
 /**
  * Reserves paths of a spawner for a child. `reservation` carries the requested rules; what comes
- * back carries the denies of the spawner that touch them as well (W22).
+ * back carries the denies of the spawner that touch them as well (W22). With `takesBack` the child is
+ * one that comes back: what an earlier run of its name had spawned, and the spawner has inherited,
+ * goes back to it and does not stand in its way (W52).
  */
 export function delegate(
-  table: Allocations,
+  whole: Allocations,
   spawner: { readonly name: string; readonly instance: string },
   reservation: Allocation,
-  limits: TreeLimits,
+  limits: TreeLimits & { readonly takesBack?: boolean },
   names: Names = PLAIN_NAMES,
 ): { readonly table: Allocations; readonly entry: Allocation } {
   refuseLoose(reservation.scope_allow);
-  refuseDuplicate(table, reservation.pod_name);
+  refuseDuplicate(whole, reservation.pod_name);
+  const inherited = childrenOf(whole, spawner.name);
+  const heirs = limits.takesBack === true ? descendedFrom(inherited, reservation) : [];
+  const branch = withDescendants(whole, heirs);
+  const table = whole.filter((other) => !branch.includes(other));
   const holder = findByName(table, spawner.name);
   if (holder === undefined || holder.instance !== spawner.instance) throw unknownPod(spawner.name);
   refuseGrowth(table, holder, limits);
@@ -180,7 +201,13 @@ export function delegate(
     session_id: null,
     scope_deny: denies,
   };
-  return { table: [...withoutOrphansOf(table, entry.pod_name), entry], entry };
+  const rest = withoutOrphansOf(whole, entry.pod_name).map((other, index) => {
+    const before = whole[index] ?? other;
+    if (!branch.includes(before)) return other;
+    const child = { ...before, lineage: withSuccessor(before.lineage, entry) };
+    return heirs.includes(before) ? { ...child, delegated_from: entry.pod_name } : child;
+  });
+  return { table: [...rest, entry], entry };
 }
 
 function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits): void {

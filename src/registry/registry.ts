@@ -11,7 +11,7 @@ import { identityOf, settlesWithin } from "../base/process.ts";
 import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
-import { type Allocation, identityKeys } from "./allocation.ts";
+import { type Allocation, identityKeys, isReservation } from "./allocation.ts";
 import { removeIfEmpty, sweepGone, takeLifeIfPresent } from "./life.ts";
 import { decide, type Facts, type Operation } from "./decision.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
@@ -50,7 +50,11 @@ export type DelegationResult =
   | { readonly granted: false; readonly why: unknown };
 
 /** How far a tree may grow, and how long the child may take to come up. */
-export type DelegationLimits = operations.TreeLimits & { readonly readyTimeoutMs: number };
+export type DelegationLimits = operations.TreeLimits & {
+  readonly readyTimeoutMs: number;
+  /** The child comes back, and what it had spawned goes back to it. */
+  readonly takesBack?: boolean;
+};
 
 /** How closely an operation looks before it decides. */
 interface Look {
@@ -129,7 +133,10 @@ export class Registry {
           }
         });
         const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
-        return { table, value, refusals };
+        const known = new Set(before);
+        // What goes back to a child that comes back; a reservation has no directory of its own yet.
+        const noted = table.filter((entry) => !known.has(entry) && !isReservation(entry));
+        return { table, value, refusals, noted };
       },
       { lost: true },
     );

@@ -20,7 +20,7 @@ import {
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
-import { receivedManifest } from "../manifest/render.ts";
+import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
@@ -29,6 +29,7 @@ import { aliasesOf } from "../scope/aliases.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import type { OpenedSession } from "../session/open.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
@@ -45,6 +46,10 @@ export interface PodOptions {
   readonly callback?: string | undefined;
   /** File written by the spawner; only with `adopt`. */
   readonly launch?: string | undefined;
+  /** Session to go on with. */
+  readonly session?: string | undefined;
+  /** Go on as the session recorded, under this instance id; only with `session`. */
+  readonly recorded?: string | undefined;
   /** For what no manifest layer says; see `loadManifest`. */
   readonly fallback?: Fallback;
 }
@@ -64,6 +69,8 @@ export interface Configuration {
   /** Directories of the program itself, which its agents must not write. */
   readonly guarded: readonly string[];
   readonly instance: string;
+  /** The session that is gone on with, locked; whoever takes the configuration closes it. */
+  readonly restored: OpenedSession | undefined;
   /** What the spawner said; set for a child. */
   readonly parent: { readonly socket: string; readonly launch: LaunchFile | undefined } | undefined;
 }
@@ -77,22 +84,61 @@ export async function configure(
   const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
-  const load = loadOptions(options, env, here);
-  const loaded = launch === undefined ? await loadManifest(load) : undefined;
-  const manifest =
-    loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION);
   const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
+  const base = requireRuntimeBase(bases);
+  const session = launch?.session ?? options.session;
+  const place = { launch, bases, cwd: here, store, base, env };
+  if (session === undefined) return await complete(options, place, undefined);
+  let restored: OpenedSession;
+  // Loaded by those that need it: most Pods are new.
+  const { restoreSession } = await import("./restore.ts");
+  try {
+    restored = await restoreSession(store, session, base);
+  } catch (error) {
+    throw named("failed to restore pod", error);
+  }
+  try {
+    return await complete(options, place, restored);
+  } catch (error) {
+    restored.log.close();
+    throw error;
+  }
+}
+
+/** Where a Pod is started, and what its spawner said. */
+interface Place extends Pick<Configuration, "cwd" | "store" | "base"> {
+  readonly launch: LaunchFile | undefined;
+  readonly bases: BaseDirectories;
+  readonly env: Environment;
+}
+
+async function complete(
+  options: PodOptions,
+  { launch, bases, cwd, store, base, env }: Place,
+  restored: OpenedSession | undefined,
+): Promise<Configuration> {
+  const load = loadOptions(options, env, cwd);
+  const { recorded } = options;
+  const setup =
+    recorded === undefined || restored === undefined
+      ? undefined
+      : (await import("./restore.ts")).recordedSetup(restored);
+  const loaded = launch === undefined && setup === undefined ? await loadManifest(load) : undefined;
+  const manifest =
+    setup !== undefined
+      ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
+      : (loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION));
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
     throw new PodError("io", `failed to initialize store at "${store}": ${messageOf(error)}`);
   }
-  const base = requireRuntimeBase(bases);
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
+  const handed = setup?.prompts ?? launch?.prompts;
   const promptDirectories =
-    launch === undefined ? findPromptDirectories(searchOf(load)) : given(launch.prompts);
+    handed === undefined ? findPromptDirectories(searchOf(load)) : given(handed);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const models =
@@ -104,13 +150,14 @@ export async function configure(
       manifest,
       model,
       models,
-      cwd: here,
+      cwd,
       base,
       store,
       promptDirectories,
       prompts: await preparePrompts(manifest, promptDirectories),
       guarded: guardedDirectories(base, store, bases),
-      instance: launch?.instance ?? crypto.randomUUID(),
+      instance: launch?.instance ?? recorded ?? crypto.randomUUID(),
+      restored,
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
   } catch (error) {

@@ -1,23 +1,24 @@
 /**
- * Puts one Pod together and takes it apart again. Starting: join the registry, files, tools, socket.
- * Ending, in this order: no new clients, the parent is told, clients get what is queued, directory
- * and allocation go last (spec protocol 8, registry-and-spawn I5).
+ * Puts one Pod together: joins the registry, makes files, tools and socket (spec protocol 8). How it
+ * is taken apart again is in `leave.ts`.
  */
+import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
-import { messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
+import { completionsOf } from "../controller/completions.ts";
 import { Controller } from "../controller/controller.ts";
+import { INITIAL_STATE, PAUSED_STATE } from "../controller/state.ts";
+import { Mailbox } from "../controller/mailbox.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
-import type { Manifest } from "../manifest/schema.ts";
 import type { Event } from "../protocol/event.ts";
-import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
+import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
 import { surroundingWarnings } from "../registry/surroundings.ts";
-import { canonicalPath, describeRules } from "../scope/rule.ts";
-import type { Scope } from "../scope/set.ts";
+import { isUnderWay } from "../session/replay.ts";
+import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
@@ -28,18 +29,11 @@ import { fileTools } from "../tools/file-tools.ts";
 import { globalExcludesFile } from "../tools/git-excludes.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
+import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
-import { History } from "../worker/history.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
-import {
-  assertReadableCwd,
-  type Configuration,
-  configure,
-  named,
-  type PodOptions,
-  rootScope,
-} from "./configuration.ts";
+import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
 import {
   childManifest,
   greetingOf,
@@ -47,12 +41,11 @@ import {
   spawnCommand,
   systemPrompt,
 } from "./settings.ts";
-import { requestOptions } from "./request-options.ts";
+import { join, scopeOf } from "./join.ts";
+import { makeCompaction } from "./compacting.ts";
+import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
+import { makeRecording, resumeRecording } from "./recording.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
-
-/** How long the parent has to take the last reports, and clients their last events. */
-const LAST_REPORTS_MS = 5000;
-const LAST_EVENTS_MS = 1000;
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -65,12 +58,14 @@ export interface RunningPod {
   readonly registry: Registry;
   readonly controller: Controller;
   readonly children: Children;
-  /** Set for a child: it must announce itself to its spawner. */
-  readonly isChild: boolean;
+  /** Set when whoever started it waits for its word on standard output. */
+  readonly announces: boolean;
   /** Hears every event that clients get; returns how to stop listening. */
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
   shutdown(reason: EndReason): void;
+  /** This process exits at once: what its tools have started is killed first. */
+  force(): void;
   /** Resolves when everything is given back. */
   readonly ended: Promise<EndReason>;
 }
@@ -83,90 +78,56 @@ export async function startPod(
 ): Promise<RunningPod> {
   const configuration = await configure(options, env, cwd);
   const registry = new Registry(configuration.base);
-  const session = Bun.randomUUIDv7();
-  const membership = await join(configuration, registry, session);
+  const { restored } = configuration;
+  const session = restored?.log.id ?? Bun.randomUUIDv7();
   try {
-    return await assemble(configuration, registry, membership, session, env);
-  } catch (error) {
-    await membership.leave();
-    throw named("failed to start pod controller", error);
-  }
-}
-
-async function join(
-  configuration: Configuration,
-  registry: Registry,
-  session: string,
-): Promise<Membership> {
-  const { manifest, instance, cwd, parent } = configuration;
-  const self = { name: manifest.pod.name, instance };
-  if (parent === undefined) {
+    const membership = await join(configuration, registry, session);
     try {
-      return await joinAsRoot(registry, self, rootScope(configuration), session);
-    } catch (error) {
-      throw named("failed to create pod", error);
-    }
-  }
-  try {
-    const membership = await joinAsChild(registry, self, session);
-    try {
-      assertExactScope(membership, parent.launch === undefined ? undefined : manifest);
-      assertReadableCwd(scopeOf(membership), cwd);
+      return await assemble(configuration, registry, membership, options, env);
     } catch (error) {
       await membership.leave();
-      throw error;
+      throw named("failed to start pod controller", error);
     }
-    return membership;
   } catch (error) {
-    throw named("failed to create spawned pod", error);
+    restored?.log.close();
+    throw error;
   }
-}
-
-function scopeOf({ allocation }: Membership): Scope {
-  return { allow: allocation.scope_allow, deny: allocation.scope_deny };
-}
-
-/**
- * A child has exactly what was reserved: its targets still mean what they meant (no directory became
- * a link since), and its manifest says nothing else (W19, W21).
- */
-function assertExactScope(membership: Membership, manifest: Manifest | undefined): void {
-  const { allow, deny } = scopeOf(membership);
-  for (const { target } of [...allow, ...deny]) {
-    const now = canonicalPath(target);
-    if (!now.ok || now.path !== target) {
-      throw new PodError("denied", `scope target ${target} was replaced since it was reserved`);
-    }
-  }
-  if (manifest === undefined || Bun.deepEquals(manifest.scope, { allow, deny })) return;
-  throw new PodError("denied", "the scope in the launch file differs from the reservation");
 }
 
 async function assemble(
   configuration: Configuration,
   registry: Registry,
   membership: Membership,
-  session: string,
+  options: PodOptions,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, models, cwd, base, parent } = configuration;
+  const { manifest, model, models, cwd, base, parent, restored } = configuration;
   const prompts = configuration.prompts.catalog;
   const { paths, allocation } = membership;
+  const session = allocation.session_id ?? "";
   const self: Spawner = {
     name: allocation.pod_name,
     instance: allocation.instance,
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
-  const uplink = new Uplink(self, registry, parent?.socket);
+  const trouble = (message: string): void => {
+    log("warn", message);
+    queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
+  };
+  const { compactedFrom, forkedFrom } = restored?.state ?? {};
+  const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
+  const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
+  const uplink = new Uplink(self, registry, parent?.socket, mailbox);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
     self,
     registry,
     scope,
     children,
-    notify: ({ text, wake }) => controller.notice(text, wake),
+    notify: ({ id, text, wake }) => controller.notice(text, wake, id),
     report: (event) => uplink.report(event),
+    ended: (end) => recorder.childEnded(end),
   });
   const output: OutputLimits = {
     defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
@@ -195,16 +156,21 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
+    get lineage() {
+      return recorder.lineage;
+    },
     prompts: configuration.promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     models,
     childManifest: (child) => childManifest(configuration, child),
     report: (event) => uplink.report(event),
   };
+  const tracker = new FileTracker();
   const tools = [
     ...fileTools({
       scope,
       cwd,
+      tracker,
       globalExcludes: () => globalExcludesFile({ home: env.HOME, config: env.XDG_CONFIG_HOME }),
     }),
     spawnPodTool(context),
@@ -220,21 +186,60 @@ async function assemble(
     server?.broadcast(event);
     for (const listener of listeners) listener(event);
   };
-  const history = new History();
   const outputs = new ToolOutputFiles(paths.directory, scope);
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
-  const turns = { current: 0 };
-  const system = systemPrompt(configuration, scope, tools, (message) =>
-    controller.alert("warn", "agents_md", message),
-  );
-  const ended = Promise.withResolvers<EndReason>();
-  let reason: EndReason | undefined;
-  const controller = new Controller({
+  const alert = (level: "warn" | "error", message: string): void =>
+    controller.alert(level, "pod", message);
+  const recording = makeRecording(configuration, {
     self,
     session,
+    scope: scopeOf(membership),
+    systemPrompt: systemPrompt(configuration, scope, tools, (message) =>
+      controller.alert("warn", "agents_md", message),
+    ),
+    moved: async (next) => {
+      await registry.updateSession(self, next);
+      mailbox.follow(next);
+      files.writeStatus(controller.phase, next);
+    },
+    alert,
+    tellModel: (text) => controller.notice(text, false),
+  });
+  const { history, recorder, turns, system } = recording;
+  const compaction = makeCompaction({
+    configuration,
+    recording,
+    scope,
+    tracker,
+    env,
+    emit: (event) => controller.publish(event),
+    alert: (level, message) => controller.alert(level, "compactor", message),
+  });
+  // Loaded by those that need it: most Pods are new and stay with the children they have.
+  const comingBack = lazily(
+    async () => new (await import("./coming-back.ts")).ComingBack(context, restored),
+  );
+  const back = restored === undefined ? undefined : await comingBack();
+  const ended = Promise.withResolvers<EndReason>();
+  let reason: EndReason | undefined;
+  const shells: Shells = NO_SHELLS;
+  const controller = new Controller({
+    self,
+    initial: restored !== undefined && isUnderWay(restored.state) ? PAUSED_STATE : INITIAL_STATE,
+    session: () => recorder.session,
+    record: {
+      begin: async () => {
+        await compaction.settled();
+        await recorder.begin(history);
+      },
+      end: (end, abort) => recorder.end(end, abort),
+    },
+    recordInput: (segments) => recorder.input(segments),
     history,
+    ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
+    mailbox,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
     runTurns: (signal) =>
@@ -244,15 +249,26 @@ async function assemble(
           tools,
           history,
           system,
-          options: requestOptions(manifest),
+          options: recording.options,
           maxTurns: manifest.worker.max_turns,
           output,
           news: () => newBoundaries(system, history, scope),
-          takeNotices: () => controller.takeNotices(),
-          emit: (event) => controller.publish(event),
-          turns,
           spill: (_callId, content) => outputs.keep(content),
           interrupted: prompts.render("interrupt_tool_result_summary"),
+          takeNotices: (keep) => {
+            const notice = back?.takeNotice();
+            if (notice !== undefined) controller.notice(notice, false);
+            controller.takeNotices(keep);
+          },
+          emit: (event) => controller.publish(event),
+          turns,
+          settle: recorder.settle,
+          recordEarly: recorder.early,
+          recordUsage: (usage, length) => {
+            compaction.record(usage, length);
+            recorder.usage(usage, length);
+          },
+          compaction,
         },
         signal,
       ),
@@ -262,19 +278,23 @@ async function assemble(
         async (path) => (await readable.read(absolute(path, cwd))).bytes,
         warn,
       ),
-    childEvent: (event) => family.handle(event),
+    complete: (kind, prefix) =>
+      completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
+    childEvent: (event, id) => family.handle(event, id),
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
+    parentChanged: () => void uplink.parentChanged(),
+    compact: () => compaction.request(controller.phase !== "running"),
+    revive: async (request) =>
+      await (await comingBack()).revive(request, () => controller.resume()),
     finish: () => void leave(),
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
-  if (manifest.compaction !== undefined) {
-    controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
-  }
   files.writeStatic(await renderManifest(manifest));
-  files.writeStatus("idle", session);
-  files.writeHistory([]);
+  await resumeRecording(recording, configuration, alert);
+  files.writeStatus(controller.phase, session);
+  files.writeHistory(history.items);
   server = listenPrivately({
     path: paths.socket,
     handlers: {
@@ -285,7 +305,8 @@ async function assemble(
 
   for (const { name, scope: held } of family.apply(membership.heirs)) {
     const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
-    controller.notice(text, false);
+    // The model of a Pod that came back is told of all its children at once.
+    if (restored === undefined) controller.notice(text, false);
   }
 
   if (parent === undefined) {
@@ -293,17 +314,30 @@ async function assemble(
   }
 
   const leave = async (): Promise<void> => {
-    family.close();
-    broadcast({ event: "shutdown" });
-    uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-    await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);
-    try {
-      await membership.leave();
-    } catch (error) {
-      log("error", `could not leave the registry cleanly: ${messageOf(error)}`);
-    }
+    await leaveInOrder({
+      ignoreChildren: () => family.close(),
+      shells,
+      record: async () => {
+        compaction.close();
+        await compaction.settled();
+        await recorder.close(reason ?? "client request");
+        await mailbox.synced();
+      },
+      tell: async () => {
+        broadcast({ event: "shutdown" });
+        uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
+        await Promise.all([
+          uplink.flush(LAST_REPORTS_MS),
+          server?.close({ flushMs: LAST_EVENTS_MS }),
+        ]);
+      },
+      close: () => mailbox.close(),
+      release: () => membership.leave(),
+    });
     ended.resolve(reason ?? "client request");
   };
+  uplink.start();
+  controller.begin();
 
   return {
     self,
@@ -311,7 +345,7 @@ async function assemble(
     registry,
     controller,
     children,
-    isChild: parent !== undefined,
+    announces: parent !== undefined || options.recorded !== undefined,
     subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -320,6 +354,7 @@ async function assemble(
       reason ??= why;
       controller.shutdown();
     },
+    force: () => shells.kill(),
     ended: ended.promise,
   };
 }

@@ -17,7 +17,7 @@ export function announceReady(pod: RunningPod): void {
   const { name, socket, instance } = pod.self;
   writeLine(`INSOMNIA-READY\t${name}\t${socket}`);
   writeLine(`pod: ${name} listening on ${JSON.stringify(socket)}`);
-  if (!pod.isChild) return;
+  if (!pod.announces) return;
   try {
     writeSync(STDOUT, readyLine(instance, socket));
   } catch (error) {

@@ -37,6 +37,8 @@ export interface ChildRecord {
   stopping: boolean;
   /** Position of ReadPodOutput: last item read, and characters of the next one already read. */
   cursor: { readonly item: string | undefined; readonly offset: number };
+  /** The last message whose acceptance was not heard, with the key under which it may go again. */
+  unconfirmed?: { readonly message: string; readonly key: string } | undefined;
 }
 
 /** Ended children that are still listed; the oldest go first. */
@@ -125,8 +127,18 @@ export class Children {
       adopted.push(record);
     }
     for (const record of this.list()) {
-      if (record.direct || record.phase === "ended") continue;
-      if (findByName(table, record.name)?.instance === record.instance) continue;
+      if (record.phase === "ended") continue;
+      const entry = findByName(table, record.name);
+      if (record.direct) {
+        // Back with the child that had spawned it: from now on only a view.
+        const { delegated_from } = entry ?? { delegated_from: null };
+        const isOthers = delegated_from !== null && delegated_from !== this.#self.name;
+        if (entry?.instance !== record.instance || !isOthers) continue;
+        this.#records.set(record.name, { ...record, direct: false, exited: undefined });
+        pruned = true;
+        continue;
+      }
+      if (entry?.instance === record.instance) continue;
       this.#records.delete(record.name);
       pruned = true;
     }

@@ -30,6 +30,8 @@ export interface SpawnContext {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly store: string;
+  /** First session of this Pod: how its children's sessions name their parent. */
+  readonly lineage: string;
   /** Directories of prompt texts; a child finds the same ones wherever it works (W45). */
   readonly prompts: {
     readonly user?: string | undefined;

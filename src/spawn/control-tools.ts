@@ -15,7 +15,13 @@ import { recordNamed } from "./talk-tools.ts";
 /** Limit for all probes of one ListPods together (W67). */
 const PROBE_TIMEOUT_MS = 5000;
 
-const StopInputSchema = z.object({ name: z.string().describe("Name of a Pod you spawned.") });
+const StopInputSchema = z.object({
+  name: z.string().describe("Name of a Pod you spawned."),
+  tree: z
+    .boolean()
+    .default(false)
+    .describe("Also end every Pod below it. Default false: they live on as yours."),
+});
 
 /** Ends a child and gives its paths back, in this order. */
 export function stopPodTool(context: SpawnContext, limits: StopLimits = STOP_LIMITS): Tool {
@@ -24,17 +30,58 @@ export function stopPodTool(context: SpawnContext, limits: StopLimits = STOP_LIM
     description:
       "Ends a Pod you spawned and returns its paths to you. It is asked first and forced if it " +
       "does not end; when this call succeeds, it can no longer write. Pods that it had spawned " +
-      "live on as yours.",
+      "live on as yours, or end with it when `tree` is true.",
     schema: StopInputSchema,
-    execute: async ({ name }) => await stop(context, recordNamed(context.children, name), limits),
+    execute: async ({ name, tree }) => {
+      const record = recordNamed(context.children, name);
+      const first = await stop(context, record, limits);
+      const below = tree ? await stopBelow(context, first.heirs, limits) : [];
+      return { summary: describeStop(first, tree ? below : undefined) };
+    },
   });
+}
+
+/** One Pod that was ended, and who was below it. */
+interface Stopped {
+  readonly name: string;
+  readonly forced: boolean;
+  readonly returned: string;
+  readonly heirs: readonly ChildRecord[];
+}
+
+function describeStop(first: Stopped, below: readonly Stopped[] | undefined): string {
+  const named = ({ name, forced }: Stopped): string => `\`${name}\`${forced ? " (forced)" : ""}`;
+  const text = `stopped pod ${named(first)}; ${first.returned}`;
+  if (below === undefined) {
+    return first.heirs.length === 0 ? text : `${text}; now yours: ${describeHeirs(first.heirs)}`;
+  }
+  return below.length === 0 ? text : `${text}; and below it ${below.map(named).join(", ")}`;
+}
+
+/** Ends Pods that have become ours, and whatever becomes ours by that; parents before children. */
+async function stopBelow(
+  context: SpawnContext,
+  heirs: readonly ChildRecord[],
+  limits: StopLimits,
+): Promise<Stopped[]> {
+  const ends = await Promise.allSettled(
+    heirs.map(async (heir) => {
+      const stopped = await stop(context, heir, limits);
+      return [stopped, ...(await stopBelow(context, stopped.heirs, limits))];
+    }),
+  );
+  const failures = ends.flatMap((end) =>
+    end.status === "rejected" ? [messageOf(end.reason)] : [],
+  );
+  if (failures.length > 0) throw new ToolError("execution_failed", failures.join("; "));
+  return ends.flatMap((end) => (end.status === "fulfilled" ? end.value : []));
 }
 
 async function stop(
   context: SpawnContext,
   record: ChildRecord,
   limits: StopLimits,
-): Promise<ToolOutput> {
+): Promise<Stopped> {
   const { children, family, registry, self } = context;
   const { name, instance, socket, owner, exited } = record;
   const table = registry.peek();
@@ -61,17 +108,12 @@ async function stop(
     .list()
     .filter((heir) => heir.direct && !hasEnded(heir))
     .filter((heir) => before.includes(heir.instance) || inherited.includes(heir));
-  const forced = result === "forced" ? " (forced)" : "";
   const scope = describeRules(record.scope);
   const returned =
     parent === self.name
       ? `reclaimed scope: ${scope}`
       : `its scope is back with pod \`${parent}\`: ${scope}`;
-  return {
-    summary:
-      `stopped pod \`${name}\`${forced}; ${returned}` +
-      (heirs.length === 0 ? "" : `; now yours: ${describeHeirs(heirs)}`),
-  };
+  return { name, forced: result === "forced", returned, heirs };
 }
 
 async function giveBack(family: Family, { name, instance }: ChildRecord): Promise<ChildRecord[]> {

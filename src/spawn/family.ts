@@ -12,6 +12,7 @@ import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
+import type { ChildEnd } from "../session/setup.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
@@ -20,6 +21,8 @@ import { describeExit, type ExitInfo } from "./launch.ts";
 
 /** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
 export interface Notice {
+  /** By this it is recognised when it comes again; a report without one may be told twice. */
+  readonly id: string | undefined;
   readonly text: string;
   readonly wake: boolean;
 }
@@ -33,6 +36,8 @@ export interface FamilyDependencies {
   readonly notify: (notice: Notice) => void;
   /** Sends an event to this Pod's own parent, if it has one. */
   readonly report: (event: PodEvent) => void;
+  /** Told of each end of a child, once its scope was given back. */
+  readonly ended?: (end: ChildEnd) => void;
   readonly limits?: WatchLimits;
 }
 
@@ -114,21 +119,39 @@ export class Family {
 
   /**
    * Handles an event. False when it is not from a known child with the right instance, or claims
-   * what the registry does not confirm: then nothing has changed.
+   * what the registry does not confirm: then nothing has changed. A notice gets the event's `id`.
    */
-  async handle(event: PodEvent): Promise<boolean> {
+  async handle(event: PodEvent, id?: string): Promise<boolean> {
     if (event.kind === "scope_sub_delegated") return await this.#subDelegated(event);
     const record = await this.#known(event.pod_name, event.instance);
     if (record === undefined) return false;
+    // A turn has ended: the same words from now on are another message.
+    if (event.kind !== "shut_down") record.unconfirmed = undefined;
     switch (event.kind) {
       case "turn_ended":
         record.phase = "idle";
-        this.#notify(record, `Pod \`${record.name}\` finished a turn.`);
+        this.#notify(record, id, `Pod \`${record.name}\` finished a turn.`);
+        return true;
+      case "turn_paused":
+        this.#notify(
+          record,
+          id,
+          `Pod \`${record.name}\` was paused from outside; its turn goes on when it is resumed.`,
+        );
+        return true;
+      case "turn_cancelled":
+        record.phase = "idle";
+        this.#notify(
+          record,
+          id,
+          `The turn of pod \`${record.name}\` was cancelled from outside before it was done; it is idle.`,
+        );
         return true;
       case "errored":
         record.phase = "idle";
         this.#notify(
           record,
+          id,
           // One line: further ones could pass for notices of our own.
           `Pod \`${record.name}\` reported an error: ${untrusted(event.message).replace(/\n+/g, " ")}`,
         );
@@ -172,9 +195,9 @@ export class Family {
     return true;
   }
 
-  #notify(record: ChildRecord, text: string): void {
+  #notify(record: ChildRecord, id: string | undefined, text: string): void {
     if (record.stopping) return; // what this Pod does itself is no news to it (W55)
-    this.#deps.notify({ text, wake: true });
+    this.#deps.notify({ id, text, wake: true });
   }
 
   /** What follows from a Pod's end, once; never rejects. */
@@ -206,12 +229,17 @@ export class Family {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
       returned = "Its scope could not be given back yet; ListPods tries again.";
     }
+    const { name, instance } = record;
+    const end = record.stopping ? "stopped" : crashed ? "died" : "ended";
+    this.#deps.ended?.({ name, instance, end, at: Date.now() });
     const now = heirs === "" ? "" : ` Now yours: ${heirs}.`;
-    if (!crashed) return this.#notify(record, `Pod \`${record.name}\` has stopped.${now}`);
+    const id = exitNoticeId(record);
+    if (!crashed) return this.#notify(record, id, `Pod \`${record.name}\` has stopped.${now}`);
     const how = typeof exit === "string" ? "" : ` (${describeExit(exit)})`;
     const said = tail === "" ? "" : `\nLast lines of its standard error:\n${untrusted(tail)}`;
     this.#notify(
       record,
+      id,
       `Pod \`${record.name}\` died unexpectedly${how}. ${returned}${now}${said}`,
     );
   }
@@ -240,6 +268,11 @@ export class Family {
   }
 }
 
+/** Id of the one notice about the end of this run of a Pod, whoever sees it and however often. */
+export function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
+  return `exit:${instance}`;
+}
+
 /** How a Pod that another process started has gone: announced, without a word, or out of sight. */
 type Parting = "announced" | "silent" | "unseen";
 
@@ -249,6 +282,8 @@ async function untilDisconnected(socket: string, limits: WatchLimits): Promise<P
     await using client = await connectPod(socket, { timeoutMs: limits.connectMs });
     client.unref();
     parting = "silent";
+    // It is ours now, perhaps after it had nobody: what it has to report comes here (W52).
+    await client.send({ method: "parent_changed" });
     // All is read: a connection whose events pile up would not notice its end.
     for (;;) {
       const event = await client.next(Number.POSITIVE_INFINITY);

@@ -27,6 +27,10 @@ const LaunchFileSchema = z.object({
   manifest: z.unknown(),
   /** Session directory of the spawner. */
   store: z.string(),
+  /** The spawner, as the child's session is to name it. */
+  parent: z.object({ name: z.string(), lineage: z.string() }).optional(),
+  /** Session that the child goes on with. */
+  session: z.string().optional(),
 });
 export type LaunchFile = z.infer<typeof LaunchFileSchema>;
 

@@ -5,6 +5,7 @@
  */
 import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { openPrivateLog } from "../base/files.ts";
+import { podPaths } from "../base/paths.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
 import { VERSION } from "../base/version.ts";
 import { runMethod } from "../protocol/method.ts";
@@ -18,8 +19,6 @@ import { writeLaunchFile } from "./launch-file.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
 import { Reservations } from "./reservations.ts";
 import { SpawnUndo } from "./undo.ts";
-
-type ChildModel = Awaited<ReturnType<SpawnContext["models"]["forChild"]>>;
 
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
@@ -66,7 +65,15 @@ async function spawn(
   try {
     if (signal.aborted) throw cancelled();
     const cwd = chooseCwd(context, plan, entry);
-    const child = start(context, plan, entry, { cwd, model }, undo);
+    const manifest = context.childManifest({
+      name: entry.pod_name,
+      instruction: plan.input.instruction ?? undefined,
+      model: model.table,
+      allow: entry.scope_allow,
+      deny: entry.scope_deny,
+    });
+    const { unneeded } = model;
+    const child = start(context, entry, { cwd, manifest, unneeded }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -109,14 +116,24 @@ async function reserve(
   }
 }
 
-function start(
+/** What a child is started with besides its reservation. */
+export interface ChildStart {
+  readonly cwd: string;
+  readonly manifest: unknown;
+  /** Variables with keys that its model does not need. */
+  readonly unneeded?: readonly string[];
+  /** Session it goes on with; none for a new child. */
+  readonly session?: string;
+}
+
+/** Starts the process of a reservation; `undo` knows of it from then on. */
+export function start(
   context: SpawnContext,
-  plan: SpawnPlan,
   entry: Allocation,
-  { cwd, model }: { readonly cwd: string; readonly model: ChildModel },
+  { cwd, manifest, unneeded = [], session }: ChildStart,
   undo: SpawnUndo,
 ): Launched {
-  const { paths } = plan;
+  const paths = podPaths(context.registry.base, entry.pod_name);
   const life = takeLife(context.registry.base, entry.pod_name);
   if (life === undefined) {
     throw new ToolError(
@@ -134,14 +151,10 @@ function start(
       name: entry.pod_name,
       instance: entry.instance,
       prompts: { ...context.prompts, packs: [...(context.prompts.packs ?? [])] },
-      manifest: context.childManifest({
-        name: entry.pod_name,
-        instruction: plan.input.instruction ?? undefined,
-        model: model.table,
-        allow: entry.scope_allow,
-        deny: entry.scope_deny,
-      }),
+      manifest,
+      ...(session === undefined ? {} : { session }),
       store: context.store,
+      parent: { name: context.self.name, lineage: context.lineage },
     });
   } finally {
     life.release(); // the child takes it
@@ -157,7 +170,7 @@ function start(
     ],
     cwd,
     env: Object.fromEntries(
-      Object.entries(context.env).filter(([variable]) => !model.unneeded.includes(variable)),
+      Object.entries(context.env).filter(([variable]) => !unneeded.includes(variable)),
     ),
     instance: entry.instance,
     stderr: undo.stderr,
@@ -188,7 +201,8 @@ function openLog(path: string): number {
   }
 }
 
-async function becomeReady(
+/** Waits for the child's word; throws what went wrong, or `cancelled`. */
+export async function becomeReady(
   context: SpawnContext,
   entry: Allocation,
   child: Launched,

@@ -4,6 +4,7 @@ import { isPodError, messageOf } from "../base/errors.ts";
 import type { Event } from "../protocol/event.ts";
 import { itemSchema, messageText } from "../protocol/history.ts";
 import { runMethod } from "../protocol/method.ts";
+import { numberOf } from "../session/item-id.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
 import { type ChildRecord, type Children, hasEnded } from "./children.ts";
@@ -60,10 +61,16 @@ async function send(record: ChildRecord, message: string, limits: Limits): Promi
     throw new ToolError("execution_failed", text);
   };
   if (hasEnded(record)) fail(`send to \`${record.name}\`: the pod has ended`);
+  // The same words again after a doubt are the same message: the Pod runs it once (W62).
+  const key = record.unconfirmed?.message === message ? record.unconfirmed.key : undefined;
+  const unconfirmed = { message, key: key ?? crypto.randomUUID() };
+  record.unconfirmed = unconfirmed;
   try {
-    await request(record.socket, runMethod(message), limits);
+    await request(record.socket, runMethod(message, unconfirmed.key), limits);
+    record.unconfirmed = undefined;
   } catch (error) {
     const code = isPodError(error) ? error.data.wire : undefined;
+    if (code !== undefined) record.unconfirmed = undefined;
     if (code === "already_running") {
       fail(`pod \`${record.name}\` is already running a turn; wait for it to finish and retry`);
     }
@@ -137,15 +144,16 @@ export function readNewText(
   maxBytes: number,
 ): ToolOutput {
   const texts = assistantTexts(history.items);
-  const seen = texts.findIndex((entry) => entry.id === record.cursor.item);
+  const found = texts.findIndex((entry) => entry.id === record.cursor.item);
+  const seen = found >= 0 ? found : firstAfter(texts, record.cursor.item);
   const state = history.status ?? "running";
   const parts: string[] = [];
   let room = maxBytes;
   let { cursor } = record;
   let more = false;
-  // An item the cursor stands in is read on from its offset; one that was compacted away starts anew.
+  // An item the cursor stands in is read on from its offset.
   for (const [index, { id, text }] of texts.entries()) {
-    const offset = index === seen ? cursor.offset : 0;
+    const offset = index === found ? cursor.offset : 0;
     if (index < seen || offset >= text.length) continue;
     const separator = parts.length === 0 ? 0 : 2;
     const piece = cutToBytes(text.slice(offset), room - separator);
@@ -171,6 +179,17 @@ export function readNewText(
     summary: `pod \`${record.name}\`: ${lines} new line(s) of assistant text (${state}${rest})`,
     content,
   };
+}
+
+/**
+ * Where to read on when the item that was read last is gone: ids rise, also through a compaction, so
+ * at the first that was given later. Of ids that are not ours nothing is known, and all is read again.
+ */
+function firstAfter(texts: readonly { readonly id: string }[], last: string | undefined): number {
+  const read = last === undefined ? undefined : numberOf(last);
+  if (read === undefined) return 0;
+  const index = texts.findIndex(({ id }) => (numberOf(id) ?? read + 1) > read);
+  return index < 0 ? texts.length : index;
 }
 
 function assistantTexts(items: readonly unknown[]): { id: string; text: string }[] {

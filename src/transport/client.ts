@@ -95,7 +95,8 @@ export interface RequestOptions {
  * event that answers it: the `ack` of that id, or the first event for which `until` holds.
  * Throws what `connectPod` and `send` throw, `timed_out` (`read timed out`), `unreachable`
  * (`connection closed before response`), `cancelled`, and `invalid_argument` with the wire code in
- * `data.wire` when the Pod answers with an error of that id.
+ * `data.wire` (and whether it may be asked again in `data.retry`) when the Pod answers with an error
+ * of that id.
  */
 export async function request(
   path: string,
@@ -131,9 +132,9 @@ export async function request(
       }
       if (event.event === "ack" && event.data.id === id) return event;
       if (event.event === "error") {
-        const { code, message } = event.data;
+        const { code, message, retry = false } = event.data;
         if (event.data.id === id) {
-          throw new PodError("invalid_argument", message, { data: { wire: code } });
+          throw new PodError("invalid_argument", message, { data: { wire: code, retry } });
         }
         if (event.data.id === undefined && code === "internal") complaint = message;
       }

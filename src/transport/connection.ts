@@ -7,11 +7,14 @@ import { type log as writeLog } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Event } from "../protocol/event.ts";
 import { decodeMethod, type Method } from "../protocol/method.ts";
-import { type DecodedLine, encodeLine, LineDecoder } from "./jsonl.ts";
+import { type DecodedLine, encodeEvent, LineDecoder } from "./jsonl.ts";
 import { OutputQueue, type Writable } from "./output-queue.ts";
 
 /** How long a client whose connection is ending may take nothing of what is still queued for it. */
-const LINGER_MS = 10_000;
+export const LINGER_MS = 10_000;
+
+/** Lines and answers of at least this size count towards what all connections may hold. */
+const LARGE_BYTES = 64 * 1024;
 
 /** A client as the handlers of a server see it. */
 export interface Connection {
@@ -25,6 +28,9 @@ export interface Connection {
 export interface ConnectionHost {
   readonly maxLineBytes: number;
   readonly maxQueueBytes: number;
+  readonly lingerMs: number;
+  /** True when all connections together hold more memory than they may (W14). */
+  readonly isFull: boolean;
   readonly log: typeof writeLog;
   onMethod(connection: Connection, method: Method): void | Promise<void>;
   /** Called once, when the socket is closed. */
@@ -50,6 +56,10 @@ export class ServerConnection implements Connection {
   #working = 0;
   #flushing: "no" | "soon" | "on_drain" = "no";
   #linger: ReturnType<typeof setTimeout> | undefined;
+  /** It did not read, and is only told so any more. */
+  #dropped = false;
+  /** Bytes of large replies that may still be queued: unlike broadcasts nobody shares them. */
+  #replyBytes = 0;
 
   constructor(id: number, socket: ConnectionSocket, host: ConnectionHost) {
     this.id = id;
@@ -59,8 +69,20 @@ export class ServerConnection implements Connection {
     this.#decoder = new LineDecoder(host.maxLineBytes);
   }
 
+  /** Memory that only this connection uses: a long incomplete line, large replies. */
+  get heldBytes(): number {
+    const partial = this.#decoder?.heldBytes ?? 0;
+    return (partial < LARGE_BYTES ? 0 : partial) + this.#replyBytes;
+  }
+
   send(event: Event): void {
-    if (this.#state !== "closed") this.#write(encodeLine(event));
+    if (this.#state === "closed") return;
+    const line = encodeEvent(event);
+    if (line.length >= LARGE_BYTES) {
+      this.#replyBytes += line.length;
+      if (this.#host.isFull) return this.#drop("too many large answers are waiting");
+    }
+    this.#write(line);
   }
 
   /** Queues an encoded broadcast; a client that has ended its input gets replies only. */
@@ -73,6 +95,9 @@ export class ServerConnection implements Connection {
     for (const line of this.#decoder?.push(chunk) ?? []) {
       if (this.#decoder !== undefined) this.#handle(line);
     }
+    if ((this.#decoder?.heldBytes ?? 0) < LARGE_BYTES || !this.#host.isFull) return;
+    this.#refuse("too many long lines are under way; send it again later");
+    this.finish();
   }
 
   /** The client has sent everything: handle the rest, flush the replies, close. */
@@ -165,8 +190,7 @@ export class ServerConnection implements Connection {
 
   #write(line: Uint8Array): void {
     if (!this.#queue.push(line)) {
-      this.#host.log("warn", `client ${this.id} does not read its events and is disconnected`);
-      this.terminate();
+      this.#drop(`more than ${this.#host.maxQueueBytes} bytes of events were not read`);
     } else if (this.#flushing === "no") {
       // One write for everything that this turn of the event loop produces.
       this.#flushing = "soon";
@@ -178,10 +202,25 @@ export class ServerConnection implements Connection {
     }
   }
 
+  /**
+   * The client has fallen too far behind. Should it read on, it gets whole lines, then the reason,
+   * then the end, instead of a stream with a hole (W11); it can connect again and ask for the history.
+   */
+  #drop(why: string): void {
+    if (this.#dropped) return this.terminate();
+    this.#dropped = true;
+    this.#host.log("warn", `client ${this.id} does not read its events and is disconnected`);
+    this.#queue.dropUnwritten();
+    this.#replyBytes = 0;
+    this.#answerError(`disconnected: ${why}; connect again and ask for the history`);
+    this.finish();
+  }
+
   #flush(): void {
     if (this.#state === "closed" || this.#flushing === "on_drain") return;
     // A broken write side is not the end: the client may still be heard until it closes.
     this.#flushing = this.#queue.flush() === "blocked" ? "on_drain" : "no";
+    if (this.#queue.empty) this.#replyBytes = 0;
     this.#closeIfDone();
   }
 
@@ -191,6 +230,6 @@ export class ServerConnection implements Connection {
 
   #startLinger(): void {
     clearTimeout(this.#linger);
-    this.#linger = setTimeout(() => this.terminate(), LINGER_MS);
+    this.#linger = setTimeout(() => this.terminate(), this.#host.lingerMs);
   }
 }

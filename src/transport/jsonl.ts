@@ -3,7 +3,7 @@
  * most one incomplete line of bounded length, costs linear time however the bytes are cut, and
  * reports what is wrong with a line as a value. It knows nothing about sockets or JSON.
  */
-import { encodeMessage } from "../protocol/event.ts";
+import { encodeMessage, type Event } from "../protocol/event.ts";
 
 /** Longest line in bytes, line end not counted (design, section 2: W14). */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
@@ -35,6 +35,11 @@ export class LineDecoder {
 
   constructor(maxBytes: number = MAX_LINE_BYTES) {
     this.#maxBytes = maxBytes;
+  }
+
+  /** Bytes of the incomplete line. */
+  get heldBytes(): number {
+    return this.#length;
   }
 
   /** Lines completed by `chunk`, in order. The chunk may be reused by the caller afterwards. */
@@ -117,4 +122,13 @@ function decode(bytes: Uint8Array): DecodedLine | undefined {
 /** A message as the bytes of one line, line end included, to be written in one piece (W12). */
 export function encodeLine(message: object): Uint8Array {
   return Buffer.from(`${encodeMessage(message)}\n`);
+}
+
+/** An event as a line; one that no client would take is replaced by an error that says so. */
+export function encodeEvent(event: Event, maxBytes: number = MAX_LINE_BYTES): Uint8Array {
+  const line = encodeLine(event);
+  if (line.length - 1 <= maxBytes) return line;
+  const message = `event \`${event.event}\` of ${line.length - 1} bytes does not fit into a line`;
+  const instead: Event = { event: "error", data: { code: "internal", message } };
+  return encodeLine(instead);
 }

@@ -73,11 +73,16 @@ export class OutputQueue {
     return "broken";
   }
 
-  /** Forgets everything that is queued. */
-  clear(): void {
+  /** Forgets the lines of which nothing was written yet; what follows begins on a line of its own. */
+  dropUnwritten(): void {
     this.#lines = [];
     this.#head = 0;
     this.#cost = 0;
+  }
+
+  /** Forgets everything that is queued. */
+  clear(): void {
+    this.dropUnwritten();
     this.#batch = NOTHING;
   }
 

@@ -13,9 +13,10 @@ import {
   type Connection,
   type ConnectionHost,
   type ConnectionSocket,
+  LINGER_MS,
   ServerConnection,
 } from "./connection.ts";
-import { encodeLine, MAX_LINE_BYTES } from "./jsonl.ts";
+import { encodeEvent, MAX_LINE_BYTES } from "./jsonl.ts";
 import { bindPrivately } from "./private-socket.ts";
 
 export type { Connection } from "./connection.ts";
@@ -24,6 +25,11 @@ export type { Connection } from "./connection.ts";
 export const MAX_CONNECTIONS = 512;
 /** Bytes that wait for one client before it is dropped; more than the largest single event. */
 export const MAX_QUEUE_BYTES = 32 * 1024 * 1024;
+/** Bytes of incomplete lines and of large answers that all clients together may make a Pod hold. */
+export const MAX_HELD_BYTES = 256 * 1024 * 1024;
+/** How long a client that is not served has to read why, and how many may be at that. */
+const REFUSAL_MS = 1000;
+const MAX_REFUSED = 64;
 /** How long `close` writes to clients that do not read. */
 const CLOSE_FLUSH_MS = 1000;
 
@@ -60,6 +66,9 @@ export interface ListenOptions {
   readonly maxConnections?: number;
   readonly maxQueueBytes?: number;
   readonly maxLineBytes?: number;
+  readonly maxHeldBytes?: number;
+  /** How long a client that is being closed may take nothing of what is queued for it. */
+  readonly lingerMs?: number;
   /** User id at the other end of a descriptor; undefined when the platform cannot say. */
   readonly peerUser?: (fd: number) => number | undefined;
   readonly log?: typeof writeLog;
@@ -75,17 +84,22 @@ export function listenPrivately(options: ListenOptions): PodServer {
 
 interface AcceptedSocket extends ConnectionSocket {
   data: ServerConnection | undefined;
+  /** Ends the sending side alone. */
+  shutdown(): void;
 }
 
 class Server implements PodServer, ConnectionHost {
   readonly path: string;
   readonly maxLineBytes: number;
   readonly maxQueueBytes: number;
+  readonly lingerMs: number;
   readonly log: typeof writeLog;
   readonly #handlers: ServerHandlers;
   readonly #maxConnections: number;
+  readonly #maxHeldBytes: number;
   readonly #peerUser: (fd: number) => number | undefined;
   readonly #connections = new Set<ServerConnection>();
+  readonly #refused = new Map<AcceptedSocket, ReturnType<typeof setTimeout>>();
   readonly #stop: () => void;
   readonly #allGone = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
@@ -95,8 +109,10 @@ class Server implements PodServer, ConnectionHost {
     this.path = options.path;
     this.maxLineBytes = options.maxLineBytes ?? MAX_LINE_BYTES;
     this.maxQueueBytes = options.maxQueueBytes ?? MAX_QUEUE_BYTES;
+    this.lingerMs = options.lingerMs ?? LINGER_MS;
     this.log = options.log ?? writeLog;
     this.#handlers = options.handlers;
+    this.#maxHeldBytes = options.maxHeldBytes ?? MAX_HELD_BYTES;
     this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
     this.#peerUser = options.peerUser ?? peerUserId;
     const bound = bindPrivately(options.path, (unix) => this.#listen(unix));
@@ -107,9 +123,15 @@ class Server implements PodServer, ConnectionHost {
     return this.#connections.size;
   }
 
+  get isFull(): boolean {
+    let held = 0;
+    for (const connection of this.#connections) held += connection.heldBytes;
+    return held > this.#maxHeldBytes;
+  }
+
   broadcast(event: Event): void {
     if (this.#connections.size === 0) return;
-    const line = encodeLine(event);
+    const line = encodeEvent(event);
     for (const connection of this.#connections) connection.forward(line);
   }
 
@@ -137,8 +159,14 @@ class Server implements PodServer, ConnectionHost {
         open: (socket) => this.#accept(socket),
         data: (socket, chunk) => socket.data?.receive(chunk),
         drain: (socket) => socket.data?.drained(),
-        end: (socket) => socket.data?.inputEnded(),
-        close: (socket) => socket.data?.closed(),
+        end: (socket) => {
+          if (socket.data === undefined) socket.end();
+          else socket.data.inputEnded();
+        },
+        close: (socket) => {
+          this.#forgetRefused(socket);
+          socket.data?.closed();
+        },
         // Resets arrive at `close`; here only what our own code threw in a callback above.
         error: (_socket, error) => this.log("error", "internal error of a connection", error),
       },
@@ -149,14 +177,7 @@ class Server implements PodServer, ConnectionHost {
     const refusal = this.#refusal(socket);
     if (refusal !== undefined) {
       this.log("warn", `connection refused: ${refusal}`);
-      // A fresh socket takes a short line whole, and what it took survives the close (unix(7)).
-      socket.write(
-        encodeLine({
-          event: "error",
-          data: { code: "internal", message: refusal },
-        } satisfies Event),
-      );
-      socket.terminate();
+      this.#refuse(socket, refusal);
       return;
     }
     this.#accepted += 1;
@@ -164,6 +185,25 @@ class Server implements PodServer, ConnectionHost {
     socket.data = connection;
     this.#connections.add(connection);
     this.#guard("onOpen", () => this.#handlers.onOpen?.(connection));
+  }
+
+  /**
+   * Says why and lets the client close: one whose peer is gone before it looks takes the connection
+   * for failed and reads nothing. What it sends is not heard.
+   */
+  #refuse(socket: AcceptedSocket, message: string): void {
+    // A fresh socket takes a short line whole.
+    const event: Event = { event: "error", data: { code: "internal", message } };
+    socket.write(encodeEvent(event));
+    if (this.#refused.size >= MAX_REFUSED) return socket.terminate();
+    const timer = setTimeout(() => socket.terminate(), REFUSAL_MS);
+    this.#refused.set(socket, timer);
+    socket.shutdown();
+  }
+
+  #forgetRefused(socket: AcceptedSocket): void {
+    clearTimeout(this.#refused.get(socket));
+    this.#refused.delete(socket);
   }
 
   #refusal(socket: AcceptedSocket): string | undefined {
@@ -184,6 +224,7 @@ class Server implements PodServer, ConnectionHost {
     } catch (error) {
       this.log("warn", `cannot remove ${this.path}`, error);
     }
+    for (const socket of [...this.#refused.keys()]) socket.terminate();
     for (const connection of [...this.#connections]) connection.finish();
     if (this.#connections.size === 0) return;
     await settlesWithin(this.#allGone.promise, flushMs);

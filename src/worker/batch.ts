@@ -22,6 +22,8 @@ export interface BatchOptions {
   readonly tools: ReadonlyMap<string, Tool>;
   readonly output: OutputLimits;
   readonly abortSettleMs?: number;
+  /** Told of each call that ends while others of its batch may still run; must not throw. */
+  readonly onResult?: (result: CallResult) => void;
   /**
    * Keeps the whole content of a result that is cut, where the model can read it; the path, or
    * undefined when that failed.
@@ -57,7 +59,9 @@ export async function runBatch(
     const outcome = await execute(call, options.tools, signal);
     // A tool that was told to stop fails for that reason; its own words would only mislead.
     if (signal.aborted && outcome.isError) return;
-    results.set(call, await conclude(call, outcome, options));
+    const result = await conclude(call, outcome, options);
+    results.set(call, result);
+    if (calls.length > 1) options.onResult?.(result);
   };
   const isSerial = (call: PlannedCall): boolean => options.tools.get(call.name)?.serial === true;
   const work = Promise.all([

@@ -78,6 +78,18 @@ export class History {
     return stamped;
   }
 
+  /**
+   * Replaces the whole conversation, after a compaction that was recorded by other means. The ids of
+   * `items` rise; numbers that were used are not used again for what is appended later.
+   */
+  rebase(items: readonly StoredItem[]): void {
+    const fault = pairingFault(items);
+    if (fault !== undefined) throw new PodError("internal", `history cannot be replaced: ${fault}`);
+    this.#items.length = 0;
+    this.#pairing = SETTLED;
+    for (const item of items) this.#keep(item);
+  }
+
   /** Calls that have no result yet, in history order. */
   openCalls(): readonly ToolCallItem[] {
     return this.#pairing.open;

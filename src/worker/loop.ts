@@ -13,11 +13,11 @@ import type {
   Usage,
 } from "../model/model.ts";
 import type { Event } from "../protocol/event.ts";
-import { textMessage, type ToolResultItem } from "../protocol/history.ts";
+import { type Item, textMessage, type ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
-import { LOST_RESULT, type History } from "./history.ts";
+import { LOST_RESULT, type History, type StoredItem } from "./history.ts";
 import { gate, type ToolHooks } from "./hooks.ts";
 import type { OutputLimits } from "./truncate.ts";
 
@@ -41,10 +41,32 @@ export interface LoopDependencies {
   /** Requests that one run may make; undefined means no limit (W10). */
   readonly maxTurns: number | undefined;
   readonly output: OutputLimits;
-  /** Takes the texts that wait for the model; they become system messages of the history (W11). */
-  readonly takeNotices: () => readonly string[];
+  /** Hands over the messages that wait for the model; they wait on when `keep` throws (W11). */
+  readonly takeNotices: (keep: (items: readonly Item[]) => void) => void;
   readonly emit: (event: Event) => void;
   readonly turns: TurnCounter;
+  /**
+   * Resolves when everything appended to the history is safe from a crash of the machine: awaited
+   * before the first request, before requests with notices and before tools run. Rejecting ends the
+   * run, and nothing unrecorded is done.
+   */
+  readonly settle?: () => Promise<void>;
+  /** Shortens what has grown too long. */
+  readonly compaction?: {
+    /**
+     * Called before each request; `announce` tells of a turn that yields to it. Resolves with what
+     * ends the run, or undefined.
+     */
+    beforeRequest(
+      first: boolean,
+      announce: () => void,
+      signal: AbortSignal,
+    ): Promise<string | undefined>;
+    /** What of the history is sent. */
+    forRequest(items: readonly StoredItem[]): readonly StoredItem[];
+  };
+  /** Told of results whose batch is still at work; must not throw. */
+  readonly recordEarly?: (item: ToolResultItem) => void;
   /** Told once per request that had usage, with the number of items that were sent. */
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
   /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
@@ -114,7 +136,7 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
     if (deps.maxTurns !== undefined && requests >= deps.maxTurns) {
       return { outcome: "limit_reached" };
     }
-    const turn = await runTurn(deps, tools, signal);
+    const turn = await runTurn(deps, tools, requests === 0, signal);
     if ("end" in turn) return turn.end;
     const end = await executeCalls(deps, tools, turn.calls, signal);
     if (end !== undefined) return end;
@@ -134,15 +156,34 @@ function heldCalls({ history, turns }: LoopDependencies): readonly PlannedCall[]
 async function runTurn(
   deps: LoopDependencies,
   tools: ReadonlyMap<string, Tool>,
+  isFirst: boolean,
   signal: AbortSignal,
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
+  const turn = turns.current;
+  const announce = (): void => {
+    emit({ event: "turn_start", data: { turn } });
+    emit({ event: "turn_end", data: { turn, result: "finished" } });
+  };
+  // Before the notices are taken: they are not to be summarised before they were read.
+  const refusal = await deps.compaction?.beforeRequest(isFirst, announce, signal);
+  if (signal.aborted) return { end: { outcome: "cancelled" } };
+  if (refusal !== undefined) {
+    return { end: { outcome: "error", code: "internal", message: refusal } };
+  }
   const system = deps.system();
-  history.append(...(deps.news?.() ?? []).map((text) => textMessage("system", text)));
-  history.append(...deps.takeNotices().map((notice) => textMessage("system", notice)));
+  const news = (deps.news?.() ?? []).map((text) => textMessage("system", text));
+  history.append(...news);
+  let told = news.length;
+  deps.takeNotices((items) => {
+    history.append(...items);
+    told += items.length;
+  });
+  if (isFirst || told > 0) await deps.settle?.();
+  const items = history.forRequest();
   const request: ModelRequest = {
     system,
-    items: history.forRequest(),
+    items: deps.compaction?.forRequest(items) ?? items,
     tools: [...tools.values()].map(definitionOf),
     options: deps.options,
   };
@@ -220,7 +261,7 @@ async function executeCalls(
   calls: readonly PlannedCall[],
   signal: AbortSignal,
 ): Promise<RunEnd | undefined> {
-  const { abortSettleMs, spill, interrupted, hooks } = deps;
+  const { abortSettleMs, recordEarly, spill, interrupted, hooks } = deps;
   const gated = await gate(calls, (name) => tools.has(name), hooks);
   if ("paused" in gated) {
     deps.turns.held = calls;
@@ -230,12 +271,16 @@ async function executeCalls(
     deps.history.closeOpenCalls(`[Not executed: the run was aborted: ${gated.abort}]`);
     return aborted(gated.abort);
   }
+  await deps.settle?.();
   const results = await runBatch(
     gated.calls,
     {
       tools,
       output: deps.output,
       ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
+      ...(recordEarly === undefined
+        ? {}
+        : { onResult: (result) => recordEarly(resultItem(result)) }),
       ...(spill === undefined ? {} : { spill }),
       ...(interrupted === undefined ? {} : { interrupted }),
       ...(hooks === undefined ? {} : { hooks }),

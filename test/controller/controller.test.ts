@@ -6,7 +6,7 @@ import type { PodEvent } from "../../src/protocol/method.ts";
 import { MAX_QUEUE_BYTES } from "../../src/transport/server.ts";
 import { History } from "../../src/worker/history.ts";
 import type { RunEnd } from "../../src/worker/loop.ts";
-import { notifyOf, runOf, SELF, SESSION, setUp, settle } from "./harness.ts";
+import { notifyOf, runOf, SELF, SESSION, setUp, settle, textsOf } from "./harness.ts";
 
 const finished: RunEnd = { outcome: "finished" };
 const errorOf = (code: string, message: string, id?: string) => ({
@@ -45,6 +45,21 @@ describe("a run that was asked for", () => {
     await pod.send(client, runOf("hi"));
     await (await pod.nextRun()).end(finished);
     expect(client.received).toEqual([]);
+  });
+
+  test("is not shown as it was typed when a compaction has given its id to another message", async () => {
+    await using pod = setUp();
+    const client = pod.client();
+    await pod.send(client, runOf("first"));
+    await (await pod.nextRun()).end(finished);
+    pod.history.rebase([
+      { ...textMessage("system", "[Compacted context summary]"), id: "i000001" },
+      { ...textMessage("user", "other words"), id: "i000002" },
+    ]);
+    await pod.send(client, { method: "get_history" });
+    const shown = client.received.at(-1);
+    expect(JSON.stringify(shown)).toContain("other words");
+    expect(JSON.stringify(shown)).not.toContain("segments");
   });
 
   test("is in the history with its segments joined, and shown again as it was typed", async () => {
@@ -138,16 +153,10 @@ describe("an answer", () => {
     await pod.send(client, { method: "cancel", id: "c" });
     await pod.send(client, { method: "resume", id: "r" });
     await pod.send(client, { method: "pause" });
-    await pod.send(client, {
-      method: "list_completions",
-      id: "l",
-      params: { kind: "file", prefix: "" },
-    });
     expect(client.received).toEqual([
       errorOf("not_running", "Pod is not running", "c"),
       errorOf("not_paused", "Pod is not paused", "r"),
       errorOf("not_running", "Pod is not running"),
-      errorOf("internal", "list_completions is not available in this version", "l"),
     ] as Event[]);
     expect(pod.broadcasts).toEqual([]);
   });
@@ -187,7 +196,7 @@ describe("the end of a run", () => {
     [finished, "finished finished", "turn_ended"],
     [{ outcome: "finished", remark: "half an answer" }, "finished finished", "errored"],
     [{ outcome: "limit_reached" }, "limit_reached limit_reached", "errored"],
-    [{ outcome: "cancelled" }, "finished cancelled", ""],
+    [{ outcome: "cancelled" }, "finished cancelled", ""], // nobody cancelled it but a shutdown
     [{ outcome: "error", code: "provider_error", message: "no" }, "finished error", "errored"],
   ];
   for (const [end, announced, reported] of ends) {
@@ -237,7 +246,10 @@ describe("the end of a run", () => {
       errorOf("internal", "Cancelled"),
       { event: "run_end", data: { result: "finished", outcome: "cancelled" } },
     ] as Event[]);
-    expect(pod.reports).toEqual([]);
+    // The parent may be waiting for it (W55).
+    expect(pod.reports).toEqual([
+      { kind: "turn_cancelled", pod_name: SELF.name, instance: SELF.instance },
+    ]);
   });
 
   test("at the turn limit says so to the parent (W55)", async () => {
@@ -364,7 +376,7 @@ describe("a notice", () => {
     pod.controller.notice("more", true);
     await settle();
     expect(runs).toBe(2);
-    expect(pod.controller.takeNotices()).toEqual(["[Notification] news", "[Notification] more"]);
+    expect(textsOf(pod.controller)).toEqual(["[Notification] news", "[Notification] more"]);
   });
 
   test("that came during a run which failed after its request starts another run", async () => {
@@ -507,7 +519,15 @@ describe("a report of a child", () => {
     await pod.send(client, { method: "pod_event", id: "e2", params: event });
     expect(client.received).toEqual([
       errorOf("internal", "pod_event refused: not from a known child of this pod", "e1"),
-      errorOf("internal", "pod_event could not be handled", "e2"),
+      {
+        event: "error",
+        data: {
+          code: "internal",
+          message: "pod_event could not be handled",
+          id: "e2",
+          retry: true,
+        },
+      },
     ] as Event[]);
     expect(pod.broadcasts).toEqual([]);
   });

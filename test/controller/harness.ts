@@ -1,10 +1,12 @@
 /** A controller whose runs end when the test says so, and a record of everything it does, in order. */
 import { mkdirSync, readFileSync } from "node:fs";
 import { podPaths } from "../../src/base/paths.ts";
-import { Controller, type ControllerDependencies } from "../../src/controller/controller.ts";
+import { Controller } from "../../src/controller/controller.ts";
+import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
+import { Mailbox } from "../../src/controller/mailbox.ts";
 import { RuntimeFiles } from "../../src/controller/runtime-files.ts";
 import type { Event, EventName } from "../../src/protocol/event.ts";
-import { messageText } from "../../src/protocol/history.ts";
+import { type Item, messageText } from "../../src/protocol/history.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
 import type { Connection } from "../../src/transport/server.ts";
 import { History } from "../../src/worker/history.ts";
@@ -42,6 +44,9 @@ export interface Harness extends AsyncDisposable {
   nextRun(): Promise<FakeRun>;
   /** Runs that have started so far. */
   readonly runs: number;
+  readonly mailbox: Mailbox;
+  /** Directory of the mailbox. */
+  readonly path: string;
   names(): EventName[];
   published(file: "status" | "history"): unknown;
   userTexts(): string[];
@@ -66,6 +71,8 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
   let finished = 0;
   let clients = 0;
   const history = overrides.history ?? new History();
+  const mailbox =
+    overrides.mailbox ?? new Mailbox(dir.path, SESSION, (trouble) => log.push(trouble));
 
   const runTurns = (signal: AbortSignal): Promise<RunEnd> => {
     log.push("run");
@@ -73,7 +80,7 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
     const ended = Promise.withResolvers<RunEnd>();
     started.push({
       signal,
-      take: () => controller.takeNotices(),
+      take: () => textsOf(controller),
       end: async (end) => {
         ended.resolve(end);
         await settle();
@@ -85,7 +92,12 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
   };
   const controller = new Controller({
     self: SELF,
-    session: SESSION,
+    record: {
+      begin: () => Promise.resolve(),
+      end: () => Promise.resolve(),
+    },
+    session: () => SESSION,
+    mailbox,
     history,
     files: new RuntimeFiles(paths, SELF.name, SELF.instance),
     greeting: () => ({
@@ -102,12 +114,16 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
     },
     runTurns,
     attach: async () => [],
+    complete: async () => [],
+    parentChanged: () => log.push("parent changed"),
     childEvent: async () => true,
     report: (event) => {
       log.push(`report ${event.kind}`);
       reports.push(event);
     },
     unreported: () => 0,
+    compact: () => Promise.resolve(undefined),
+    revive: () => Promise.resolve(undefined),
     finish: () => {
       log.push("finish");
       finished += 1;
@@ -147,14 +163,25 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
       if (run === undefined) throw new Error("no run has started");
       return run;
     },
+    mailbox,
+    path: dir.path,
     names: () => broadcasts.map(({ event }) => event),
     published: (file) => JSON.parse(readFileSync(paths[file], "utf8")) as unknown,
     userTexts: () =>
       history.items.flatMap((item) =>
         item.type === "message" && item.role === "user" ? [messageText(item)] : [],
       ),
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      await mailbox.close();
+      await dir[Symbol.asyncDispose]();
+    },
   };
+}
+
+/** Takes the notices that wait, as a model request does. */
+export function textsOf(controller: Controller, kept: Item[] = []): string[] {
+  controller.takeNotices((items) => kept.push(...items));
+  return kept.flatMap((item) => (item.type === "message" ? [messageText(item)] : []));
 }
 
 /** `run` with one text segment. */

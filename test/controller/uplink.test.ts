@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { podPaths } from "../../src/base/paths.ts";
+import { Mailbox } from "../../src/controller/mailbox.ts";
 import { Uplink } from "../../src/controller/uplink.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
 import { AllocationSchema } from "../../src/registry/allocation.ts";
@@ -31,8 +32,14 @@ function family() {
   const registry = new Registry(dir.path, 2000);
   const servers: { close(): Promise<void> }[] = [];
   const dead = { ...identityOf(process.pid), pid: 0 };
+  const store = temp();
+  const outbox = new Mailbox(store.path, "session", (trouble) => {
+    throw new Error(trouble);
+  });
   return {
     registry,
+    outbox,
+    store: store.path,
     /** Writes the registry: names with their parents; `dead` ones belong to no process. */
     register(...pods: readonly (readonly [name: string, parent: string | null, dead?: "dead"])[]) {
       const allocations = pods.map(([name, parent, life]) =>
@@ -78,6 +85,8 @@ function family() {
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(servers.map((server) => server.close()));
+      await outbox.close();
+      await store[Symbol.asyncDispose]();
       await dir[Symbol.asyncDispose]();
     },
   };
@@ -93,7 +102,7 @@ describe("reports to the parent", () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
     const root = pods.listen("root");
-    const uplink = new Uplink(KID, pods.registry, root.path, FAST);
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     for (const text of ["a", "b", "c"]) uplink.report(report(text));
     expect(uplink.waiting).toBe(3);
     await uplink.flush(5000);
@@ -104,7 +113,13 @@ describe("reports to the parent", () => {
 
   test("of a root go nowhere and wait for nothing", async () => {
     await using pods = family();
-    const uplink = new Uplink({ name: "root", instance: "r" }, pods.registry, undefined, FAST);
+    const uplink = new Uplink(
+      { name: "root", instance: "r" },
+      pods.registry,
+      undefined,
+      pods.outbox,
+      FAST,
+    );
     uplink.report(report("a"));
     expect(uplink.waiting).toBe(0);
     await uplink.flush(1);
@@ -116,7 +131,7 @@ describe("reports to the parent", () => {
     const root = pods.listen("root", (connection, method, nth) => {
       if (nth >= 3) acknowledge(connection, method, nth);
     });
-    const uplink = new Uplink(KID, pods.registry, root.path, FAST);
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     uplink.report(report("a"));
     await uplink.flush(5000);
     expect(root.messages()).toEqual(["a", "a", "a"]);
@@ -129,7 +144,7 @@ describe("reports to the parent", () => {
     pods.register(["root", null], ["kid", "root"]);
     const before = pods.listen("root");
     await before.close();
-    const uplink = new Uplink(KID, pods.registry, before.path, FAST);
+    const uplink = new Uplink(KID, pods.registry, before.path, pods.outbox, FAST);
     uplink.report(report("a"));
     uplink.report(report("b"));
     const again = pods.listen("root");
@@ -142,7 +157,13 @@ describe("reports to the parent", () => {
     await using pods = family();
     pods.register(["root", null], ["mid", "root", "dead"], ["kid", "mid"]);
     const root = pods.listen("root");
-    const uplink = new Uplink(KID, pods.registry, podPaths(pods.registry.base, "mid").socket, FAST);
+    const uplink = new Uplink(
+      KID,
+      pods.registry,
+      podPaths(pods.registry.base, "mid").socket,
+      pods.outbox,
+      FAST,
+    );
     uplink.report(report("a"));
     await uplink.flush(5000);
     expect(root.messages()).toEqual(["a"]);
@@ -157,7 +178,7 @@ describe("reports to the parent", () => {
     );
     pods.register(["root", null], ["mid", null], ["kid", "root"]);
     const root = pods.listen("root");
-    const uplink = new Uplink(KID, pods.registry, stranger.path, FAST);
+    const uplink = new Uplink(KID, pods.registry, stranger.path, pods.outbox, FAST);
     uplink.report(report("a"));
     await uplink.flush(5000);
     expect(root.messages()).toEqual(["a"]);
@@ -167,7 +188,13 @@ describe("reports to the parent", () => {
   test("end with the last ancestor: a pod whose parents are all dead reports nothing more", async () => {
     await using pods = family();
     pods.register(["mid", null, "dead"], ["kid", "mid"]);
-    const uplink = new Uplink(KID, pods.registry, podPaths(pods.registry.base, "mid").socket, FAST);
+    const uplink = new Uplink(
+      KID,
+      pods.registry,
+      podPaths(pods.registry.base, "mid").socket,
+      pods.outbox,
+      FAST,
+    );
     uplink.report(report("a"));
     await uplink.flush(5000);
     expect(uplink.waiting).toBe(0);
@@ -183,7 +210,7 @@ describe("reports to the parent", () => {
       const { id = "" } = method;
       connection.send({ event: "error", data: { code: "internal", message: "no", id } });
     });
-    const uplink = new Uplink(KID, pods.registry, root.path, FAST);
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     uplink.report(report("a"));
     uplink.report(report("b"));
     await uplink.flush(5000);
@@ -194,7 +221,10 @@ describe("reports to the parent", () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
     const root = pods.listen("root", () => undefined);
-    const uplink = new Uplink(KID, pods.registry, root.path, { ...FAST, deliveryMs: 60_000 });
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, {
+      ...FAST,
+      deliveryMs: 60_000,
+    });
     uplink.report(report("a"));
     uplink.report(report("b"));
     const start = performance.now();
@@ -205,13 +235,90 @@ describe("reports to the parent", () => {
     expect(root.messages()).toEqual(["a"]);
   });
 
-  test("are bounded: of many that wait the newest are dropped", async () => {
+  test("are bounded: of many that wait the oldest outcomes give way to newer ones", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
     const root = pods.listen("root", () => undefined);
-    const uplink = new Uplink(KID, pods.registry, root.path, { ...FAST, deliveryMs: 60_000 });
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, {
+      ...FAST,
+      deliveryMs: 60_000,
+    });
     for (let n = 0; n < 400; n += 1) uplink.report(report(`${n}`));
     expect(uplink.waiting).toBe(256);
+    const kept = pods.outbox.outgoing.map(({ event }) => event.kind === "errored" && event.message);
+    expect([kept.length, kept[0], kept[1], kept.at(-1)]).toEqual([256, "0", "145", "399"]);
     await uplink.flush(1);
+  });
+
+  test("outlast the process: a later one of the session sends them, under the same ids", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root", (connection, method, nth) => {
+      if (nth >= 2) acknowledge(connection, method, nth);
+    });
+    const first = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
+    first.report(report("a"));
+    first.report(report("b"));
+    await root.count(1);
+    await first.flush(1); // killed: the parent has heard of one and answered nothing
+    const outbox = new Mailbox(pods.store, "session", () => undefined);
+    expect(outbox.outgoing).toHaveLength(2);
+    const again = { name: "kid", instance: "k2" };
+    const second = new Uplink(again, pods.registry, root.path, outbox, FAST);
+    second.start();
+    await second.flush(5000);
+    expect(root.messages()).toEqual(["a", "a", "b"]);
+    expect(root.heard[1]?.id).toBe(root.heard[0]?.id);
+    // A parent knows the run of the name that it has now.
+    expect(root.heard[1]).toMatchObject({ params: { instance: "k2" } });
+    expect(new Mailbox(pods.store, "session", () => undefined).outgoing).toEqual([]);
+    await outbox.close();
+  });
+
+  test("wait on disk while there is no parent, and go to the one that comes (W52)", async () => {
+    await using pods = family();
+    pods.register(["mid", null, "dead"], ["kid", "mid"]);
+    const mid = podPaths(pods.registry.base, "mid").socket;
+    const uplink = new Uplink(KID, pods.registry, mid, pods.outbox, FAST);
+    uplink.report(report("a"));
+    await uplink.idle();
+    uplink.report(report("b"));
+    // Nobody is to wait for what nobody can take.
+    expect(uplink.waiting).toBe(0);
+    expect(pods.outbox.outgoing).toHaveLength(2);
+    await uplink.parentChanged();
+    expect(pods.outbox.outgoing).toHaveLength(2);
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root");
+    await uplink.parentChanged();
+    await uplink.flush(5000);
+    expect(root.messages()).toEqual(["a", "b"]);
+    expect(pods.outbox.outgoing).toEqual([]);
+  });
+
+  test("of a root are not kept, whatever it is told about parents", async () => {
+    await using pods = family();
+    pods.register(["kid", null]);
+    const uplink = new Uplink(KID, pods.registry, undefined, pods.outbox, FAST);
+    await Promise.all(Array.from({ length: 50 }, () => uplink.parentChanged()));
+    uplink.report(report("a"));
+    expect(pods.outbox.outgoing).toEqual([]);
+  });
+
+  test("that the parent cannot take just now are sent again; the end of the pod is not kept", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root", (connection, method, nth) => {
+      if (nth >= 3) return acknowledge(connection, method, nth);
+      const { id = "" } = method;
+      const data = { code: "internal", message: "full", id, retry: true } as const;
+      connection.send({ event: "error", data });
+    });
+    const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
+    uplink.report(report("a"));
+    uplink.report({ kind: "shut_down", pod_name: "kid", instance: "k" });
+    expect(pods.outbox.outgoing).toHaveLength(1);
+    await uplink.flush(5000);
+    expect(root.messages()).toEqual(["a", "a", "a", "shut_down"]);
   });
 });

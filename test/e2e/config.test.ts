@@ -136,10 +136,12 @@ describe("pod check", () => {
   });
 });
 
-test("pod schema lists what there is and prints the manifest's", async () => {
+test("pod schema lists what there is and prints the manifest's and the protocol's", async () => {
   await using here = place();
   expect(here.pod("schema").out).toMatch(/^manifest /m);
   expect(JSON.parse(here.pod("schema", "manifest").out)).toMatchObject({ type: "object" });
+  const protocol: unknown = JSON.parse(here.pod("schema", "protocol").out);
+  expect(protocol).toMatchObject({ definitions: { method: {}, event: {} } });
   const wrong = here.pod("schema", "manifst");
   expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("known: ")]);
 });

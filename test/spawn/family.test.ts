@@ -38,9 +38,13 @@ describe("an event from a child", () => {
     expect(await root.handle({ kind: "turn_ended", ...sender })).toBe(true);
     expect(root.context.children.get("kid")?.phase).toBe("idle");
     expect(await root.handle({ kind: "errored", ...sender, message: "no money" })).toBe(true);
-    expect(root.notices).toEqual([
-      { text: "Pod `kid` finished a turn.", wake: true },
-      { text: "Pod `kid` reported an error: no money", wake: true },
+    expect(await root.handle({ kind: "turn_paused", ...sender })).toBe(true);
+    expect(await root.handle({ kind: "turn_cancelled", ...sender })).toBe(true);
+    expect(root.notices.map(({ text, wake }) => [text, wake])).toEqual([
+      ["Pod `kid` finished a turn.", true],
+      ["Pod `kid` reported an error: no money", true],
+      ["Pod `kid` was paused from outside; its turn goes on when it is resumed.", true],
+      ["The turn of pod `kid` was cancelled from outside before it was done; it is idle.", true],
     ]);
   });
 

@@ -127,6 +127,19 @@ describe("a tree of real pods", () => {
     expect(root.access(join(root.x, "f"))).toBe("read");
   });
 
+  test("whose middle is stopped with its tree ends as a whole, and all paths come back", async () => {
+    await using root = await tree();
+    const stopped = await root.call(stopPodTool(root.context), { name: "middle", tree: true });
+    expect(stopped).toEqual({
+      summary: `stopped pod \`middle\`; reclaimed scope: write:${root.core}; and below it \`deep\``,
+      isError: false,
+    });
+    expect(root.access(join(root.x, "f"))).toBe("write");
+    expect(root.world.processes()).toEqual([]);
+    expect(root.world.directories()).toEqual(["root"]);
+    expect(root.context.children.list()).toEqual([]);
+  });
+
   test("whose middle is ended by somebody else names the heir too (99)", async () => {
     await using root = await tree();
     process.kill(pidOf(root, "middle"), "SIGTERM");

@@ -111,6 +111,23 @@ describe("SendToPod", () => {
     expect(performance.now() - start).toBeLessThan(2000);
   });
 
+  test("sends the same text after a doubt under the same key, so that it runs once (W62)", async () => {
+    await using spawner = await startSpawner();
+    let silent = true;
+    await using pod = fakePod(spawner, "kid", (connection, method) => {
+      if (!silent) acknowledges(connection, method);
+    });
+    await send(spawner, "kid", "do it");
+    silent = false;
+    await send(spawner, "kid", "do it"); // heard this time
+    await send(spawner, "kid", "do it"); // another message of the same words
+    await send(spawner, "kid", "and this");
+    const keys = pod.heard.map((method) => method.method === "run" && method.params.key);
+    expect(keys[0]).toBeString();
+    expect(keys[1]).toBe(keys[0] ?? "");
+    expect(new Set(keys).size).toBe(3);
+  });
+
   test("says what went wrong with the connection", async () => {
     await using spawner = await startSpawner();
     listed(spawner, "kid");

@@ -34,7 +34,10 @@ const HOMES: readonly { readonly module: RegExp; readonly only: readonly string[
   { module: /^(ai|@ai-sdk\/.+)$/, only: ["model/"] },
   { module: /^minijinja-js\//, only: ["prompts/engine.ts"] },
   { module: /^bun:ffi$/, only: ["base/libc.ts"] },
-  { module: /^zod-to-json-schema$/, only: ["tools/tool.ts", "manifest/"] },
+  {
+    module: /^zod-to-json-schema$/,
+    only: ["tools/tool.ts", "manifest/", "protocol/json-schema.ts"],
+  },
   { module: /^zod(?!\/v3$|-)/, only: [] },
   { module: /^(node:)?process$/, only: [] },
 ];

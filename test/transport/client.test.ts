@@ -306,7 +306,10 @@ describe("request and deliver", () => {
       connection.send({ event: "error", data: { ...data, message: "mine", id: method.id } });
     });
     const error = await rejection(request(pod.path, status, LIMIT));
-    expect([error.message, error.data]).toEqual(["mine", { wire: "already_running" }]);
+    expect([error.message, error.data]).toEqual([
+      "mine",
+      { wire: "already_running", retry: false },
+    ]);
   });
 
   test("an event that satisfies `until` is the answer", async () => {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { Event } from "../../src/protocol/event.ts";
 import {
   type DecodedLine,
+  encodeEvent,
   encodeLine,
   LineDecoder,
   MAX_LINE_BYTES,
@@ -151,4 +153,13 @@ describe("line encoder", () => {
   test("a lone surrogate becomes a replacement character", () => {
     expect(decode(encodeLine({ a: "x\ud800y" }))).toEqual([line('{"a":"x\uFFFDy"}')]);
   });
+});
+
+test("an event that fits no line is replaced by an error that says which and how long", () => {
+  const event: Event = { event: "text_delta", data: { text: "x".repeat(1000) } };
+  expect(encodeEvent(event)).toEqual(encodeLine(event));
+  expect(new TextDecoder().decode(encodeEvent(event, 100))).toBe(
+    '{"event":"error","data":{"code":"internal","message":' +
+      '"event `text_delta` of 1041 bytes does not fit into a line"}}\n',
+  );
 });

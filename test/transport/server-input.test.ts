@@ -13,7 +13,7 @@ const messagesOf = (methods: readonly Method[]): string[] =>
   methods.map((method) => (method.method === "notify" ? method.params.message : method.method));
 
 describe("one-shot messages", () => {
-  test("300 of 300 are heard when the sender closes at once, before the prelude reaches it", async () => {
+  test("300 of 300 are heard when the sender closes at once, before the prelude reaches it (protocol 13, W1)", async () => {
     await using pod = serve({}, undefined, [alert, alert]);
     for (let i = 0; i < 300; i += 1) {
       const client = await connectRaw(pod.path);
@@ -63,7 +63,7 @@ describe("one-shot messages", () => {
 });
 
 describe("input", () => {
-  test("a line in two pieces is decoded while events are broadcast in between", async () => {
+  test("a line in two pieces is decoded while events are broadcast in between (protocol 14, W4)", async () => {
     await using pod = serve();
     const client = await pod.connect();
     const line = note("in «two» pieces");
@@ -80,7 +80,7 @@ describe("input", () => {
     expect(new Set(messagesOf(pod.methods))).toEqual(new Set(["in «two» pieces"]));
   });
 
-  test("a bad line is answered to its sender alone and the connection stays usable", async () => {
+  test("a bad line is answered to its sender alone and the connection stays usable (protocol 11, W2, W69)", async () => {
     await using pod = serve({}, (connection) =>
       connection.send({ event: "ack", data: { id: "ok" } }),
     );

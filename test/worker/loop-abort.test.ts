@@ -11,7 +11,9 @@ const never = new AbortController().signal;
 describe("an abort", () => {
   test("before the run ends it without a request (W9)", async () => {
     const model = script();
-    const { deps, events } = setUp(model, [], { takeNotices: () => ["kept"] });
+    const { deps, events } = setUp(model, [], {
+      takeNotices: (keep) => keep(scripted.noticesOf(["kept"])),
+    });
     expect(await runTurns(deps, AbortSignal.abort())).toEqual({ outcome: "cancelled" });
     expect(model.requests).toEqual([]);
     expect(events).toEqual([]);

@@ -16,6 +16,7 @@ import {
   text,
   tool,
   usage,
+  noticesOf,
 } from "./scripted.ts";
 
 const never = new AbortController().signal;
@@ -149,7 +150,9 @@ describe("a run", () => {
       queue.push("[Notification] c");
       return { summary: "ran" };
     });
-    const { deps, history } = setUp(model, [late], { takeNotices: () => queue.splice(0) });
+    const { deps, history } = setUp(model, [late], {
+      takeNotices: (keep) => keep(noticesOf(queue.splice(0))),
+    });
     await runTurns(deps, never);
     expect(outline(history)).toEqual([
       "user: hi",
@@ -168,7 +171,10 @@ describe("a run", () => {
     history.append(textMessage("user", "hi"), textMessage("assistant", "hello"));
     const notices = ["[Notification]\nchild done"];
     const model = script([...text("noted"), finish()]);
-    const { deps } = setUp(model, [], { history, takeNotices: () => notices.splice(0) });
+    const { deps } = setUp(model, [], {
+      history,
+      takeNotices: (keep) => keep(noticesOf(notices.splice(0))),
+    });
     expect(await runTurns(deps, never)).toEqual({ outcome: "finished" });
     expect(model.requests[0]?.items.at(-1)).toMatchObject({
       role: "system",

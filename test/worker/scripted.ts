@@ -1,7 +1,7 @@
 /** A model that says what a test wrote down, tools that do what a test tells them, and a run of both. */
 import type { FinishReason, ModelEvent, ModelRequest, ModelStream } from "../../src/model/model.ts";
 import type { Event, EventName } from "../../src/protocol/event.ts";
-import { textMessage } from "../../src/protocol/history.ts";
+import { type Item, textMessage } from "../../src/protocol/history.ts";
 import type { Tool, ToolContext, ToolOutput } from "../../src/tools/tool.ts";
 import { History } from "../../src/worker/history.ts";
 import type { LoopDependencies } from "../../src/worker/loop.ts";
@@ -106,7 +106,7 @@ export function setUp(
     options: {},
     maxTurns: undefined,
     output: { defaultMaxBytes: 16_384, perTool: {} },
-    takeNotices: () => [],
+    takeNotices: () => undefined,
     emit: (event) => events.push(event),
     turns: { current: 0 },
     now: () => 1_700_000_000_000,
@@ -114,6 +114,10 @@ export function setUp(
   };
   return { deps, events, history };
 }
+
+/** Notices as the controller hands them over. */
+export const noticesOf = (texts: readonly string[]): Item[] =>
+  texts.map((text) => textMessage("system", text));
 
 /** Names of events, in order. */
 export const names = (events: readonly Event[]): EventName[] => events.map((event) => event.event);

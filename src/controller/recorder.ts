@@ -1,0 +1,331 @@
+/**
+ * Writes the conversation of one Pod into its session log at the moment it happens: an item stands in
+ * the log before it is in the history, and nothing goes on that could not be written. The log of a new
+ * session is made with its first entry; before that there is nothing that could be lost.
+ */
+import { messageOf } from "../base/errors.ts";
+import { removeFile } from "../base/files.ts";
+import { log as logLine } from "../base/log.ts";
+import type { Usage } from "../model/model.ts";
+import type { Item, ToolResultItem } from "../protocol/history.ts";
+import { flattenSegments, type Segment } from "../protocol/segment.ts";
+import type { Entry, LoggedConfig, Origin } from "../session/entry.ts";
+import { createLog, logPath, type SessionLog } from "../session/log.ts";
+import type { OpenedSession } from "../session/open.ts";
+import {
+  type ChildEnd,
+  type Closing,
+  CUT_OFF,
+  DOMAIN,
+  MAX_CHILD_ENDS,
+  type Setup,
+} from "../session/setup.ts";
+import { itemEntries, startEntries } from "../session/write.ts";
+import type { History, StoredItem } from "../worker/history.ts";
+import type { RunEnd } from "../worker/loop.ts";
+import type { AbortReason } from "./state.ts";
+
+/** Result of a call that was recorded as begun when the process ended; it is never run again (W6). */
+export const INTERRUPTED_BY_END =
+  "[Interrupted: the Pod was stopped during this call. It may or may not have taken effect; it was " +
+  "not run again. Check before you repeat it.]";
+
+/** What a recorder works with. */
+export interface RecorderDependencies {
+  /** Session directory. */
+  readonly store: string;
+  readonly config: LoggedConfig;
+  /** Model requests so far, for `turn_end`. */
+  readonly turns: { readonly current: number };
+  /** How the Pod is set up, without what the recorder knows itself. */
+  readonly setup: () => Omit<Setup, "lineage" | "title">;
+  /** May throw: a log without a prompt is as good, the prompt is then built anew. */
+  readonly systemPrompt: () => string;
+  /** The Pod writes another session from now on; all that others see of it must say so (W70). */
+  readonly moved: (session: string) => Promise<void>;
+  readonly alert: (level: "warn" | "error", message: string) => void;
+  /** Queues a text for the model's next request. */
+  readonly tellModel: (text: string) => void;
+  readonly now?: () => number;
+}
+
+/** The recorder of one Pod. */
+export class Recorder {
+  readonly #deps: RecorderDependencies;
+  #session: string;
+  #log: SessionLog | undefined;
+  readonly #lineage: string;
+  #title: string;
+  /** What was typed, for the user item that is appended next. */
+  #typed: readonly Segment[] | undefined;
+  /** Why something could not be recorded, until something can again and the model was told. */
+  #failure: { readonly reason: string; told: boolean } | undefined;
+  /** Ends of children, which a new log must know as well. */
+  #ends: readonly ChildEnd[];
+  #closed = false;
+
+  /** `opened` is the session that is restored; without it `session` is a new one. */
+  constructor(deps: RecorderDependencies, session: string, opened?: OpenedSession) {
+    this.#deps = deps;
+    this.#session = session;
+    this.#log = opened?.log;
+    this.#lineage = opened?.state.setup?.lineage ?? session;
+    this.#title = opened?.state.setup?.title ?? "";
+    this.#ends = opened?.state.childEnds ?? [];
+  }
+
+  /** The session that is being written. */
+  get session(): string {
+    return this.#session;
+  }
+
+  /** First session of this Pod: what its children name as their parent. */
+  get lineage(): string {
+    return this.#lineage;
+  }
+
+  /** Listener of the history. Throws `session_store`, which keeps the items out of it. */
+  readonly append = (items: readonly StoredItem[]): void => {
+    const typed = this.#typed;
+    const entries = itemEntries(items, typed, this.#now());
+    this.#write(entries);
+    if (typed !== undefined && items.some(isUserMessage)) this.#typed = undefined;
+  };
+
+  /** What was typed for the user item that is appended next. */
+  input(segments: readonly Segment[]): void {
+    this.#typed = segments;
+    if (this.#log === undefined) this.#title = firstLine(flattenSegments(segments));
+  }
+
+  /**
+   * Before a run: if somebody else has changed the log, the conversation goes on in a new session and
+   * the changed log stays as it is. Throws when that is not possible.
+   */
+  async begin(history: History): Promise<void> {
+    if (this.#failure?.told === false) {
+      this.#failure.told = true;
+      this.#deps.tellModel(
+        `The session log could not be written (${this.#failure.reason}). What happened while that ` +
+          "was so is not in this conversation.",
+      );
+    }
+    const log = this.#log;
+    if (log === undefined || (log.lost === undefined && log.isUntouched())) return;
+    const why = log.lost === undefined ? "was changed by another program" : `failed (${log.lost})`;
+    const origin = { session_id: log.id, at_hash: log.head ?? "" };
+    await this.#moveTo(history.items, { forked_from: origin });
+    this.#deps.alert(
+      "warn",
+      `session log ${log.path} ${why}; the conversation goes on in session ${this.#session}`,
+    );
+  }
+
+  /** Resolves when all that was recorded is on the disk; called before anything with an effect. */
+  readonly settle = async (): Promise<void> => {
+    try {
+      await this.#log?.sync();
+    } catch (error) {
+      this.#failed(error);
+      throw error;
+    }
+  };
+
+  /** The result of one call of a batch whose other calls are still at work. */
+  readonly early = (item: ToolResultItem): void => {
+    this.#write([this.#extension(DOMAIN.result, { item })]);
+  };
+
+  /** Tokens of a request. What cannot be written is only a figure, and is left out. */
+  readonly usage = (usage: Usage, historyLength: number): void => {
+    this.#note({
+      kind: "llm_usage",
+      ts: this.#now(),
+      history_len: historyLength,
+      input_total_tokens: usage.input ?? 0,
+      cache_read_tokens: usage.cacheRead ?? 0,
+      cache_write_tokens: usage.cacheWrite ?? 0,
+      output_tokens: usage.output ?? 0,
+    });
+  };
+
+  /** The end of a run told to end for `abort`, on the disk before anybody hears of it; never rejects. */
+  async end(end: RunEnd, abort: AbortReason): Promise<void> {
+    this.#typed = undefined;
+    if (this.#log === undefined) return;
+    try {
+      this.#write([
+        { kind: "turn_end", ts: this.#now(), turn_count: this.#deps.turns.current },
+        endEntry(end, abort, this.#now()),
+      ]);
+      await this.settle();
+    } catch (error) {
+      this.#deps.alert("error", messageOf(error));
+    }
+  }
+
+  /** A child has ended: it is no longer part of what `pod resume --tree` brings back, or died. */
+  childEnded(end: ChildEnd): void {
+    this.#ends = [...this.#ends, end].slice(-MAX_CHILD_ENDS);
+    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childEnded, end));
+  }
+
+  /**
+   * After a restore: closes calls that were begun and have no result, ends the run that was cut off,
+   * and records how the Pod is set up now. `history` holds the restored items.
+   */
+  async resume(history: History, { state }: OpenedSession): Promise<void> {
+    const open = new Set(history.openCalls().map((call) => call.call_id));
+    const early = state.earlyResults.filter((result) => open.has(result.call_id));
+    history.append(...early);
+    history.closeOpenCalls(INTERRUPTED_BY_END);
+    const ts = this.#now();
+    this.#write([
+      ...(state.cutOff
+        ? [{ kind: "run_errored" as const, ts, interrupted: true, message: CUT_OFF }]
+        : []),
+      this.#setupEntry(),
+    ]);
+    await this.settle();
+  }
+
+  /** Goes on in a new session whose history is `items`, made from the old one by compaction. */
+  async compact(items: readonly StoredItem[]): Promise<void> {
+    const log = this.#log;
+    const origin = { session_id: this.#session, at_hash: log?.head ?? "" };
+    await this.#moveTo(items, log === undefined ? {} : { compacted_from: origin });
+  }
+
+  /** The Pod ends in order. Nothing is recorded afterwards; never rejects. */
+  async close(reason: Closing): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.closed, { reason }));
+    // What is lost of it by a failing disk is only how the Pod ended.
+    await this.#log?.sync().catch((error: unknown) => logLine("warn", messageOf(error)));
+    this.#log?.close();
+  }
+
+  /** Makes a new log, and only when it and the registry are ready leaves the old one. */
+  async #moveTo(
+    items: readonly StoredItem[],
+    origin: { readonly forked_from?: Origin; readonly compacted_from?: Origin },
+  ): Promise<void> {
+    const { store, config, moved } = this.#deps;
+    const session = Bun.randomUUIDv7();
+    const next = createLog(store, session);
+    try {
+      const systemPrompt = this.#systemPrompt();
+      next.append([
+        ...startEntries({ systemPrompt, config, items, ...origin }, this.#now()),
+        this.#setupEntry(),
+        ...this.#ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
+      ]);
+      await next.sync();
+      await moved(session);
+    } catch (error) {
+      next.close();
+      removeFile(logPath(store, session));
+      throw error;
+    }
+    this.#log?.close();
+    this.#log = next;
+    this.#session = session;
+  }
+
+  /** Writes what must be written. Throws `session_store`. */
+  #write(entries: readonly Entry[]): void {
+    try {
+      if (this.#log === undefined) this.#log = this.#make(entries);
+      else this.#log.append(entries);
+    } catch (error) {
+      this.#failed(error);
+      throw error;
+    }
+    if (this.#failure?.told === true) this.#failure = undefined;
+  }
+
+  #make(entries: readonly Entry[]): SessionLog {
+    const made = createLog(this.#deps.store, this.#session);
+    try {
+      const { config } = this.#deps;
+      const start = { systemPrompt: this.#systemPrompt(), config, items: [] };
+      made.append([...startEntries(start, this.#now()), this.#setupEntry(), ...entries]);
+      return made;
+    } catch (error) {
+      made.close();
+      removeFile(made.path);
+      throw error;
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.#failure ??= { reason: messageOf(error), told: false };
+  }
+
+  /** Writes what may be missing. */
+  #note(entry: Entry): void {
+    try {
+      this.#log?.append([entry]);
+    } catch (error) {
+      logLine("warn", messageOf(error));
+    }
+  }
+
+  #setupEntry(): Entry {
+    const setup = { ...this.#deps.setup(), lineage: this.#lineage, title: this.#title };
+    return this.#extension(DOMAIN.setup, setup);
+  }
+
+  #extension(domain: string, payload: unknown): Entry {
+    return { kind: "extension", ts: this.#now(), domain, payload };
+  }
+
+  #systemPrompt(): string | null {
+    try {
+      return this.#deps.systemPrompt();
+    } catch {
+      return null; // the request will say why
+    }
+  }
+
+  #now(): number {
+    return (this.#deps.now ?? Date.now)();
+  }
+}
+
+const TITLE_CHARACTERS = 200;
+
+function firstLine(text: string): string {
+  const line = text.split("\n", 1)[0] ?? "";
+  return line.length <= TITLE_CHARACTERS
+    ? line
+    : `${line.slice(0, TITLE_CHARACTERS).toWellFormed()}…`;
+}
+
+function isUserMessage(item: Item): boolean {
+  return item.type === "message" && item.role === "user";
+}
+
+/** How a run ended, in the words of spec worker-and-tools 1.7. */
+function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
+  switch (end.outcome) {
+    case "finished":
+    case "limit_reached":
+      return { kind: "run_completed", ts, interrupted: false, result: end.outcome };
+    case "paused":
+      return { kind: "run_completed", ts, interrupted: true, result: "paused" };
+    case "cancelled":
+      if (abort === "pause") {
+        return { kind: "run_completed", ts, interrupted: true, result: "paused" };
+      }
+      return {
+        kind: "run_errored",
+        ts,
+        interrupted: true,
+        message: abort === "shutdown" ? CUT_OFF : "Cancelled",
+      };
+    case "error":
+      return { kind: "run_errored", ts, interrupted: true, message: end.message };
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * A Pod that was brought back: what its model is told at its first request, and how the children of
+ * its earlier run come back to it.
+ */
+import { log } from "../base/log.ts";
+import { describeRules } from "../scope/rule.ts";
+import type { OpenedSession } from "../session/open.ts";
+import { isUnderWay } from "../session/replay.ts";
+import type { SpawnContext } from "../spawn/context.ts";
+import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
+
+/** The return of one Pod. */
+export class ComingBack {
+  readonly #context: SpawnContext;
+  readonly #restored: OpenedSession | undefined;
+  #told: boolean;
+  #wentOn = false;
+
+  constructor(context: SpawnContext, restored: OpenedSession | undefined) {
+    this.#context = context;
+    this.#restored = restored;
+    this.#told = restored === undefined;
+  }
+
+  get #isUnderWay(): boolean {
+    return this.#restored !== undefined && isUnderWay(this.#restored.state);
+  }
+
+  /** What the model must know of the return, once, as things stand at its first request. */
+  takeNotice(): string | undefined {
+    if (this.#told) return undefined;
+    this.#told = true;
+    const parts = [
+      "This Pod had ended and was brought back with its conversation.",
+      ...(this.#isUnderWay
+        ? [
+            "The run that was under way was cut off; tool calls without a result were not run again.",
+          ]
+        : []),
+      "Files must be read again before they are changed.",
+    ];
+    try {
+      parts.push(...this.#describeChildren());
+    } catch (error) {
+      log("warn", "the children of the earlier run cannot be listed", error);
+    }
+    return parts.join("\n");
+  }
+
+  #describeChildren(): string[] {
+    const living = this.#context.children.list().filter(({ phase }) => phase !== "ended");
+    const missing = missingChildren(this.#context);
+    return [
+      ...living.map(
+        ({ name, scope }) => `Pod \`${name}\` lives and keeps ${describeRules(scope)}.`,
+      ),
+      ...missing.map(
+        ({ setup, session }) =>
+          `Pod \`${setup.name}\` is gone; it had ${describeRules(setup.scope.allow)}. Its conversation is ` +
+          `kept (session ${session}); a person can bring it back with: pod resume ${setup.name}`,
+      ),
+    ];
+  }
+
+  /**
+   * Answers the method `revive`. `goOn` is called when the Pod itself is to go on with a run that was
+   * cut off. Resolves with what could not be brought back, one clause for each, or undefined.
+   */
+  async revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
+    const revived = await reviveChildren(this.#context, request, new AbortController().signal);
+    if (request.go_on && !this.#wentOn && this.#isUnderWay) {
+      this.#wentOn = true;
+      goOn();
+    }
+    const { name } = request;
+    if (name !== undefined && !request.tree && revived.length === 0) {
+      return `pod \`${name}\` is not a child of this pod that is gone`;
+    }
+    const problems = revived.flatMap(({ name: child, session, problem }) => {
+      const where = session === undefined ? "" : ` (session ${session})`;
+      return problem === undefined ? [] : [`pod \`${child}\`${where}: ${problem}`];
+    });
+    return problems.length === 0 ? undefined : problems.join("; ");
+  }
+}

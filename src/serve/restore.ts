@@ -1,0 +1,40 @@
+/**
+ * A session that a Pod is to go on with: locked and read before anything is registered (W13), and
+ * what it recorded of the Pod found again.
+ */
+import { isPodError, PodError } from "../base/errors.ts";
+import { Registry } from "../registry/registry.ts";
+import { type OpenedSession, openSession } from "../session/open.ts";
+import type { Setup } from "../session/setup.ts";
+
+/**
+ * Opens a session for this process. A session that a live Pod writes is refused with that Pod's name
+ * and socket (`session_conflict`); the other errors are those of `openSession`.
+ */
+export async function restoreSession(
+  store: string,
+  id: string,
+  base: string,
+): Promise<OpenedSession> {
+  try {
+    return openSession(store, id);
+  } catch (error) {
+    if (!isPodError(error, "session_conflict")) throw error;
+    const holder = await new Registry(base).lookupSession(id);
+    if (holder === undefined) throw error;
+    throw new PodError(
+      "session_conflict",
+      `session ${id} is already held by pod \`${holder.pod_name}\` at ${holder.socket}`,
+      { cause: error },
+    );
+  }
+}
+
+/** What a session recorded of its Pod; `invalid_argument` for the log of a program that records nothing. */
+export function recordedSetup({ state, log }: OpenedSession): Setup {
+  if (state.setup !== undefined) return state.setup;
+  throw new PodError(
+    "invalid_argument",
+    `session ${log.id} does not say how its pod is started; start it with a manifest: pod --session ${log.id}`,
+  );
+}

@@ -1,0 +1,52 @@
+/**
+ * Which sessions belong to the children of a Pod, and which of them are to come back with it: all
+ * that did not end while their parent lived and knew of it. Pure, over summaries of a directory.
+ */
+import type { ChildEnd, Setup } from "./setup.ts";
+import type { SessionSummary } from "./catalog.ts";
+
+/** A session that says whose it is. */
+export type KnownSession = SessionSummary & { readonly setup: Setup };
+
+/** True for a session with a setup. */
+export function isKnown(summary: SessionSummary): summary is KnownSession {
+  return summary.setup !== undefined;
+}
+
+/**
+ * The children of a Pod that come back with it, newest first. `current` are the newest sessions of all
+ * Pods; `ends` tells the ends that a Pod of this lineage recorded. Of several that had one name the
+ * newest counts. A child that was ended for good leaves its own children to its parent, as the
+ * registry does.
+ */
+export function childrenToRevive(
+  lineage: string,
+  current: readonly SessionSummary[],
+  ends: (lineage: string) => readonly ChildEnd[],
+): KnownSession[] {
+  const names = new Set<string>();
+  const visited = new Set<string>();
+  const collect = (parent: string): KnownSession[] => {
+    if (visited.has(parent)) return [];
+    visited.add(parent);
+    const known = ends(parent);
+    return current.filter(isKnown).flatMap((child) => {
+      if (child.setup.parent?.lineage !== parent || names.has(child.setup.name)) return [];
+      names.add(child.setup.name);
+      return endedForGood(child, known) ? collect(child.setup.lineage) : [child];
+    });
+  };
+  return collect(lineage);
+}
+
+/**
+ * Stopped by its parent, or ended by somebody's request while its parent lived and saw it. An end
+ * before the last entry of the child was that of an earlier run, which came back since.
+ */
+function endedForGood({ setup, rest, changed }: KnownSession, ends: readonly ChildEnd[]): boolean {
+  const { name, instance } = setup;
+  const end = ends.findLast(
+    (known) => known.instance === instance || (known.name === name && known.at >= changed),
+  )?.end;
+  return end === "stopped" || (end === "ended" && rest === "client request");
+}

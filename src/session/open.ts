@@ -1,0 +1,143 @@
+/**
+ * Takes a session over: lock first, then read (W13), then mend what a crash left. The cut-off end of
+ * a log is kept beside it; a log that is damaged elsewhere is never changed, only copied up to its
+ * last good entry when asked for (spec worker-and-tools 5.6).
+ */
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  renameSync,
+} from "node:fs";
+import { ioError, PodError } from "../base/errors.ts";
+import { isStillAt, replaceFile, syncDirectory } from "../base/files.ts";
+import { Replay, type SessionState } from "./replay.ts";
+import { lockLog, logPath, SessionLog } from "./log.ts";
+import { type LogEnd, missingOr, scanLog } from "./scan.ts";
+
+/** Longest cut-off end that is read into memory to be kept. */
+const MAX_CUT_BYTES = 64 * 1024 * 1024;
+
+/** A session that this process may go on writing. */
+export interface OpenedSession {
+  readonly log: SessionLog;
+  readonly state: SessionState;
+  /** What had to be mended, one sentence each. */
+  readonly repairs: readonly string[];
+}
+
+/**
+ * Opens a session for writing. Throws `unknown_session` (no log, or an empty one), `session_conflict`
+ * (another process writes it), `session_corrupt` with file and line, or `io`; nothing is changed then.
+ */
+export function openSession(directory: string, id: string): OpenedSession {
+  const path = logPath(directory, id);
+  const fd = openLocked(path, id);
+  try {
+    const replay = new Replay();
+    const end = scanLog(fd, ({ entry }) => replay.add(entry));
+    if (end.kind === "corrupt") throw corrupt(path, id, end);
+    const state = replay.state();
+    if (state.entries === 0) {
+      throw new PodError("unknown_session", `session ${id} has no entries to restore`);
+    }
+    const repairs = mend(fd, path, end);
+    const log = new SessionLog(directory, id, fd, {
+      head: end.head,
+      end: end.goodBytes,
+      isNew: false,
+    });
+    return { log, state, repairs };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function openLocked(path: string, id: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
+  } catch (error) {
+    throw missingOr(error, path, id);
+  }
+  lockLog(fd, path);
+  if (isStillAt(fd, path)) return fd;
+  closeSync(fd);
+  throw new PodError("session_conflict", `session log ${path} was replaced just now; try again`);
+}
+
+/** The refusal of a damaged log: where, why, and what can be done. */
+export function corrupt(path: string, id: string, end: LogEnd & { kind: "corrupt" }): PodError {
+  return new PodError(
+    "session_corrupt",
+    `session log ${path}:${end.line} ${end.reason}; nothing was changed. To go on with a copy of ` +
+      `what stands before that line: pod resume --salvage ${id}`,
+    { data: { path, line: end.line } },
+  );
+}
+
+/** Cuts an unfinished end off, after it was copied to a file beside the log. */
+function mend(fd: number, path: string, end: LogEnd): string[] {
+  if (end.kind !== "torn") return [];
+  const { size } = fstatSync(fd);
+  const cut = Buffer.alloc(Math.min(size - end.goodBytes, MAX_CUT_BYTES));
+  const aside = `${path}.${Date.now()}.corrupt`;
+  try {
+    const length = readSync(fd, cut, 0, cut.length, end.goodBytes);
+    replaceFile(aside, cut.subarray(0, length), { durable: true });
+    ftruncateSync(fd, end.goodBytes);
+  } catch (error) {
+    throw ioError(`cannot mend the unfinished end of session log ${path}`, error);
+  }
+  return [
+    `the end of ${path} was not written completely (line ${end.line}: ${end.reason}); ` +
+      `${size - end.goodBytes} bytes were cut off and kept in ${aside}`,
+  ];
+}
+
+/**
+ * Reads a damaged session up to its last good entry and sets the log aside under a name that is no
+ * session's. The caller writes what was read into a new session, with `at` as its origin, and then
+ * calls `setAside`. Throws as `openSession` does; `invalid_argument` for a log without damage.
+ */
+export function salvageSession(
+  directory: string,
+  id: string,
+): {
+  readonly state: SessionState;
+  readonly at: string;
+  readonly line: number;
+  setAside(): string;
+} {
+  const path = logPath(directory, id);
+  const fd = openLocked(path, id);
+  try {
+    const replay = new Replay();
+    const end = scanLog(fd, ({ entry }) => replay.add(entry));
+    if (end.kind !== "corrupt") {
+      throw new PodError("invalid_argument", `session ${id} is not damaged; use: pod resume ${id}`);
+    }
+    if (end.head === undefined) {
+      throw new PodError("unknown_session", `session ${id} has no entries to restore`);
+    }
+    return {
+      state: replay.state(),
+      at: end.head,
+      line: end.line,
+      setAside: () => {
+        const aside = `${path}.${Date.now()}.corrupt`;
+        renameSync(path, aside);
+        syncDirectory(directory);
+        closeSync(fd);
+        return aside;
+      },
+    };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}

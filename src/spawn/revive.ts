@@ -1,0 +1,152 @@
+/**
+ * Brings children of an earlier run back: each gets its old paths again by a fresh reservation and
+ * goes on with its own session. What cannot come back is said and changes nothing; what lives already
+ * is left alone (W52).
+ */
+import { statSync } from "node:fs";
+import { messageOf, PodError } from "../base/errors.ts";
+import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
+import type { Method } from "../protocol/method.ts";
+import { findByName } from "../registry/operations.ts";
+import { canonicalRule } from "../scope/rule.ts";
+import { currentSessions, listSessions } from "../session/catalog.ts";
+import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";
+import { logPath } from "../session/log.ts";
+import { Replay } from "../session/replay.ts";
+import { scanLog, withLog } from "../session/scan.ts";
+import type { ChildEnd } from "../session/setup.ts";
+import { request } from "../transport/client.ts";
+import { hasEnded } from "./children.ts";
+import type { SpawnContext } from "./context.ts";
+import { becomeReady, start } from "./spawn-pod.ts";
+import { SpawnUndo } from "./undo.ts";
+
+/** How long a child may take to bring back everything below it. */
+const BELOW_TIMEOUT_MS = 120_000;
+
+/** What is asked for; see the method `revive`. */
+export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
+
+/** What became of one child. */
+export interface Revived {
+  readonly name: string;
+  /** The session that was to come back; undefined for a living child that could not bring back its own. */
+  readonly session: string | undefined;
+  /** Why it could not be brought back whole; undefined when all went well. */
+  readonly problem: string | undefined;
+}
+
+/** Children of this Pod's earlier run that have no process now, newest first. */
+export function missingChildren(context: SpawnContext): KnownSession[] {
+  const current = currentSessions(listSessions(context.store));
+  const byLineage = new Map(current.map((entry) => [entry.setup?.lineage, entry.session]));
+  const endsOf = (lineage: string): readonly ChildEnd[] => {
+    const session = byLineage.get(lineage);
+    return session === undefined ? [] : recordedEnds(context.store, session);
+  };
+  const table = context.registry.peek();
+  return childrenToRevive(context.lineage, current, endsOf).filter(
+    ({ session, setup }) =>
+      findByName(table, setup.name) === undefined &&
+      !table.some((entry) => entry.session_id === session),
+  );
+}
+
+function recordedEnds(store: string, session: string): readonly ChildEnd[] {
+  return withLog(logPath(store, session), session, (fd) => {
+    const replay = new Replay();
+    scanLog(fd, ({ entry }) => {
+      if (entry?.kind === "extension") replay.add(entry);
+    });
+    return replay.state().childEnds;
+  });
+}
+
+/**
+ * Brings back the children that were asked for, one after another, and with `tree` also what is
+ * missing below those that live; never rejects.
+ */
+export async function reviveChildren(
+  context: SpawnContext,
+  wanted: ReviveRequest,
+  signal: AbortSignal,
+): Promise<Revived[]> {
+  const missing = missingChildren(context).filter(
+    ({ setup }) => wanted.tree || setup.name === wanted.name,
+  );
+  const revived: Revived[] = [];
+  for (const living of wanted.tree ? context.children.list() : []) {
+    if (!living.direct || hasEnded(living)) continue;
+    const problem = await askBelow(living.socket, wanted, signal).then(
+      () => undefined,
+      (error: unknown) => messageOf(error),
+    );
+    if (problem !== undefined) {
+      revived.push({ name: living.name, session: undefined, problem });
+    }
+  }
+  for (const child of missing) {
+    const { session, setup } = child;
+    let problem: string | undefined;
+    try {
+      await reviveChild(context, child, wanted, signal);
+    } catch (error) {
+      problem = messageOf(error);
+    }
+    revived.push({ name: setup.name, session, problem });
+  }
+  return revived;
+}
+
+async function reviveChild(
+  context: SpawnContext,
+  { session, setup }: KnownSession,
+  wanted: ReviveRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  assertPodName(setup.name);
+  assertSocketPath(podPaths(context.registry.base, setup.name).socket);
+  if (statSync(setup.cwd, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    throw new PodError("invalid_argument", `its working directory ${setup.cwd} is gone`);
+  }
+  const instance = crypto.randomUUID();
+  const rules = setup.scope.allow.map(canonicalRule);
+  const limits = { ...context.limits, takesBack: true };
+  const entry = await context.scope.exclusive(async () => {
+    const child = { name: setup.name, instance };
+    const { value, table } = await context.registry.delegate(context.self, child, rules, limits);
+    context.family.apply(table);
+    return value;
+  });
+  const undo = new SpawnUndo(context, entry);
+  try {
+    const scope = { allow: entry.scope_allow, deny: entry.scope_deny };
+    const manifest = { ...(setup.manifest as object), scope };
+    const earlier = context.children.get(setup.name);
+    const child = start(context, entry, { cwd: setup.cwd, manifest, session }, undo);
+    // The conversation is the same, and so is what was read of it.
+    if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
+    await becomeReady(context, entry, child, undo, signal);
+  } catch (error) {
+    throw await undo.run(error);
+  }
+  undo.accepted();
+  context.report({
+    kind: "scope_sub_delegated",
+    parent_pod: context.self.name,
+    sub_pod: entry.pod_name,
+    sub_socket: entry.socket,
+    scope: entry.scope_allow,
+    instance: context.self.instance,
+  });
+  if (wanted.tree || wanted.go_on) await askBelow(entry.socket, wanted, signal);
+}
+
+async function askBelow(
+  socket: string,
+  { tree, go_on }: ReviveRequest,
+  signal: AbortSignal,
+): Promise<void> {
+  const below: Method = { method: "revive", params: { tree, go_on } };
+  await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+}

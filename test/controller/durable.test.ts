@@ -1,0 +1,201 @@
+/** What must survive the process, seen from the controller: reports, notices, keys of runs. */
+import { describe, expect, test } from "bun:test";
+import { MAX_REPORTS } from "../../src/controller/notices.ts";
+import { Mailbox } from "../../src/controller/mailbox.ts";
+import { WakeBudget } from "../../src/controller/wake-budget.ts";
+import type { Item } from "../../src/protocol/history.ts";
+import type { Method, PodEvent } from "../../src/protocol/method.ts";
+import { History } from "../../src/worker/history.ts";
+import type { RunEnd } from "../../src/worker/loop.ts";
+import { type Harness, notifyOf, runOf, SESSION, setUp, settle, textsOf } from "./harness.ts";
+
+const finished: RunEnd = { outcome: "finished" };
+const event: PodEvent = { kind: "turn_ended", pod_name: "kid", instance: "k" };
+const reportOf = (id: string): Method => ({ method: "pod_event", id, params: event });
+
+/** A Pod whose children's reports become notices, as the family makes them. */
+function parent(more: Parameters<typeof setUp>[0] = {}): Harness {
+  const pod: Harness = setUp({
+    childEvent: async (_event, id) => {
+      pod.controller.notice(`report ${id}`, true, id);
+      return true;
+    },
+    ...more,
+  });
+  return pod;
+}
+
+/** The same session in another process, after a crash of the first. */
+function successor(pod: Harness, history = new History()): Harness {
+  const mailbox = new Mailbox(pod.path, SESSION, () => undefined);
+  return parent({ mailbox, history });
+}
+
+describe("a report of a child", () => {
+  test("is on disk before it is acknowledged and wakes the model once, however often it comes", async () => {
+    await using pod = parent();
+    const client = pod.client();
+    await pod.send(client, reportOf("e1"));
+    expect(new Mailbox(pod.path, SESSION, () => undefined).incoming).toMatchObject([
+      { id: "e1", text: "[Notification] report e1" },
+    ]);
+    expect(client.received).toEqual([{ event: "ack", data: { id: "e1" } }]);
+    await pod.send(client, reportOf("e1"));
+    const run = await pod.nextRun();
+    expect(run.take()).toEqual(["[Notification] report e1"]);
+    await pod.send(client, reportOf("e1"));
+    expect(client.received).toHaveLength(3);
+    await run.end(finished);
+    expect(pod.runs).toBe(1);
+    expect(new Mailbox(pod.path, SESSION, () => undefined).incoming).toEqual([]);
+  });
+
+  test("that the model had not heard of before a crash is told by the next process, once", async () => {
+    await using pod = parent();
+    const client = pod.client();
+    await pod.send(client, runOf("hi"));
+    (await pod.nextRun()).take();
+    await pod.send(client, reportOf("e1"));
+    // Killed here.
+    await using after = successor(pod);
+    after.controller.begin();
+    expect((await after.nextRun()).take()).toEqual(["[Notification] report e1"]);
+    // The child did not get its acknowledgement and sends it again.
+    const again = after.client();
+    await after.send(again, reportOf("e1"));
+    expect(again.received).toEqual([{ event: "ack", data: { id: "e1" } }]);
+    expect(textsOf(after.controller)).toEqual([]);
+  });
+
+  test("that was in the conversation when the process died is not told again", async () => {
+    await using pod = parent();
+    await pod.send(pod.client(), reportOf("e1"));
+    await pod.nextRun();
+    const kept: Item[] = [];
+    // Killed after the history had it and before the mailbox knew.
+    expect(() =>
+      pod.controller.takeNotices((items) => {
+        kept.push(...items);
+        throw new Error("killed");
+      }),
+    ).toThrow("killed");
+    expect(kept).toMatchObject([{ notice: "e1" }]);
+    await using after = successor(pod, new History(() => undefined, kept));
+    after.controller.begin();
+    await settle();
+    expect(after.runs).toBe(0);
+    expect(new Mailbox(pod.path, SESSION, () => undefined).incoming).toEqual([]);
+  });
+
+  test("is put off, not dropped, when too many wait: its sender is told to come again", async () => {
+    await using pod = parent();
+    const client = pod.client();
+    await pod.send(client, runOf("hi"));
+    const run = await pod.nextRun();
+    for (let n = 0; n < MAX_REPORTS; n += 1) await pod.send(client, reportOf(`e${n}`));
+    await pod.send(client, reportOf("late"));
+    expect(client.received.at(-1)).toMatchObject({ event: "error", data: { retry: true } });
+    expect(run.take()).toHaveLength(MAX_REPORTS);
+    await pod.send(client, reportOf("late"));
+    expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "late" } });
+    expect(run.take()).toEqual(["[Notification] report late"]);
+  });
+});
+
+describe("a run with a key (W62)", () => {
+  const keyed = (key: string, id: string): Method => ({
+    method: "run",
+    id,
+    params: { input: [{ kind: "text", content: key }], key },
+  });
+
+  test("that is sent again is acknowledged and not started again, whatever the pod does", async () => {
+    await using pod = setUp();
+    const client = pod.client();
+    await pod.send(client, keyed("k1", "a"));
+    await pod.send(client, keyed("k1", "b"));
+    await (await pod.nextRun()).end(finished);
+    await pod.send(client, keyed("k1", "c"));
+    expect(client.received).toEqual(["a", "b", "c"].map((id) => ({ event: "ack", data: { id } })));
+    expect(pod.runs).toBe(1);
+    await pod.send(client, keyed("k2", "d"));
+    await (await pod.nextRun()).end(finished);
+    expect(pod.userTexts()).toEqual(["k1", "k2"]);
+  });
+
+  test("that was refused can be sent again", async () => {
+    await using pod = setUp();
+    const client = pod.client();
+    await pod.send(client, runOf("one"));
+    await pod.send(client, keyed("k1", "a"));
+    await (await pod.nextRun()).end(finished);
+    await pod.send(client, keyed("k1", "b"));
+    expect(client.received.map((answer) => answer.event)).toEqual(["error", "ack"]);
+    expect((await pod.nextRun()).signal.aborted).toBe(false);
+  });
+
+  test("is remembered after a crash", async () => {
+    await using pod = setUp();
+    await pod.send(pod.client(), keyed("k1", "a"));
+    await pod.nextRun();
+    await using after = successor(pod);
+    const client = after.client();
+    await after.send(client, keyed("k1", "b"));
+    expect(client.received).toEqual([{ event: "ack", data: { id: "b" } }]);
+    expect(after.runs).toBe(0);
+  });
+});
+
+test("a note that is too long is refused to its sender, with the limit", async () => {
+  await using pod = setUp();
+  const client = pod.client();
+  await pod.send(client, notifyOf("x".repeat(262_145), "n"));
+  expect(client.received).toEqual([
+    {
+      event: "error",
+      data: { code: "internal", message: "a note may have at most 262144 characters", id: "n" },
+    },
+  ]);
+  expect(pod.runs).toBe(0);
+  await pod.send(client, notifyOf("x".repeat(262_144), "m"));
+  expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "m" } });
+});
+
+describe("runs that notices start", () => {
+  test("are limited; what comes meanwhile goes into one run as soon as that is allowed (W59)", async () => {
+    let now = 0;
+    await using pod = setUp({ now: () => now, budget: new WakeBudget(0, 2, 40) });
+    const client = pod.client();
+    for (let n = 0; n < 2; n += 1) {
+      await pod.send(client, notifyOf(`n${n}`));
+      const run = await pod.nextRun();
+      run.take();
+      await run.end(finished);
+    }
+    for (let n = 2; n < 6; n += 1) await pod.send(client, notifyOf(`n${n}`));
+    await settle();
+    expect(pod.runs).toBe(2);
+    // On its way: whoever waits for the tree to be quiet waits for it.
+    await pod.send(client, { method: "status" });
+    expect(client.received.at(-1)).toMatchObject({ data: { state: "idle", pending: 4 } });
+    now = 40;
+    const run = await pod.nextRun();
+    expect(run.take()).toEqual(["n2", "n3", "n4", "n5"].map((text) => `[Notification] ${text}`));
+    await run.end(finished);
+    expect(pod.runs).toBe(3);
+  });
+
+  test("do not wait when somebody asks for something: the notices go along", async () => {
+    await using pod = setUp({ now: () => 0, budget: new WakeBudget(0, 0, 60_000) });
+    const client = pod.client();
+    await pod.send(client, notifyOf("news"));
+    await settle();
+    expect(pod.runs).toBe(0);
+    await pod.send(client, runOf("hi"));
+    const run = await pod.nextRun();
+    expect(run.take()).toEqual(["[Notification] news"]);
+    await run.end(finished);
+    await pod.send(client, { method: "status" });
+    expect(client.received.at(-1)).toMatchObject({ data: { state: "idle", pending: 0 } });
+  });
+});

@@ -1,0 +1,164 @@
+import { describe, expect, test } from "bun:test";
+import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { Mailbox } from "../../src/controller/mailbox.ts";
+import type { PodEvent } from "../../src/protocol/method.ts";
+import { temp } from "../support/temp.ts";
+
+const SESSION = "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5b";
+const LATER = "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5c";
+const event = (message: string): PodEvent => ({
+  kind: "errored",
+  pod_name: "kid",
+  instance: "k",
+  message,
+});
+const notice = (id: string) => ({ id, text: `text of ${id}`, wake: true });
+
+/** A directory and mailboxes in it; whatever goes wrong is in `troubles`. */
+function post() {
+  const dir = temp();
+  const troubles: string[] = [];
+  return {
+    troubles,
+    path: (session = SESSION) => dir.join(`${session}.mail`),
+    open: (session = SESSION, earlier: string[] = []) =>
+      new Mailbox(dir.path, session, (trouble) => troubles.push(trouble), earlier),
+    directory: dir.path,
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  };
+}
+
+describe("a mailbox", () => {
+  test("makes no file before there is something to keep", async () => {
+    await using dir = post();
+    const box = dir.open();
+    expect(existsSync(dir.path())).toBe(false);
+    await box.close();
+    expect(existsSync(dir.path())).toBe(false);
+  });
+
+  test("gives another process what is left: reports, notices and what was taken, in order", async () => {
+    await using dir = post();
+    const box = dir.open();
+    for (const id of ["o1", "o2", "o3"]) box.report({ id, event: event(id) });
+    box.sent("o2");
+    for (const id of ["i1", "i2", "i3"]) box.receive(notice(id));
+    box.told(["i1", "i3", "stranger"]);
+    box.see("s1");
+    await box.synced();
+    // Nothing is closed: the process was killed.
+    const after = dir.open();
+    expect(after.outgoing).toEqual([
+      { id: "o1", event: event("o1") },
+      { id: "o3", event: event("o3") },
+    ]);
+    expect(after.incoming).toEqual([notice("i2")]);
+    expect(["i1", "i2", "i3", "s1", "o1", "nobody"].map((id) => after.hasSeen(id))).toEqual([
+      true,
+      true,
+      true,
+      true,
+      false,
+      false,
+    ]);
+    expect(dir.troubles).toEqual([]);
+  });
+
+  test("is private", async () => {
+    await using dir = post();
+    dir.open().see("s");
+    expect(statSync(dir.path()).mode & 0o777).toBe(0o600);
+  });
+
+  test("survives a line that a crash has cut: the rest is there and new lines are whole", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.receive(notice("i1"));
+    box.receive(notice("i2"));
+    const whole = readFileSync(dir.path(), "utf8");
+    const second = whole.indexOf("\n") + 1;
+    for (let cut = second + 1; cut < whole.length; cut += 7) {
+      writeFileSync(dir.path(), whole.slice(0, cut));
+      const after = dir.open();
+      expect(after.incoming).toEqual([notice("i1")]);
+      after.receive(notice("i3"));
+      expect(dir.open().incoming).toEqual([notice("i1"), notice("i3")]);
+    }
+    expect(dir.troubles).toEqual([]);
+  });
+
+  test("skips lines that make no sense and says how many", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.receive(notice("i1"));
+    appendFileSync(
+      dir.path(),
+      '{"in":5}\nnonsense\n\n{"in":"i2","text":"text of i2","wake":true}\n',
+    );
+    expect(dir.open().incoming).toEqual([notice("i1"), notice("i2")]);
+    expect(dir.troubles).toEqual([`2 unreadable line(s) in ${dir.path()} were skipped`]);
+  });
+
+  test("goes when its pod ends in order and nothing waits, and stays when something does", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.report({ id: "o1", event: event("o1") });
+    box.sent("o1");
+    box.see("run:k1");
+    await box.close();
+    expect(existsSync(dir.path())).toBe(false);
+    const other = dir.open();
+    other.report({ id: "o1", event: event("o1") });
+    await other.close();
+    expect(dir.open().outgoing).toHaveLength(1);
+  });
+
+  test("goes along to the next session of the conversation, also when the change was cut short", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.receive(notice("i1"));
+    box.follow(LATER);
+    box.receive(notice("i2"));
+    expect(existsSync(dir.path())).toBe(false);
+    expect(dir.open(LATER).incoming).toEqual([notice("i1"), notice("i2")]);
+    // Another one that died before it could follow.
+    await using cut = post();
+    cut.open().receive(notice("i3"));
+    const found = cut.open(LATER, [SESSION]);
+    expect(found.incoming).toEqual([notice("i3")]);
+    expect([existsSync(cut.path()), existsSync(cut.path(LATER))]).toEqual([false, true]);
+  });
+
+  test("stays small however much passes through it, and forgets nothing that waits", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.receive(notice("first"));
+    for (let n = 0; n < 30_000; n += 1) {
+      box.report({ id: `o${n}`, event: event("x".repeat(50)) });
+      box.sent(`o${n}`);
+    }
+    expect(statSync(dir.path()).size).toBeLessThan(1024 * 1024 + 1000);
+    expect(dir.open().incoming).toEqual([notice("first")]);
+    expect(dir.open().outgoing).toEqual([]);
+  });
+
+  test("remembers a bounded number of ids", async () => {
+    await using dir = post();
+    const box = dir.open();
+    for (let n = 0; n < 2000; n += 1) box.see(`s${n}`);
+    expect([box.hasSeen("s0"), box.hasSeen("s1999")]).toEqual([false, true]);
+  });
+
+  test("that cannot be written says so once and works on in memory", async () => {
+    await using dir = post();
+    const box = new Mailbox(`${dir.directory}/missing`, SESSION, (t) => dir.troubles.push(t));
+    box.receive(notice("i1"));
+    box.report({ id: "o1", event: event("o1") });
+    await box.synced();
+    expect(box.incoming).toEqual([notice("i1")]);
+    expect(box.outgoing).toHaveLength(1);
+    expect(dir.troubles).toHaveLength(1);
+    expect(dir.troubles[0]).toStartWith("cannot keep events in ");
+    await box.close();
+  });
+});

@@ -1,0 +1,118 @@
+/**
+ * Events upward that are never lost, with the compiled binary and real crashes: a report that finds its
+ * parent dead waits on disk and is told once when the parent is resumed; one that its own process could not
+ * deliver is delivered by the next process of the session; one that was told is not told again.
+ */
+import { expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { podBinary } from "../support/binary.ts";
+import { eventually, startWorld, type World } from "../support/pod.ts";
+import { within } from "../support/temp.ts";
+
+const command = [podBinary()];
+const DEADLINE_MS = 20_000;
+
+async function pod(world: World, ...args: string[]) {
+  const child = Bun.spawn([...command, ...args], {
+    cwd: world.work,
+    env: { ...world.env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, code] = await within(
+    Promise.all([child.stdout.text(), child.stderr.text(), child.exited]),
+    DEADLINE_MS,
+    `pod ${args.join(" ")}`,
+  );
+  return { out, err, code };
+}
+
+/** Everything that the logs of a session directory say was put into conversations about children. */
+function notices(world: World): string[] {
+  const directory = join(world.home, ".insomnia/sessions");
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".jsonl"))
+    .flatMap((name) => readFileSync(join(directory, name), "utf8").split("\n"))
+    .filter((line) => line.includes('"hook_injected_items"') && line.includes("[Notification]"));
+}
+
+/** Lines of a Pod's mailbox that are there now. */
+function mail(world: World, session: string): string {
+  try {
+    return readFileSync(join(world.home, ".insomnia/sessions", `${session}.mail`), "utf8");
+  } catch {
+    return "";
+  }
+}
+
+const finishedOf = (name: string, lines: readonly string[]): number =>
+  lines.filter((line) => line.includes(`Pod \`${name}\` finished a turn.`)).length;
+
+test("what a child ends while its parent is dead is told when the parent is resumed, once (W52, W56)", async () => {
+  await using world = startWorld();
+  const target = join(world.work, "kid");
+  mkdirSync(target);
+  const scope = [{ target, permission: "write" }];
+  const root = await world.start({
+    command,
+    rules: [
+      { pod: "kid", text: "kid is done", delay_ms: 1500 },
+      { match: "^go$", calls: [{ tool: "SpawnPod", input: { name: "kid", task: "t", scope } }] },
+      { text: "I wait." },
+    ],
+  });
+  await root.runToEnd("go");
+  const session = world.allocation("kid")?.session_id ?? "";
+  await root.kill("SIGKILL");
+  // The child finishes with nobody to tell: the report waits on its disk.
+  await eventually(() => mail(world, session).includes('"turn_ended"'), "the report on disk");
+  expect(mail(world, session)).not.toContain('"sent"');
+  expect(finishedOf("kid", notices(world))).toBe(0);
+  const resumed = await pod(world, "resume", "root");
+  expect([resumed.err, resumed.code]).toEqual(["", 0]);
+  await eventually(() => finishedOf("kid", notices(world)) > 0, "the report to be told");
+  // Acknowledged: nothing waits in the child any more, and it is not sent again.
+  await eventually(() => mail(world, session).includes('"sent"'), "the acknowledgement");
+  await pod(world, "send", "root", "go on");
+  await eventually(
+    async () => (await pod(world, "ls")).out.match(/root +idle/) !== null,
+    "the end",
+  );
+  expect(finishedOf("kid", notices(world))).toBe(1);
+}, 60_000);
+
+test("a report that its own process could not deliver is delivered by the next one of the session", async () => {
+  await using world = startWorld();
+  const target = join(world.work, "kid");
+  mkdirSync(target);
+  const scope = [{ target, permission: "write" }];
+  const root = await world.start({
+    command,
+    rules: [
+      { pod: "kid", text: "kid is done", delay_ms: 700 },
+      { match: "^go$", calls: [{ tool: "SpawnPod", input: { name: "kid", task: "t", scope } }] },
+      { text: "I wait." },
+    ],
+  });
+  await root.runToEnd("go");
+  const kid = world.allocation("kid");
+  const session = kid?.session_id ?? "";
+  // A parent that is stopped takes nothing: the report is written, and its process dies with it unsent.
+  process.kill(root.pid, "SIGSTOP");
+  await eventually(() => mail(world, session).includes('"turn_ended"'), "the report on disk");
+  process.kill(kid?.pid ?? 0, "SIGKILL");
+  process.kill(root.pid, "SIGCONT");
+  await root.waitFor((event) => event.event === "run_end", DEADLINE_MS);
+  // It may have been in the socket already; then it was heard, and is not heard again below.
+  const back = await pod(world, "resume", "kid");
+  expect([back.err, back.code]).toEqual(["", 0]);
+  await eventually(() => finishedOf("kid", notices(world)) > 0, "the report to be told");
+  await eventually(() => mail(world, session).includes('"sent"'), "the acknowledgement");
+  await eventually(
+    async () => (await pod(world, "ls")).out.match(/root +idle/) !== null,
+    "the end",
+  );
+  expect(finishedOf("kid", notices(world))).toBe(1);
+}, 60_000);

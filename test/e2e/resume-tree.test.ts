@@ -1,0 +1,125 @@
+/** Trees that come back, whole or in part: who is whose, and every scope as it was. */
+import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { eventually, startWorld } from "../support/pod.ts";
+import { cli, conversation, killAll, runToEnd, sessions, startTree, textOf } from "./returning.ts";
+
+test("a whole tree comes back after SIGKILL of every process, with every scope as it was", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const names = ["root", "mid", "leaf"];
+  const held = () =>
+    names.map((name) => {
+      const entry = world.allocation(name);
+      return [entry?.scope_allow, entry?.delegated_from, entry?.session_id];
+    });
+  const before = held();
+  const talk = await Promise.all(names.map((name) => conversation(world, name)));
+  await killAll(world);
+  expect((await sessions(world)).map(({ name, parent }) => [name, parent]).sort()).toEqual([
+    ["leaf", "mid"],
+    ["mid", "root"],
+    ["root", null],
+  ]);
+  const resumed = await cli(world, "resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(resumed.stdout).toContain("with mid, leaf");
+  expect(held()).toEqual(before);
+  expect(await Promise.all(names.map((name) => conversation(world, name)))).toEqual(talk);
+  await runToEnd(world, "root", "list");
+  const results = (await conversation(world, "root")).flatMap((item) =>
+    item.type === "tool_result" ? [item.content ?? ""] : [],
+  );
+  expect(results.at(-1)).toContain("mid [alive");
+  await runToEnd(world, "leaf", "more");
+  expect((await conversation(world, "leaf")).at(-1)).toMatchObject({ role: "assistant" });
+});
+
+test("a child that is gone is told to its parent's model and comes back below the living parent", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  expect((await cli(world, "resume", "root")).code).toBe(0);
+  await runToEnd(world, "root", "hello");
+  const told = (await conversation(world, "root")).map(textOf).join("\n");
+  expect(told).toContain("Pod `mid` is gone");
+  expect(told).toContain("pod resume mid");
+  const mid = await cli(world, "resume", "mid", "--tree");
+  expect([mid.stderr, mid.code]).toEqual(["", 0]);
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+});
+
+test("children that lived on are the Pod's again when it comes back, as told to its model", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  const [mid, leaf] = ["mid", "leaf"].map((name) => world.allocation(name)?.pid);
+  await root.kill();
+  const resumed = await cli(world, "resume", "root");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect([world.allocation("mid")?.pid, world.allocation("leaf")?.pid]).toEqual([mid, leaf]);
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  await runToEnd(world, "root", "list");
+  const items = await conversation(world, "root");
+  expect(items.map(textOf).join("\n")).toContain(
+    `Pod \`mid\` lives and keeps write:${join(world.work, "a")}`,
+  );
+  const list = items.findLast(({ type }) => type === "tool_result");
+  expect(list).toMatchObject({ content: expect.stringContaining("mid [alive] ") });
+});
+
+test("a child that comes back between a living parent and a living grandchild takes its place again", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const leaf = world.allocation("leaf")?.pid;
+  process.kill(world.allocation("mid")?.pid ?? 0, "SIGKILL");
+  await eventually(() => world.allocation("leaf")?.delegated_from === "root", "the inheritance");
+  const resumed = await cli(world, "resume", "mid");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
+  expect(world.allocation("mid")).toMatchObject({ delegated_from: "root" });
+  await runToEnd(world, "mid", "list");
+  const list = (await conversation(world, "mid")).findLast(({ type }) => type === "tool_result");
+  expect(list).toMatchObject({ content: expect.stringContaining("leaf [alive] ") });
+});
+
+test("a Pod that ended in order says so, and its whole tree can come back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  expect((await cli(world, "stop", "root", "mid", "leaf")).code).toBe(0);
+  expect((await sessions(world)).map(({ state }) => state)).toEqual([
+    "stopped",
+    "stopped",
+    "stopped",
+  ]);
+  const resumed = await cli(world, "resume", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+});
+
+test("what cannot come back is named, the rest comes, and the exit code says so", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  rmSync(join(world.work, "a"), { recursive: true });
+  writeFileSync(join(world.work, "a"), "a file where a directory was");
+  const resumed = await cli(world, "resume", "root", "--tree");
+  expect(resumed.code).toBe(1);
+  expect(resumed.stderr).toMatch(/not all came back: pod `mid` \(session [0-9a-f-]+\): /);
+  expect(world.allocation("root")?.session_id).toBeString();
+  expect(world.allocation("mid")).toBeUndefined();
+  expect(world.registry.peek()).toHaveLength(1);
+});
+
+test("a child whose parent is gone comes back alone, as a root with what it had", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const scope = world.allocation("leaf")?.scope_allow;
+  await killAll(world);
+  const resumed = await cli(world, "resume", "leaf");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")).toMatchObject({ delegated_from: null, scope_allow: scope });
+  await runToEnd(world, "leaf", "more");
+  expect((await conversation(world, "leaf")).at(-1)).toMatchObject({ role: "assistant" });
+});

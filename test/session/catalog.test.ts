@@ -1,0 +1,195 @@
+/** Lists of sessions, and which children come back with their parent. */
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { currentSessions, listSessions, type Rest } from "../../src/session/catalog.ts";
+import type { Entry } from "../../src/session/entry.ts";
+import { childrenToRevive, type KnownSession } from "../../src/session/family-tree.ts";
+import { createLog } from "../../src/session/log.ts";
+import { type ChildEnd, DOMAIN } from "../../src/session/setup.ts";
+import { startEntries } from "../../src/session/write.ts";
+import { temp } from "../support/temp.ts";
+
+const CONFIG = {
+  max_tokens: null,
+  temperature: null,
+  top_p: null,
+  top_k: null,
+  stop_sequences: [],
+  reasoning: null,
+};
+
+function setupOf(name: string, lineage: string, parent: string | null = null) {
+  return {
+    name,
+    instance: `${name}-1`,
+    program: "0",
+    lineage,
+    title: `task of ${name}`,
+    cwd: "/w",
+    manifest: {},
+    prompts: {},
+    scope: { allow: [], deny: [] },
+    parent: parent === null ? null : { name: parent, lineage: parent },
+  };
+}
+
+const extension = (domain: string, payload: unknown): Entry => ({
+  kind: "extension",
+  ts: 1,
+  domain,
+  payload,
+});
+const input: Entry = { kind: "user_input", ts: 1, segments: [{ kind: "text", content: "x" }] };
+const ended = (interrupted: boolean): Entry => ({
+  kind: "run_errored",
+  ts: 1,
+  interrupted,
+  message: "m",
+});
+
+function write(directory: string, id: string, name: string, entries: readonly Entry[]): void {
+  const log = createLog(directory, id);
+  log.append([
+    ...startEntries({ systemPrompt: null, config: CONFIG, items: [] }, 1),
+    extension(DOMAIN.setup, setupOf(name, id)),
+    ...entries,
+  ]);
+  log.close();
+}
+
+test("sessions are listed newest first, other files are not sessions (104, 105)", async () => {
+  await using dir = temp();
+  const older = Bun.randomUUIDv7("hex", 1000);
+  const newer = Bun.randomUUIDv7("hex", 1002);
+  write(dir.path, older, "a", []);
+  write(dir.path, newer, "b", []);
+  for (const name of [`${older}.trace.jsonl`, `${older}.jsonl.5.corrupt`, "notes.jsonl", "x.txt"]) {
+    writeFileSync(dir.join(name), "{}\n");
+  }
+  expect(listSessions(dir.path).map(({ session }) => session)).toEqual([newer, older]);
+  expect(listSessions(dir.join("missing"))).toEqual([]);
+});
+
+test("how a session stands is read from its end", async () => {
+  await using dir = temp();
+  const setup = extension(DOMAIN.setup, setupOf("a", "L"));
+  const cases: [Rest, Entry[]][] = [
+    ["interrupted", [input]],
+    ["idle", [input, ended(false)]],
+    ["interrupted", [input, ended(true)]],
+    [
+      "client request",
+      [input, ended(false), extension(DOMAIN.closed, { reason: "client request" })],
+    ],
+    ["signal", [extension(DOMAIN.closed, { reason: "signal" })]],
+    // Brought back, and killed again before anything happened.
+    ["idle", [input, ended(false), extension(DOMAIN.closed, { reason: "signal" }), setup]],
+    ["interrupted", [input, ended(true), setup]],
+    [
+      "interrupted",
+      [
+        input,
+        {
+          kind: "tool_results",
+          ts: 1,
+          items: [
+            { kind: "tool_result", call_id: "c", summary: "s", content: "x".repeat(100_000) },
+          ],
+        },
+      ],
+    ],
+  ];
+  for (const [rest, entries] of cases) {
+    const id = Bun.randomUUIDv7();
+    write(dir.path, id, "a", entries);
+    const kinds = entries.map(({ kind }) => kind);
+    expect([kinds, listSessions(dir.path)[0]?.rest]).toEqual([kinds, rest]);
+  }
+});
+
+test("a log that cannot be read is listed with what is wrong", async () => {
+  await using dir = temp();
+  const id = Bun.randomUUIDv7();
+  writeFileSync(dir.join(`${id}.jsonl`), 'not a log\n{"also":"not"}\n');
+  expect(listSessions(dir.path)).toMatchObject([
+    { session: id, setup: undefined, problem: "line 1 is not a line of a session log" },
+  ]);
+});
+
+let clock = 0;
+function session(name: string, parent: string | null, rest: Rest = "idle"): KnownSession {
+  clock += 1;
+  const lineage = `${name}#${clock}`;
+  return {
+    session: lineage,
+    path: "",
+    setup: { ...setupOf(name, lineage, parent), instance: `${name}-${clock}` },
+    rest,
+    changed: clock,
+    bytes: 1,
+    problem: undefined,
+  };
+}
+
+const names = (list: readonly KnownSession[]): string[] => list.map(({ setup }) => setup.name);
+const end = ({ setup }: KnownSession, how: ChildEnd["end"]): ChildEnd => ({
+  name: setup.name,
+  instance: setup.instance,
+  end: how,
+  at: (clock += 1),
+});
+
+test("of a compacted or forked conversation only the newest session counts", () => {
+  const first = session("a", null);
+  const next = { ...session("a", null), setup: first.setup };
+  expect(currentSessions([next, first])).toEqual([next]);
+});
+
+test("children that died, or that a signal ended, come back; those that were stopped do not", () => {
+  const [died, killed, signalled, stopped, ended, unseen] = [
+    session("died", "R"),
+    session("killed", "R"),
+    session("signalled", "R", "signal"),
+    session("stopped", "R", "client request"),
+    session("ended", "R", "client request"),
+    session("unseen", "R", "client request"),
+  ];
+  const all = [died, killed, signalled, stopped, ended, unseen];
+  const ends = [
+    end(died, "died"),
+    end(signalled, "ended"),
+    end(stopped, "stopped"),
+    end(ended, "ended"),
+  ];
+  const back = childrenToRevive("R", all, (lineage) => (lineage === "R" ? ends : []));
+  expect(names(back)).toEqual(["died", "killed", "signalled", "unseen"]);
+});
+
+test("an end before the child's last entry was that of an earlier run", () => {
+  const child = session("kid", "R", "client request");
+  const ends = [end(child, "stopped")];
+  const later = {
+    ...child,
+    setup: { ...child.setup, instance: "kid-later" },
+    changed: (clock += 1),
+  };
+  expect(names(childrenToRevive("R", [later], () => ends))).toEqual(["kid"]);
+  const before = { ...later, changed: (ends[0]?.at ?? 0) - 1 };
+  expect(names(childrenToRevive("R", [before], () => ends))).toEqual([]);
+});
+
+test("of several with one name the newest counts, also when it was stopped", () => {
+  const old = session("kid", "R");
+  const recent = session("kid", "R");
+  expect(childrenToRevive("R", [recent, old], () => [])).toEqual([recent]);
+  const stopped = end(recent, "stopped");
+  expect(childrenToRevive("R", [recent, old], () => [stopped])).toEqual([]);
+});
+
+test("a child that was stopped leaves its own children to its parent", () => {
+  const middle = session("middle", "R", "client request");
+  const deep = session("deep", middle.setup.lineage);
+  const stranger = session("stranger", "somebody else");
+  const ends = (lineage: string): ChildEnd[] => (lineage === "R" ? [end(middle, "stopped")] : []);
+  expect(names(childrenToRevive("R", [stranger, deep, middle], ends))).toEqual(["deep"]);
+});
