@@ -79,3 +79,67 @@ export function peerUserId(fd: number): number | undefined {
     libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0;
   return failed ? undefined : credentials[1];
 }
+
+/** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */
+export type SystemArgument = number | bigint | Uint8Array | BigUint64Array | Uint16Array;
+
+/** Numbers of the system calls that the sandbox makes (Linux; the newer ones are the same everywhere). */
+export const SYSTEM_CALLS = {
+  ...(process.arch === "arm64"
+    ? {
+        kill: 129,
+        getppid: 173,
+        prctl: 167,
+        capset: 91,
+        execve: 221,
+        rt_sigaction: 134,
+        rt_sigprocmask: 135,
+      }
+    : {
+        kill: 62,
+        getppid: 110,
+        prctl: 157,
+        capset: 126,
+        execve: 59,
+        rt_sigaction: 13,
+        rt_sigprocmask: 14,
+      }),
+  seccomp: process.arch === "arm64" ? 277 : 317,
+  close_range: 436,
+  openat2: 437,
+  landlock_create_ruleset: 444,
+  landlock_add_rule: 445,
+  landlock_restrict_self: 446,
+} as const;
+
+function openSystemCall() {
+  const { symbols } = dlopen("libc.so.6", {
+    syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64"], returns: "i64_fast" },
+    __errno_location: { args: [], returns: "ptr" },
+  });
+  return symbols;
+}
+
+let systemCalls: ReturnType<typeof openSystemCall> | undefined;
+
+/**
+ * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno. Linux only.
+ * The sandbox needs calls that the C library does not wrap; its trampoline opens nothing else.
+ */
+export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgument[]): number {
+  const symbols = (systemCalls ??= openSystemCall());
+  const at = (index: number): number | bigint => {
+    const argument = args[index] ?? 0;
+    if (typeof argument === "number" || typeof argument === "bigint") return argument;
+    return ptr(argument);
+  };
+  const result = Number(symbols.syscall(SYSTEM_CALLS[name], at(0), at(1), at(2), at(3), at(4)));
+  if (result !== -1) return result;
+  const location = symbols.__errno_location();
+  return location === null ? -1 : -read.i32(location, 0);
+}
+
+/** Address of an object's memory, for structures that hold pointers. Keep the object alive meanwhile. */
+export function addressOf(memory: Uint8Array | BigUint64Array): bigint {
+  return BigInt(ptr(memory));
+}

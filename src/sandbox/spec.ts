@@ -1,0 +1,38 @@
+/**
+ * What a Pod tells its trampoline: one JSON document on an inherited descriptor, never argv. The
+ * same file carries the answer when the confinement cannot be made, so that it is no command's output.
+ */
+
+/** Descriptors of the trampoline beside 0 (nothing) and 1 (output; 2 is made a copy of it). */
+export const DESCRIPTORS = {
+  /** Ends when the Pod ends or lets go: whoever reads it then clears up. */
+  control: 3,
+  /** The Pod's life lock: held until everything of the command is gone. */
+  life: 4,
+  /** This document. */
+  spec: 5,
+} as const;
+
+/** One rule: a path that is canonical, and Landlock rights for it and what is below. */
+export type PathRule = readonly [path: string, rights: number];
+
+/** The document. */
+export interface ConfineSpec {
+  /** Pid of the Pod: when it is not our parent any more, there is nobody to work for. */
+  readonly parent: number;
+  /** Absolute path and all arguments, the first of which is the name. */
+  readonly program: string;
+  readonly argv: readonly string[];
+  /** Absent: no confinement, only the rest. */
+  readonly ruleset?: {
+    readonly fs: number;
+    readonly net: number;
+    readonly scoped: number;
+    readonly rules: readonly PathRule[];
+  };
+  /** Sockets for anything but local ones are refused. */
+  readonly denyNetwork: boolean;
+}
+
+/** First byte of an answer; a spec starts with a brace. */
+export const REFUSAL_MARK = "!";
