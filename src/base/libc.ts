@@ -12,6 +12,8 @@ function open() {
     dup2: { args: ["i32", "i32"], returns: "i32" },
     isatty: { args: ["i32"], returns: "i32" },
     getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+    pipe: { args: ["ptr"], returns: "i32" },
+    ...(DARWIN ? {} : { pipe2: { args: ["ptr", "i32"], returns: "i32" } as const }),
     [DARWIN ? "__error" : "__errno_location"]: { args: [], returns: "ptr" },
   });
   return library.symbols as unknown as {
@@ -19,6 +21,8 @@ function open() {
     dup2(from: number, to: number): number;
     isatty(fd: number): number;
     getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
+    pipe(ends: Pointer): number;
+    pipe2?(ends: Pointer, flags: number): number;
     __error?(): Pointer;
     __errno_location?(): Pointer;
   };
@@ -113,11 +117,14 @@ export const SYSTEM_CALLS = {
 } as const;
 
 function openSystemCall() {
-  const { symbols } = dlopen("libc.so.6", {
-    syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64"], returns: "i64_fast" },
+  const library = dlopen("libc.so.6", {
+    syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64"], returns: "i64" },
     __errno_location: { args: [], returns: "ptr" },
   });
-  return symbols;
+  return library.symbols as unknown as {
+    syscall(number: number, ...args: (number | bigint)[]): bigint;
+    __errno_location(): Pointer;
+  };
 }
 
 let systemCalls: ReturnType<typeof openSystemCall> | undefined;
@@ -135,11 +142,29 @@ export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgum
   };
   const result = Number(symbols.syscall(SYSTEM_CALLS[name], at(0), at(1), at(2), at(3), at(4)));
   if (result !== -1) return result;
-  const location = symbols.__errno_location();
-  return location === null ? -1 : -read.i32(location, 0);
+  return -read.i32(symbols.__errno_location(), 0);
 }
 
 /** Address of an object's memory, for structures that hold pointers. Keep the object alive meanwhile. */
 export function addressOf(memory: Uint8Array | BigUint64Array): bigint {
   return BigInt(ptr(memory));
+}
+
+const O_CLOEXEC = 0o2000000;
+
+/**
+ * A pipe whose ends no child inherits by accident (pipe(2)). Bun makes sockets for `"pipe"`, and those
+ * cannot be opened as `/dev/stdout`, which scripts do. Throws when there is no descriptor left.
+ */
+export function makePipe(): { readonly read: number; readonly write: number } {
+  const ends = new Int32Array(2);
+  const failed =
+    process.platform === "linux"
+      ? libc().pipe2?.(ptr(ends), O_CLOEXEC) !== 0
+      : libc().pipe(ptr(ends)) !== 0; // Bun's spawn hands on only what is named (macOS)
+  const [read, write] = ends;
+  if (failed || read === undefined || write === undefined) {
+    throw new Error(`cannot make a pipe (errno ${errno()})`);
+  }
+  return { read, write };
 }

@@ -4,8 +4,8 @@
  * is not granted, but what lies in it beside the denied path is, one by one. What the rules let write
  * is never more than what the scope lets write; where it is less, the plan says so.
  */
-import { componentsOf, type ScopeRule } from "../scope/rule.ts";
-import { accessTo, type Permission, type Scope } from "../scope/set.ts";
+import { componentsOf, type Permission, type ScopeRule } from "../scope/rule.ts";
+import { accessTo, type Scope } from "../scope/set.ts";
 import {
   CHANGE_RIGHTS,
   ENTRY_RIGHTS,
