@@ -71,17 +71,24 @@ export function isTerminal(fd: number): boolean {
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 
+/** Who connected: pid as seen from here (0 when it is not visible from here) and user id. */
+export interface Peer {
+  readonly pid: number;
+  readonly user: number;
+}
+
 /**
- * User id of the process at the other end of a Unix socket (unix(7), `SO_PEERCRED`), or undefined
- * where the platform has no such option.
+ * The process at the other end of a Unix socket when it connected (unix(7), `SO_PEERCRED`), or
+ * undefined where the platform has no such option.
  */
-export function peerUserId(fd: number): number | undefined {
+export function peerOf(fd: number): Peer | undefined {
   if (process.platform !== "linux") return undefined;
   const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
   const length = new Uint32Array([credentials.byteLength]);
   const failed =
     libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0;
-  return failed ? undefined : credentials[1];
+  const [pid, user] = credentials;
+  return failed || pid === undefined || user === undefined ? undefined : { pid, user };
 }
 
 /** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */

@@ -60,6 +60,15 @@ export function readStat(pid: number): ProcessStat | null {
   return { start, group: Number(group), session: Number(session), ended };
 }
 
+/**
+ * True when a process can never again gain privileges (prctl(2), `PR_SET_NO_NEW_PRIVS`): it and all
+ * that it starts stay marked so for life. Undefined when there is no such process, or no /proc.
+ */
+export function hasNoNewPrivileges(pid: number | "self"): boolean | undefined {
+  const text = readTrimmed(`/proc/${pid}/status`);
+  return text === null ? undefined : /^NoNewPrivs:\s*1$/m.test(text);
+}
+
 let host: Omit<ProcessIdentity, "pid" | "start"> | undefined;
 
 function hostIdentity(): Omit<ProcessIdentity, "pid" | "start"> {

@@ -23,7 +23,11 @@ const ENFORCEABLE_ABI = 3;
 
 /** What comes of policy and kernel. */
 export type Confinement =
-  | { readonly kind: "confined"; readonly support: KernelSupport; readonly missing: readonly string[] }
+  | {
+      readonly kind: "confined";
+      readonly support: KernelSupport;
+      readonly missing: readonly string[];
+    }
   | { readonly kind: "unconfined"; readonly why: string }
   | { readonly kind: "refused"; readonly why: string };
 
@@ -83,7 +87,9 @@ export function describeWritable({ writable, partial, missing, cut }: Ruleset): 
           `existing files may be changed, but nothing be made, renamed or removed directly in: ${named(partial)} ` +
             "(a denied or delegated path lies below; Write and Edit can)",
         ]),
-    ...(missing.length === 0 ? [] : [`not there yet (make it with Write first): ${named(missing)}`]),
+    ...(missing.length === 0
+      ? []
+      : [`not there yet (make it with Write first): ${named(missing)}`]),
     ...(cut ? ["there were too many single paths; the rest is not writable for commands"] : []),
   ].join("; ");
 }

@@ -7,8 +7,8 @@
 export const DESCRIPTORS = {
   /** Ends when the Pod ends or lets go: whoever reads it then clears up. */
   control: 3,
-  /** The Pod's life lock: held until everything of the command is gone. */
-  life: 4,
+  /** The lock on the Pod's `shell.lock`: held until everything of the command is gone. */
+  lock: 4,
   /** This document. */
   spec: 5,
 } as const;

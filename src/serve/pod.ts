@@ -28,6 +28,7 @@ import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
+import { bashTools } from "../tools/shell/bash.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { History } from "../worker/history.ts";
 import { runTurns } from "../worker/loop.ts";
@@ -40,6 +41,7 @@ import {
   type PodOptions,
   rootScope,
 } from "./configuration.ts";
+import { commandsOf } from "./commands.ts";
 import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
 import { requestOptions } from "./request-options.ts";
 
@@ -192,8 +194,16 @@ async function assemble(
     childManifest: (child) => childManifest(manifest, child),
     report: (event) => uplink.report(event),
   };
+  const commands = commandsOf(
+    { configuration, paths, scope, registry, self, env },
+    {
+      notify: (text) => controller.notice(text, true),
+      warn: (message) => controller.alert("warn", "pod", message),
+    },
+  );
   const tools = [
     ...fileTools({ scope, cwd }),
+    ...bashTools(commands.session),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),
@@ -223,8 +233,9 @@ async function assemble(
     files,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
-    runTurns: (signal) =>
-      runTurns(
+    runTurns: async (signal) => {
+      await commands.announce();
+      return await runTurns(
         {
           model: model.stream,
           tools,
@@ -238,7 +249,8 @@ async function assemble(
           turns,
         },
         signal,
-      ),
+      );
+    },
     attach: (segments, warn) =>
       attachmentsFor(
         segments,
@@ -271,6 +283,8 @@ async function assemble(
 
   const leave = async (): Promise<void> => {
     family.close();
+    // Before anything is given back: nobody may write there any more.
+    await commands.close();
     broadcast({ event: "shutdown" });
     uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
     await Promise.all([uplink.flush(LAST_REPORTS_MS), server?.close({ flushMs: LAST_EVENTS_MS })]);

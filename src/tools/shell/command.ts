@@ -32,8 +32,8 @@ export interface CommandRequest {
   readonly ruleset: ConfineSpec["ruleset"];
   readonly denyNetwork: boolean;
   readonly sweep: Sweep;
-  /** Descriptor of the Pod's life lock. */
-  readonly life: number | undefined;
+  /** Descriptor of the Pod's lock for its commands (`shell.lock`). */
+  readonly lock: number;
   /** A path that nobody else uses, for the order to the trampoline; it is gone when this returns. */
   readonly specPath: string;
   /** What the command's environment is marked with (sandbox/remains.ts). */
@@ -76,14 +76,7 @@ export function startCommand(request: CommandRequest): RunningCommand {
     const child = Bun.spawn(program, {
       cwd: request.cwd,
       env: { ...request.env },
-      stdio: [
-        "ignore",
-        output.write,
-        output.write,
-        control.read,
-        request.life ?? "ignore",
-        spec ?? "ignore",
-      ],
+      stdio: ["ignore", output.write, output.write, control.read, request.lock, spec ?? "ignore"],
       detached: true, // a session of its own: no terminal, and a group that can be signalled
     });
     return new Command(request, child, output.read, control.write, spec);
@@ -210,7 +203,11 @@ class Command implements RunningCommand {
   /** When it was told to end, what the shell started gets the same time to do so in order. */
   async #graceForGroup(): Promise<void> {
     if (this.#graceEnd === undefined) return;
-    for (let pause = FIRST_LOOK_MS; groupLives(this.pid); pause = Math.min(pause * 2, MAX_LOOK_MS)) {
+    for (
+      let pause = FIRST_LOOK_MS;
+      groupLives(this.pid);
+      pause = Math.min(pause * 2, MAX_LOOK_MS)
+    ) {
       if (performance.now() >= this.#graceEnd) return;
       await Bun.sleep(pause);
     }

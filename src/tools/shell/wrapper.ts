@@ -1,7 +1,7 @@
 /**
  * The text that `bash -c` gets around a command. It starts a keeper beside the command: a subshell in
  * a process group of its own that waits for the Pod to let go of a pipe (because the command is over,
- * or because the Pod is dead) and then ends everything that is left. It holds the Pod's life lock and
+ * or because the Pod is dead) and then ends everything that is left. It holds the Pod's shell lock and
  * the output until it has done so: whoever sees either end knows that nothing of the command runs.
  */
 import { DESCRIPTORS } from "../../sandbox/spec.ts";
@@ -12,8 +12,8 @@ import { DESCRIPTORS } from "../../sandbox/spec.ts";
  */
 export type Sweep = "domain" | "group";
 
-const { control, life } = DESCRIPTORS;
-const CLOSE = `${control}<&- ${life}<&-`;
+const { control, lock } = DESCRIPTORS;
+const CLOSE = `${control}<&- ${lock}<&-`;
 
 /**
  * In a domain: kills everything that may be signalled, in one system call that no fork slips through,
@@ -53,7 +53,6 @@ export function wrapCommand(command: string, sweep: Sweep): string {
     `(trap '' HUP INT QUIT TERM USR1 USR2; read -r _ <&${control}; ${SWEEP[sweep]}) &` +
     " __pod_keeper=$!; disown";
   const prelude = `{ ${GUARD[sweep]}set -m; ${keeper}; set +m; } 2>/dev/null; exec ${CLOSE}; `;
-  const end =
-    `{ __pod_status=$?; set +xve; wait; ${LAST[sweep]}; } 2>/dev/null; exit $__pod_status`;
+  const end = `{ __pod_status=$?; set +xve; wait; ${LAST[sweep]}; } 2>/dev/null; exit $__pod_status`;
   return `${prelude}{ ${command}\n}\n${end}`;
 }
