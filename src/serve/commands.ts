@@ -33,7 +33,7 @@ export interface CommandVoices {
 
 /** The commands of a Pod, loaded when needed. */
 export interface Commands {
-  readonly session: () => Promise<BashSession>;
+  readonly session: () => BashSession | Promise<BashSession>;
   /** Says once how commands are confined, if there is something to say. */
   announce(): Promise<void>;
   /** Ends all of them. */
@@ -43,9 +43,10 @@ export interface Commands {
 /** Binds them to their Pod; loads nothing. */
 export function commandsOf(owner: CommandOwner, voices: CommandVoices): Commands {
   let made: Promise<BashSession> | undefined;
+  let loaded: BashSession | undefined;
   let announced = false;
   return {
-    session: () => (made ??= load(owner, voices)),
+    session: () => loaded ?? (made ??= load(owner, voices).then((it) => (loaded = it))),
     announce: async () => {
       if (announced) return;
       announced = true;

@@ -3,10 +3,10 @@
  * go to a whole group only where the Pod leads its session, which SpawnPod sees to; a root in
  * somebody's shell shares its group with strangers. Identity is the caller's to check.
  */
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
 import type { PodPaths } from "../base/paths.ts";
-import { readStat, signalGroup } from "../base/process.ts";
+import { groupExists, livingMembers, readStat, signalGroup } from "../base/process.ts";
 import { clearMarked, shellMark } from "../sandbox/remains.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
@@ -21,26 +21,6 @@ export function signalPod(pid: number, signal: NodeJS.Signals): void {
   } catch (error) {
     if (errnoCode(error) !== "ESRCH" && errnoCode(error) !== "EPERM") throw error;
   }
-}
-
-function groupExists(leader: number): boolean {
-  try {
-    process.kill(-leader, 0);
-    return true;
-  } catch (error) {
-    return errnoCode(error) !== "ESRCH";
-  }
-}
-
-/** Members of the group and session led by `leader` that can still run; zombies cannot. */
-function livingMembers(leader: number): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      const stat = readStat(pid);
-      return stat?.group === leader && stat.session === leader && !stat.ended;
-    });
 }
 
 const FIRST_LOOK_MS = 1;

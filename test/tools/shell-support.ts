@@ -70,7 +70,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     ...options.more,
   });
   const session = new BashSession(shells, (text) => notices.push(text));
-  const tools = [...fileTools({ scope, cwd: root }), ...bashTools(async () => session)];
+  const tools = [...fileTools({ scope, cwd: root }), ...bashTools(() => session)];
   const bench: ShellBench = {
     root,
     outside,

@@ -11,14 +11,16 @@ const DEFAULT_TIMEOUT_S = 120;
 const MAX_TIMEOUT_S = 600;
 
 /** `Bash`, `BashOutput` and `KillBash`; `session` makes what they share at its first call. */
-export function bashTools(session: () => Promise<BashSession>): Tool[] {
+export function bashTools(session: () => BashSession | Promise<BashSession>): Tool[] {
   return [
     defineTool({
       name: "Bash",
       description: DESCRIPTION,
       schema: BashSchema,
       execute: async ({ command, timeout, run_in_background }, { signal }) => {
-        const commands = await session();
+        const made = session();
+        // Once loaded, calls of one batch get their scope in the order in which they were made.
+        const commands = made instanceof Promise ? await made : made;
         if (run_in_background === true) return await commands.startBackground(command);
         const seconds = Math.min(MAX_TIMEOUT_S, Math.max(1, timeout ?? DEFAULT_TIMEOUT_S));
         return await commands.run(command, seconds, signal);

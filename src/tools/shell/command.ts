@@ -7,7 +7,7 @@ import { closeSync, fstatSync, openSync, readSync, unlinkSync } from "node:fs";
 import { messageOf, PodError } from "../../base/errors.ts";
 import { writeAll } from "../../base/files.ts";
 import { makePipe } from "../../base/libc.ts";
-import { settlesWithin, signalGroup } from "../../base/process.ts";
+import { groupExists, livingMembers, settlesWithin, signalGroup } from "../../base/process.ts";
 import { clearMarked } from "../../sandbox/remains.ts";
 import { type ConfineSpec, REFUSAL_MARK } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
@@ -18,7 +18,7 @@ export const TERM_GRACE_MS = 2000;
 /** How long the kernel may take to end what was killed, and the last output to arrive. */
 const CLEAR_MS = 3000;
 const FIRST_LOOK_MS = 1;
-const MAX_LOOK_MS = 20;
+const MAX_LOOK_MS = 50;
 
 /** What to run. */
 export interface CommandRequest {
@@ -215,12 +215,8 @@ class Command implements RunningCommand {
 }
 
 function groupLives(leader: number): boolean {
-  try {
-    process.kill(-leader, 0);
-    return true;
-  } catch {
-    return false;
-  }
+  if (!groupExists(leader)) return false;
+  return process.platform !== "linux" || livingMembers(leader).length > 0;
 }
 
 /** What the trampoline wrote instead of becoming the shell, if it did. */
