@@ -13,6 +13,7 @@ import { buildScope } from "../src/scope/set.ts";
 import { LiveScope } from "../src/tools/live-scope.ts";
 import { Shells } from "../src/tools/shell/shells.ts";
 import { now } from "./clock.ts";
+import { summarize } from "./stats.ts";
 
 /** Aim of issue 5: milliseconds that confinement may add to a command. */
 const AIM_MS = 10;
@@ -108,18 +109,7 @@ for (let round = -5; round < rounds; round += 1) {
 }
 await Promise.all([open, partial, off].map((commands) => commands.close()));
 
-const at = (sorted: readonly number[], part: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
-const figures = [...times].map(([name, list]) => {
-  const sorted = list.toSorted((a, b) => a - b);
-  return {
-    name,
-    median: at(sorted, 0.5),
-    p90: at(sorted, 0.9),
-    min: at(sorted, 0),
-    max: at(sorted, 1),
-  };
-});
+const figures = [...times].map(([name, list]) => ({ name, ...summarize(list) }));
 const baseline = figures[0]?.median ?? Number.NaN;
 if (values.json) {
   console.log(JSON.stringify({ rounds, abi: kernelSupport().abi, aim_ms: AIM_MS, figures }));
