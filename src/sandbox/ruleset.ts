@@ -38,6 +38,8 @@ export interface RulesetRequest {
   readonly guarded: readonly string[];
   /** Places that are writable whatever lies around them: the private temporary directory. */
   readonly own: readonly string[];
+  /** Rights that the kernel handles; rules are not made for others. */
+  readonly handled: number;
 }
 
 /** Rules, and what a person or a model has to know of them. */
@@ -73,12 +75,12 @@ export function planRuleset(request: RulesetRequest, view: FileView): Ruleset {
   }
   for (const path of request.own) granted.add(path, WRITE_RIGHTS | READ_RIGHTS, true);
   for (const path of DEVICES) granted.add(path, CHANGE_RIGHTS | RIGHTS.readFile);
-  addReads(granted, scope, guarded);
+  addReads(granted, request);
   return granted.result();
 }
 
 /** Reading: everything, less what deny rules remove; names stay visible, contents do not. */
-function addReads(plan: Plan, scope: Scope, guarded: readonly string[]): void {
+function addReads(plan: Plan, { scope, guarded, handled }: RulesetRequest): void {
   // To list a directory that holds a denied one is to be allowed to list that one, too.
   plan.add("/", RIGHTS.readDir);
   const everything = [recursive("read", "/")];
@@ -87,6 +89,7 @@ function addReads(plan: Plan, scope: Scope, guarded: readonly string[]): void {
     below: RIGHTS.readFile | RIGHTS.execute,
     file: RIGHTS.readFile | RIGHTS.execute,
   });
+  if ((handled & RIGHTS.resolveUnix) === 0) return;
   const unreachable = [...hidden, ...guarded.map((target) => recursive("read", target))];
   plan.expand("/", { allow: everything, deny: unreachable }, "read", {
     below: RIGHTS.resolveUnix,

@@ -159,6 +159,7 @@ async function makePlace(user: number): Promise<Place> {
           foreign: [],
           guarded: [run],
           own: [],
+          handled: support.fs,
         },
         fileView,
       );

@@ -158,6 +158,7 @@ export class Shells {
       const everything: ScopeRule = { target: "/", permission: "write", recursive: true };
       return { ruleset: undefined, kernel: undefined, writes: { allow: [everything], deny: [] } };
     }
+    const { support } = this.confinement;
     const extra = canonical(policy.write);
     const ruleset = planRuleset(
       {
@@ -166,10 +167,10 @@ export class Shells {
         foreign: foreign(),
         guarded: canonical(guarded),
         own: canonical([paths.temporary]),
+        handled: support.fs,
       },
       fileView,
     );
-    const { support } = this.confinement;
     const extras = extra.map(
       (target) => ({ target, permission: "write", recursive: true }) as const,
     );
