@@ -114,7 +114,7 @@ async function runTree(workspace: Workspace, root: StartedPod, scheme: Scheme): 
 }
 
 /** Ends Pods and waits until the kernel knows them no more; their parent reaps them. */
-async function endAll(pids: readonly number[]): Promise<void> {
+export async function endAll(pids: readonly number[]): Promise<void> {
   for (const pid of pids) process.kill(pid, "SIGTERM");
   const gone = async (): Promise<void> => {
     while (pids.some((pid) => existsSync(`/proc/${pid}`))) await Bun.sleep(10);
@@ -122,15 +122,16 @@ async function endAll(pids: readonly number[]): Promise<void> {
   await within(gone(), "end of the children");
 }
 
-interface Memory {
+/** Memory of a process in MiB. */
+export interface Memory {
   readonly pss: number;
   /** Pages that no other process has. */
   readonly own: number;
   readonly rss: number;
 }
 
-/** Memory of a process in MiB (proc(5), smaps_rollup). */
-function memoryOf(pid: number): Memory {
+/** What the kernel says (proc(5), smaps_rollup). */
+export function memoryOf(pid: number): Memory {
   const text = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
   const field = (name: string): number => {
     const kilobytes = new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1];
@@ -199,15 +200,17 @@ async function trace(tracer: string, pid: number): Promise<Calls> {
 }
 
 async function countSwitches(pid: number): Promise<Calls> {
-  const total = (): number => {
-    let sum = 0;
-    for (const task of readdirSync(`/proc/${pid}/task`)) {
-      const text = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
-      for (const [, count] of text.matchAll(/ctxt_switches:\s+(\d+)/g)) sum += Number(count);
-    }
-    return sum;
-  };
-  const before = total();
+  const before = switchesOf(pid);
   await Bun.sleep(IDLE_WINDOW_MS);
-  return { count: total() - before, calls: [] };
+  return { count: switchesOf(pid) - before, calls: [] };
+}
+
+/** Context switches of all threads of a process so far (proc(5), status): each one was a wake-up. */
+export function switchesOf(pid: number): number {
+  let sum = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const text = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
+    for (const [, count] of text.matchAll(/ctxt_switches:\s+(\d+)/g)) sum += Number(count);
+  }
+  return sum;
 }

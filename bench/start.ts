@@ -11,6 +11,7 @@ export class Hello {
   readonly #env: Record<string, string>;
   readonly #firstByte: number[] = [];
   readonly #exit: number[] = [];
+  #sockets = 0;
 
   private constructor(program: string, env: Record<string, string>) {
     this.#program = program;
@@ -73,6 +74,22 @@ export class Hello {
       }),
     );
     for (const child of children) for await (const _ of child.stdout) break;
+    return children;
+  }
+
+  /** Starts `count` at once that listen each at a socket of its own, and waits for all of them. */
+  async listen(count: number): Promise<Bun.Subprocess[]> {
+    const children = Array.from({ length: count }, () =>
+      Bun.spawn([this.#program, "--listen", `${this.#program}-${(this.#sockets += 1)}.sock`], {
+        env: this.#env,
+        stdio: ["ignore", "pipe", "inherit"],
+      }),
+    );
+    await Promise.all(
+      children.map(async (child) => {
+        for await (const _ of child.stdout) break;
+      }),
+    );
     return children;
   }
 

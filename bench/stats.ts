@@ -65,20 +65,30 @@ export function renderTable(figures: readonly Figure[]): string {
       aim === undefined ? "" : `${aim} ${value.median <= aim ? "met" : "MISSED"}`,
     ];
   });
-  const table = [HEADINGS, ...rows];
-  const widths = HEADINGS.map((_, column) =>
+  const notes = figures.flatMap(({ id, note }) => (note === undefined ? [] : [`${id}: ${note}`]));
+  const table = renderColumns(HEADINGS, rows, [0, 9]);
+  return [table, ...(notes.length === 0 ? [] : ["", ...notes])].join("\n");
+}
+
+/** Rows below headings, padded to columns: those in `left` to the left, figures to the right. */
+export function renderColumns(
+  headings: readonly string[],
+  rows: readonly (readonly string[])[],
+  left: readonly number[] = [0],
+): string {
+  const table = [headings, ...rows];
+  const widths = headings.map((_, column) =>
     Math.max(...table.map((row) => row[column]?.length ?? 0)),
   );
-  const lines = table.map((row) =>
-    row
-      .map((cell, column) =>
-        column === 0 || column > 8
-          ? cell.padEnd(widths[column] ?? 0)
-          : cell.padStart(widths[column] ?? 0),
-      )
-      .join("  ")
-      .trimEnd(),
-  );
-  const notes = figures.flatMap(({ id, note }) => (note === undefined ? [] : [`${id}: ${note}`]));
-  return [...lines, ...(notes.length === 0 ? [] : ["", ...notes])].join("\n");
+  return table
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const width = widths[column] ?? 0;
+          return left.includes(column) ? cell.padEnd(width) : cell.padStart(width);
+        })
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
 }

@@ -70,10 +70,28 @@ export function messageOf(error: unknown): string {
   return text.replace(/\s*\n\s*/g, " ").trim() || "unknown error";
 }
 
-/** Wraps an operating-system failure so that it says what was being done and to which path. */
+/** What to do about a failure of the operating system, by its short name; others speak for themselves. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: "free some space or files on that disk and try again",
+  EDQUOT: "your quota is used up: remove something and try again",
+  EROFS: "the file system is read-only: remount it, or use a directory on another one",
+  EACCES: "check owner and mode with ls -ld (pod doctor --fix mends what is ours)",
+  EPERM: "check owner and mode with ls -ld (pod doctor --fix mends what is ours)",
+  ELOOP: "it is a symbolic link where a file must be: remove the link",
+  EISDIR: "a directory is where a file must be: move it away",
+  ENOTDIR: "a file is where a directory must be: move it away",
+};
+
+/** `; …` with what to do about `error`, to end a message with; empty when there is no telling. */
+export function remedyOf(error: unknown): string {
+  const remedy = REMEDIES[errnoCode(error) ?? ""];
+  return remedy === undefined ? "" : `; ${remedy}`;
+}
+
+/** Wraps an operating-system failure so that it says what was being done, to which path, and what helps. */
 export function ioError(action: string, cause: unknown): PodError {
   const errno = errnoCode(cause);
-  return new PodError("io", `${action}: ${messageOf(cause)}`, {
+  return new PodError("io", `${action}: ${messageOf(cause)}${remedyOf(cause)}`, {
     cause,
     ...(errno === undefined ? {} : { data: { errno } }),
   });

@@ -5,6 +5,7 @@
 import {
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsync,
   fsyncSync,
@@ -99,8 +100,10 @@ export function replaceFile(
   // O_NOFOLLOW: a planted link must not redirect the write.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
   try {
-    const fd = openSync(temporary, flags, options.mode ?? PRIVATE_MODE);
+    const mode = options.mode ?? PRIVATE_MODE;
+    const fd = openSync(temporary, flags, mode);
     try {
+      fchmodSync(fd, mode); // one that was left there keeps its own mode otherwise
       writeAll(fd, data);
       if (options.durable === true) fsyncSync(fd);
     } finally {
@@ -125,10 +128,12 @@ export function openPrivateLog(path: string, truncate: boolean): number {
   return openSync(path, flags, PRIVATE_MODE);
 }
 
-/** Text of a file, or undefined when there is none. Other failures are thrown. */
+/** Text of a file, or undefined when there is none; a pipe is empty. Other failures are thrown. */
 export function readIfExists(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    // O_NONBLOCK: a pipe that somebody put there is not waited for.
+    const flag = constants.O_RDONLY | constants.O_NONBLOCK;
+    return readFileSync(path, { encoding: "utf8", flag });
   } catch (error) {
     if (errnoCode(error) === "ENOENT") return undefined;
     throw error;

@@ -3,6 +3,7 @@
  * The library is opened at the first call, not at import: commands that need none of it pay nothing.
  */
 import { dlopen, type Pointer, ptr, read } from "bun:ffi";
+import { closeSync } from "node:fs";
 
 const DARWIN = process.platform === "darwin";
 
@@ -94,7 +95,9 @@ export function peerOf(fd: number): Peer | undefined {
 /** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */
 export type SystemArgument = number | bigint | Uint8Array | BigUint64Array | Uint16Array;
 
-/** Numbers of the system calls that the sandbox makes (Linux; the newer ones are the same everywhere). */
+const ENOSYS = 38;
+
+/** Numbers of the system calls that the sandbox and `pod doctor` make (Linux; the newer ones are the same everywhere). */
 export const SYSTEM_CALLS = {
   ...(process.arch === "arm64"
     ? {
@@ -116,6 +119,7 @@ export const SYSTEM_CALLS = {
         rt_sigprocmask: 14,
       }),
   seccomp: process.arch === "arm64" ? 277 : 317,
+  pidfd_open: 434,
   close_range: 436,
   openat2: 437,
   landlock_create_ruleset: 444,
@@ -137,10 +141,11 @@ function openSystemCall() {
 let systemCalls: ReturnType<typeof openSystemCall> | undefined;
 
 /**
- * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno. Linux only.
- * The sandbox needs calls that the C library does not wrap; its trampoline opens nothing else.
+ * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno
+ * (ENOSYS where this is not Linux). The sandbox needs calls that the C library does not wrap; its trampoline opens nothing else.
  */
 export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgument[]): number {
+  if (process.platform !== "linux") return -ENOSYS;
   const symbols = (systemCalls ??= openSystemCall());
   const at = (index: number): number | bigint => {
     const argument = args[index] ?? 0;
@@ -174,4 +179,20 @@ export function makePipe(): { readonly read: number; readonly write: number } {
     throw new Error(`cannot make a pipe (errno ${errno()})`);
   }
   return { read, write };
+}
+
+const LANDLOCK_CREATE_RULESET_VERSION = 1;
+
+/** Version of the kernel's Landlock interface (landlock(7)), or undefined where it has none. */
+export function landlockVersion(): number | undefined {
+  const version = systemCall("landlock_create_ruleset", 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  return version > 0 ? version : undefined;
+}
+
+/** True when the kernel can open a process as a descriptor (pidfd_open(2), Linux 5.3). */
+export function hasPidfd(): boolean {
+  const fd = systemCall("pidfd_open", process.pid, 0);
+  if (fd < 0) return false;
+  closeSync(fd);
+  return true;
 }

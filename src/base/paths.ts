@@ -3,7 +3,7 @@
  * socket path limit. Prediction of a socket path by outsiders and its creation by the Pod are the
  * same function here. Nothing in this file touches the disk except `ensurePrivateDirectory`.
  */
-import { mkdirSync, statSync } from "node:fs";
+import { mkdirSync, type Stats, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { errnoCode, ioError, PodError } from "./errors.ts";
 
@@ -166,7 +166,7 @@ export function ensurePrivateDirectory(directory: string): void {
     // EEXIST: something that is not a directory has the name; told below.
     if (errnoCode(error) !== "EEXIST") throw ioError(`cannot create directory ${directory}`, error);
   }
-  const info = statSync(directory);
+  const info = statOf(directory);
   if (!info.isDirectory()) {
     throw new PodError(
       "insecure_directory",
@@ -181,12 +181,21 @@ export function ensurePrivateDirectory(directory: string): void {
         "set INSOMNIA_RUNTIME_DIR to a directory of your own",
     );
   }
-  if ((info.mode & 0o077) !== 0) {
-    const mode = (info.mode & 0o777).toString(8);
-    throw new PodError(
-      "insecure_directory",
-      `${directory} is open to other users (mode 0${mode}); run: chmod 700 ${directory}`,
-    );
+  const mode = info.mode & 0o777;
+  if (mode === 0o700) return;
+  // Without its owner's own rights not even the lock can be opened, and root would not notice.
+  const what = (mode & 0o077) === 0 ? "closed to its owner" : "open to other users";
+  throw new PodError(
+    "insecure_directory",
+    `${directory} is ${what} (mode ${mode.toString(8).padStart(4, "0")}); run: chmod 700 ${directory}`,
+  );
+}
+
+function statOf(directory: string): Stats {
+  try {
+    return statSync(directory);
+  } catch (error) {
+    throw ioError(`cannot look at directory ${directory}`, error);
   }
 }
 

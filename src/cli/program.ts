@@ -87,6 +87,16 @@ export async function runCommand(
       exitCode = await stopPods(names, env, streams);
     });
 
+  program
+    .command("doctor")
+    .description("check directories, locks, registry, Pods and kernel; say what to do about each")
+    .option("--fix", "repair what is safe beside live Pods, and say what was done", false)
+    .option("--json", "print an array of objects", false)
+    .action(async (options: { fix: boolean; json: boolean }) => {
+      const { runDoctor } = await import("./doctor/doctor.ts");
+      exitCode = await runDoctor(options, env, streams);
+    });
+
   for (const command of [program, ...program.commands]) {
     command
       .configureOutput({

@@ -2,6 +2,7 @@
  * The files by which a Pod shows itself in its runtime directory (spec protocol 8.1): replaced whole,
  * mode 0600. A failure to write one is logged and never ends a run.
  */
+import { ioError } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { replaceFile } from "../base/files.ts";
 import type { PodPaths } from "../base/paths.ts";
@@ -20,10 +21,14 @@ export class RuntimeFiles {
     this.#instance = instance;
   }
 
-  /** The files that exist once: `pid` and the resolved manifest. Throws when they cannot be written. */
+  /** The files that exist once: `pid` and the resolved manifest. Throws `io` with the directory. */
   writeStatic(manifest: string): void {
-    replaceFile(this.#paths.pid, String(process.pid));
-    replaceFile(this.#paths.manifest, manifest);
+    try {
+      replaceFile(this.#paths.pid, String(process.pid));
+      replaceFile(this.#paths.manifest, manifest);
+    } catch (error) {
+      throw ioError(`cannot write into ${this.#paths.directory}`, error);
+    }
   }
 
   /** `status.json`: what the Pod does now. */

@@ -7,7 +7,7 @@ import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { Method, PodEvent } from "../protocol/method.ts";
-import { findByName } from "../registry/operations.ts";
+import { type Allocations, findByName } from "../registry/operations.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { deliver } from "../transport/client.ts";
 
@@ -53,8 +53,12 @@ export class Uplink {
     return this.#waiting;
   }
 
-  /** Queues an event; never throws. A root has no one to tell. */
+  /**
+   * Queues an event; never throws. A root has no one to tell; one that became a root when its parent
+   * died may have got a parent again, under whose name that one runs now (W52).
+   */
   report(event: PodEvent): void {
+    this.#parent ??= this.#newParent();
     if (this.#parent === undefined) return;
     if (this.#waiting >= MAX_WAITING) {
       // Said once for each time that it gets full.
@@ -108,13 +112,24 @@ export class Uplink {
     }
   }
 
+  #newParent(): string | undefined {
+    try {
+      return this.#parentIn(this.#registry.peek());
+    } catch (error) {
+      log("warn", `could not look for a parent: ${messageOf(error)}`);
+      return undefined;
+    }
+  }
+
+  #parentIn(table: Allocations): string | undefined {
+    const own = findByName(table, this.#self.name);
+    return findByName(table, own?.delegated_from ?? "")?.socket;
+  }
+
   /** Asks the registry who the parent is now, after it has removed the dead. */
   async #findParent(): Promise<void> {
     try {
-      const { table } = await this.#registry.reclaim();
-      const own = findByName(table, this.#self.name);
-      const parent = findByName(table, own?.delegated_from ?? "");
-      this.#parent = parent?.socket;
+      this.#parent = this.#parentIn((await this.#registry.reclaim()).table);
     } catch (error) {
       log("warn", `could not ask the registry for the parent: ${messageOf(error)}`);
     }

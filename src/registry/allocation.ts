@@ -29,15 +29,15 @@ export const AllocationSchema = z
     machine_id: nullableString,
     /** Milliseconds since the epoch after which an unadopted reservation is void; null once adopted. */
     expires_at: z.number().nullable().default(null),
+    /**
+     * Whose descendant this is: its parents when it was spawned, nearest first; empty for a root. The
+     * dead stay in it, so a root that starts again under its name finds who is left of its tree (W52),
+     * and a lost table can be linked again.
+     */
+    lineage: z.array(z.object({ pod_name: z.string(), instance: z.string() })).default([]),
   })
   .passthrough();
 export type Allocation = z.infer<typeof AllocationSchema>;
-
-/** What a Pod keeps of itself in `allocation.json`, to be found again when `pods.json` is lost (W3). */
-export const OwnRecordSchema = AllocationSchema.extend({
-  /** Its parents, nearest first, when this was written; later ones are never added, only removed. */
-  ancestors: z.array(z.object({ pod_name: z.string(), instance: z.string() })).default([]),
-});
 
 /** True for a JSON object. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
@@ -54,6 +54,15 @@ function isCompleteRule(value: unknown): boolean {
     (value.permission === "read" || value.permission === "write") &&
     typeof value.recursive === "boolean" &&
     Object.keys(value).length === 3
+  );
+}
+
+function isAncestor(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    isText(value.pod_name) &&
+    isText(value.instance) &&
+    Object.keys(value).length === 2
   );
 }
 
@@ -80,6 +89,8 @@ export function isComplete(value: unknown): value is Allocation {
     isTextOrNull(value.boot_id) &&
     isTextOrNull(value.pid_namespace) &&
     isTextOrNull(value.machine_id) &&
+    Array.isArray(value.lineage) &&
+    value.lineage.every(isAncestor) &&
     (value.expires_at === null || typeof value.expires_at === "number")
   );
 }

@@ -24,7 +24,7 @@ import { isStillAt } from "./lock.ts";
 const MAX_ATTEMPTS = 20;
 
 /** Directories on their way out have names that no Pod can have. */
-const GONE_PREFIX = ".gone-";
+export const GONE_PREFIX = ".gone-";
 
 /** The held life lock of one Pod directory. */
 export class LifeLock {

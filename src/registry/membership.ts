@@ -9,8 +9,8 @@ import type { Scope } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 import { type LifeLock, takeLife } from "./life.ts";
 import { isDead } from "./liveness.ts";
-import { findByName } from "./operations.ts";
-import type { PodId, Registry } from "./registry.ts";
+import { childrenOf, findByName } from "./operations.ts";
+import type { Outcome, PodId, Registry } from "./registry.ts";
 
 /** The file that joining writes. */
 const OWN_RECORD = "allocation.json";
@@ -21,18 +21,24 @@ const FROM_SPAWNER = ["stderr.log", "launch.json"];
 const CLEARING_MS = 500;
 const MAX_PAUSE_MS = 25;
 
+/** What entering the registry returns. */
+type Joined = Pick<Outcome<Allocation>, "value" | "table">;
+
 /** A registered Pod. */
 export class Membership {
   readonly paths: PodPaths;
   readonly allocation: Allocation;
+  /** Live children of an earlier run of this name, which are this Pod's from the start (W52). */
+  readonly heirs: readonly Allocation[];
   readonly #registry: Registry;
   readonly #life: LifeLock;
 
-  constructor(registry: Registry, life: LifeLock, allocation: Allocation) {
+  constructor(registry: Registry, life: LifeLock, joined: Joined) {
     this.#registry = registry;
     this.#life = life;
-    this.allocation = allocation;
-    this.paths = podPaths(registry.base, allocation.pod_name);
+    this.allocation = joined.value;
+    this.heirs = childrenOf(joined.table, joined.value.pod_name);
+    this.paths = podPaths(registry.base, joined.value.pod_name);
   }
 
   /**
@@ -72,16 +78,16 @@ async function join(
   registry: Registry,
   self: PodId,
   keep: readonly string[],
-  enter: () => Promise<{ readonly value: Allocation }>,
+  enter: () => Promise<Joined>,
 ): Promise<Membership> {
   const paths = podPaths(registry.base, self.name);
   assertSocketPath(paths.socket);
   const life = await occupy(registry, self);
   try {
-    const { value } = await enter();
+    const joined = await enter();
     // Only now is what lies there known to be a predecessor's.
     life.clear([...keep, OWN_RECORD]);
-    return new Membership(registry, life, value);
+    return new Membership(registry, life, joined);
   } catch (error) {
     leaveNothing(registry, self, life);
     throw error;

@@ -2,17 +2,12 @@
  * The registry's rules: pure operations from one list of allocations to the next. They decide who
  * may hold what; they know nothing of files, locks or processes (spec registry-and-spawn 3.7, 4).
  */
-import { PodError } from "../base/errors.ts";
+import { isPodError, PodError } from "../base/errors.ts";
+import { type Names, PLAIN_NAMES } from "../scope/aliases.ts";
 import { componentsOf, type ScopeRule } from "../scope/rule.ts";
-import {
-  covers,
-  deniesTouching,
-  denyingRule,
-  overlaps,
-  writeDenied,
-  writeRules,
-} from "../scope/set.ts";
+import { covers, deniesTouching, denyingRule, overlaps, writeRules } from "../scope/set.ts";
 import { type Allocation, isReservation } from "./allocation.ts";
+import { conflictOwner, refuseConflict } from "./conflict.ts";
 
 /** The allocations, in insertion order. */
 export type Allocations = readonly Allocation[];
@@ -40,71 +35,25 @@ export function ancestorsOf(table: Allocations, entry: Allocation): Allocation[]
   return chain;
 }
 
-/** An allocation with the write rule that clashes. */
-interface Conflict {
-  readonly entry: Allocation;
-  readonly rule: ScopeRule;
-}
-
 /**
- * The rule by which `entry` may write somewhere in the region of `wanted`, if it has one. What either
- * side denies itself wholly is not contested (W23).
+ * The entries without which a refused request might have been granted: the one that has what was asked
+ * for, or the children of the spawner that asked. Undefined when that cannot be told.
  */
-function contestedRule(
-  entry: Allocation,
-  wanted: ScopeRule,
-  denies: readonly ScopeRule[],
-): ScopeRule | undefined {
-  return writeRules(entry.scope_allow).find(
-    (held) =>
-      overlaps(held, wanted) &&
-      !writeDenied(entry.scope_deny, held, wanted) &&
-      !writeDenied(denies, held, wanted),
-  );
-}
-
-/**
- * The holder to name when `wanted` (a write rule) cannot be given: of all allocations whose write
- * access overlaps it, the deepest of the first branch. Every allocation is looked at; the tree only
- * chooses whom to name (W30). `exempt` are holders that do not count: the spawner and its ancestors;
- * `denies` are the rules by which the one who asks keeps itself out.
- */
-export function conflictOwner(
-  table: Allocations,
-  wanted: ScopeRule,
-  exempt: readonly string[] = [],
-  denies: readonly ScopeRule[] = [],
-): Conflict | undefined {
-  const conflicts = new Map<string, Conflict>();
-  for (const entry of table) {
-    const rule = exempt.includes(entry.pod_name) ? undefined : contestedRule(entry, wanted, denies);
-    if (rule !== undefined) conflicts.set(entry.pod_name, { entry, rule });
-  }
-  const all = [...conflicts.values()];
-  let owner = all.find(({ entry }) => !conflicts.has(entry.delegated_from ?? "")) ?? all.at(0);
-  for (let steps = 0; owner !== undefined && steps < all.length; steps += 1) {
-    const { pod_name } = owner.entry;
-    const deeper = all.find(({ entry }) => entry.delegated_from === pod_name);
-    if (deeper === undefined) break;
-    owner = deeper;
-  }
-  return owner;
-}
-
-function refuseConflict(wanted: ScopeRule, conflict: Conflict): never {
-  const { entry, rule } = conflict;
-  throw new PodError(
-    "write_conflict",
-    `requested scope \`${wanted.target}\` conflicts with pod \`${entry.pod_name}\` rule ` +
-      `\`${rule.target}\` (pid ${entry.pid}, socket ${entry.socket}; ` +
-      `to end it: pod stop ${entry.pod_name})`,
-    { data: { pod: entry.pod_name, pid: entry.pid, socket: entry.socket } },
+export function inTheWay(table: Allocations, refusal: unknown): Allocations | undefined {
+  if (!isPodError(refusal)) return undefined;
+  const { pod, children_of: spawner } = refusal.data;
+  if (pod === undefined && spawner === undefined) return undefined;
+  return table.filter(
+    (entry) =>
+      entry.pod_name === pod || (spawner !== undefined && entry.delegated_from === spawner),
   );
 }
 
 function refuseDuplicate(table: Allocations, name: string): void {
   if (findByName(table, name) === undefined) return;
-  throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+  throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`, {
+    data: { pod: name },
+  });
 }
 
 function refuseHeldSession(table: Allocations, session: string, exceptName?: string): void {
@@ -115,6 +64,7 @@ function refuseHeldSession(table: Allocations, session: string, exceptName?: str
   throw new PodError(
     "session_conflict",
     `session ${session} is already held by pod \`${holder.pod_name}\` at ${holder.socket}`,
+    { data: { pod: holder.pod_name } },
   );
 }
 
@@ -132,16 +82,57 @@ export function unknownPod(name: string): PodError {
   return new PodError("unknown_pod", `pod \`${name}\` is not registered`);
 }
 
-/** Adds a root. `entry` is complete, its targets are canonical, and its write rules must be free. */
-export function register(table: Allocations, entry: Allocation): Allocations {
+/**
+ * Adds a root. `entry` is complete, its targets are canonical, and its write rules must be free. Pods
+ * that an earlier run of this name had spawned, and that live on inside its scope, do not stand in its
+ * way: they are its children again (W52).
+ */
+export function register(
+  table: Allocations,
+  entry: Allocation,
+  names: Names = PLAIN_NAMES,
+): Allocations {
   refuseLoose([...entry.scope_allow, ...entry.scope_deny]);
   refuseDuplicate(table, entry.pod_name);
   if (entry.session_id !== null) refuseHeldSession(table, entry.session_id);
+  const stranded = strandedOf(table, entry);
+  const branch = table.filter(
+    (other) =>
+      stranded.includes(other) ||
+      ancestorsOf(table, other).some((ancestor) => stranded.includes(ancestor)),
+  );
+  const exempt = branch.map(({ pod_name }) => pod_name);
   for (const rule of writeRules(entry.scope_allow)) {
-    const conflict = conflictOwner(table, rule, [], entry.scope_deny);
+    const conflict = conflictOwner(table, rule, exempt, entry.scope_deny, names);
     if (conflict !== undefined) refuseConflict(rule, conflict);
   }
-  return [...withoutOrphansOf(table, entry.pod_name), { ...entry, delegated_from: null }];
+  const rest = withoutOrphansOf(table, entry.pod_name).map((other, index) => {
+    const before = table[index] ?? other;
+    if (!branch.includes(before)) return other;
+    const child = { ...before, lineage: withSuccessor(before.lineage, entry) };
+    return stranded.includes(before) ? { ...child, delegated_from: entry.pod_name } : child;
+  });
+  return [...rest, { ...entry, delegated_from: null }];
+}
+
+/** The lineage with the present run of a name in place of its earlier ones. */
+function withSuccessor(
+  lineage: Allocation["lineage"],
+  { pod_name, instance }: Allocation,
+): Allocation["lineage"] {
+  return lineage.map((ancestor) =>
+    ancestor.pod_name === pod_name ? { pod_name, instance } : ancestor,
+  );
+}
+
+/** Pods without a parent that descend from an earlier run of this name, and write nothing outside its scope. */
+function strandedOf(table: Allocations, { pod_name, scope_allow }: Allocation): Allocation[] {
+  return table.filter(
+    (other) =>
+      (other.delegated_from === null || findByName(table, other.delegated_from) === undefined) &&
+      other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
+      writeRules(other.scope_allow).every((rule) => scope_allow.some((held) => covers(held, rule))),
+  );
 }
 
 /** An entry whose parent is not in the table counts as a root; a newcomer of that name is not its parent. */
@@ -166,23 +157,26 @@ export function delegate(
   spawner: { readonly name: string; readonly instance: string },
   reservation: Allocation,
   limits: TreeLimits,
+  names: Names = PLAIN_NAMES,
 ): { readonly table: Allocations; readonly entry: Allocation } {
   refuseLoose(reservation.scope_allow);
   refuseDuplicate(table, reservation.pod_name);
   const holder = findByName(table, spawner.name);
   if (holder === undefined || holder.instance !== spawner.instance) throw unknownPod(spawner.name);
   refuseGrowth(table, holder, limits);
-  const exempt = [holder, ...ancestorsOf(table, holder)].map((entry) => entry.pod_name);
+  const above = [holder, ...ancestorsOf(table, holder)];
+  const exempt = above.map(({ pod_name }) => pod_name);
   const denies = deniesTouching(holder.scope_deny, reservation.scope_allow);
   for (const rule of reservation.scope_allow) {
     refuseUncovered(table, holder, rule);
     if (rule.permission !== "write") continue;
-    const conflict = conflictOwner(table, rule, exempt, denies);
+    const conflict = conflictOwner(table, rule, exempt, denies, names);
     if (conflict !== undefined) refuseConflict(rule, conflict);
   }
   const entry: Allocation = {
     ...reservation,
     delegated_from: holder.pod_name,
+    lineage: above.map(({ pod_name, instance }) => ({ pod_name, instance })),
     session_id: null,
     scope_deny: denies,
   };
@@ -204,6 +198,7 @@ function refuseGrowth(table: Allocations, holder: Allocation, limits: TreeLimits
       "limit_reached",
       `too many live child pods (${children}, limit ${limits.maxChildren}, [limits] max_children); ` +
         "stop one with StopPod first",
+      { data: { children_of: holder.pod_name } },
     );
   }
 }
@@ -222,6 +217,7 @@ function refuseUncovered(table: Allocations, holder: Allocation, rule: ScopeRule
       "not_subset",
       `requested scope \`${rule.target}\` is not within spawner \`${holder.pod_name}\`'s effective ` +
         `scope (it may write: ${roots.join(", ") || "nothing"}${lentOut(table, holder)})`,
+      { data: { children_of: holder.pod_name } },
     );
   }
   const denying = denyingRule({ allow: holder.scope_allow, deny: holder.scope_deny }, rule);

@@ -3,26 +3,23 @@
  * its directory, and a held life lock proves that it lives. Written under the registry lock before
  * the table, so that no registered Pod is ever without it.
  */
-import { readdirSync } from "node:fs";
+import { readdirSync, realpathSync } from "node:fs";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
 import { readIfExists, replaceFile } from "../base/files.ts";
+import { heldFlocks } from "../base/held-locks.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
-import type { z } from "zod/v3";
-import { type Allocation, isReservation, OwnRecordSchema } from "./allocation.ts";
+import { stateOf } from "../base/process.ts";
+import { canonicalPath } from "../scope/rule.ts";
+import { type Allocation, AllocationSchema, isReservation, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
-import { type Allocations, ancestorsOf, findByName, release } from "./operations.ts";
+import { type Allocations, findByName, release } from "./operations.ts";
 
-type OwnRecord = z.infer<typeof OwnRecordSchema>;
-
-/** Writes the entry of a Pod into its directory; `table` tells its parents. Without a directory nothing. */
-export function keepOwnRecord(base: string, table: Allocations, entry: Allocation): void {
+/** Writes the entry of a Pod into its directory. Nothing without a directory, or for a reservation. */
+export function keepOwnRecord(base: string, entry: Allocation): void {
+  if (isReservation(entry)) return;
   const path = podPaths(base, entry.pod_name).allocation;
-  const ancestors = ancestorsOf(table, entry).map(({ pod_name, instance }) => ({
-    pod_name,
-    instance,
-  }));
   try {
-    replaceFile(path, JSON.stringify({ ...entry, ancestors }));
+    replaceFile(path, JSON.stringify(entry));
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw ioError(`cannot write ${path}`, error);
   }
@@ -37,36 +34,119 @@ export function withLivingPods(
   base: string,
   known: Allocations,
 ): { readonly table: Allocations; readonly found: readonly string[] } {
-  const added = new Map<string, OwnRecord["ancestors"]>();
   const found: string[] = [];
   let table = known;
-  for (const { ancestors, ...entry } of livingRecords(base)) {
+  for (const entry of livingRecords(base)) {
     const old = findByName(table, entry.pod_name);
     if (old?.instance === entry.instance) {
-      // The copy knows best who the parent is, the record who the Pod is.
+      // The copy may know who the parent is, the record knows who the Pod is.
       const current = { ...old, ...entry, delegated_from: old.delegated_from };
       table = table.map((other) => (other === old ? current : other));
       if (isReservation(old)) found.push(entry.pod_name);
       continue;
     }
     if (old !== undefined) table = release(table, old.pod_name, old.instance);
-    table = [...table, entry];
-    added.set(entry.pod_name, ancestors);
+    table = [...table, { ...entry, delegated_from: null }];
     found.push(entry.pod_name);
   }
-  const isThere = (parent: OwnRecord["ancestors"][number]): boolean =>
+  return { table: linkToAncestors(table), found };
+}
+
+/**
+ * `table` with the Pods that live, keep a record of their own, and have no entry: somebody edited the
+ * file. For every operation that grants, so it costs one look at the directory when none is missing.
+ * `except` are the Pods that are about to enter. Doubtful directories are left out, never refused.
+ */
+export function withLostPods(
+  base: string,
+  table: Allocations,
+  except: readonly string[] = [],
+): { readonly table: Allocations; readonly found: readonly string[] } {
+  const known = new Set(table.map((entry) => entry.pod_name));
+  const lost: Allocation[] = [];
+  const unknown = readdirSync(base).filter((name) => !known.has(name) && !except.includes(name));
+  for (const name of unknown.filter(isPodName).toSorted()) {
+    const record = livingRecordOf(base, name);
+    // A Pod that is just starting may hold the directory of a dead one, whose record still lies there.
+    if (record === undefined || stateOf(ownerOf(record)) !== "alive") continue;
+    lost.push({ ...record, delegated_from: null });
+  }
+  if (lost.length === 0) return { table, found: [] };
+  const found = lost.map((entry) => entry.pod_name);
+  return { table: linkToAncestors([...table, ...lost]), found };
+}
+
+function livingRecordOf(base: string, name: string): Allocation | undefined {
+  try {
+    const text = readIfExists(podPaths(base, name).allocation);
+    if (text === undefined || lifeState(base, name) !== "held") return undefined;
+    return parseRecord(base, name, text);
+  } catch {
+    return undefined; // `pod doctor` says what is wrong there
+  }
+}
+
+/**
+ * The entries below the nearest of their ancestors that is there. Without one they keep the parent
+ * they have: a reservation of an earlier version has no lineage.
+ */
+function linkToAncestors(table: Allocations): Allocations {
+  const isThere = (parent: Allocation["lineage"][number]): boolean =>
     findByName(table, parent.pod_name)?.instance === parent.instance;
-  const linked = table.map((entry) => {
-    const ancestors = added.get(entry.pod_name);
-    if (ancestors === undefined) return entry;
-    return { ...entry, delegated_from: ancestors.find(isThere)?.pod_name ?? null };
+  return table.map((entry) => {
+    const parent = entry.lineage.find(isThere);
+    return parent === undefined ? entry : { ...entry, delegated_from: parent.pod_name };
   });
-  return { table: linked, found };
+}
+
+/** A process that holds the life lock of a Pod directory that was deleted under it. */
+export interface HiddenPod {
+  readonly name: string;
+  readonly pid: number;
+}
+
+/** The base as the kernel names what is in it, also when it was deleted. */
+export function canonicalBase(base: string): string {
+  try {
+    return realpathSync(base);
+  } catch {
+    const canonical = canonicalPath(base);
+    return canonical.ok ? canonical.path : base;
+  }
+}
+
+/** Live Pods without a directory, found by the locks that the kernel knows (Linux). About 10 ms. */
+export function podsWithoutDirectory(base: string): HiddenPod[] {
+  const root = canonicalBase(base);
+  return heldFlocks(root).flatMap(({ pid, path, deleted }) => {
+    const [name = "", file, ...more] = path.slice(root.length + 1).split("/");
+    const isLife = deleted && file === "lock" && more.length === 0 && isPodName(name);
+    return isLife ? [{ name, pid }] : [];
+  });
+}
+
+/**
+ * Throws `registry_corrupt` when a Pod lives of which neither `table`, put together after a loss, nor
+ * a directory tells what it may write: whoever deleted the runtime directory did not end the Pods.
+ */
+export function refuseHiddenPods(base: string, table: Allocations): void {
+  const hidden = podsWithoutDirectory(base).filter(
+    ({ name, pid }) => !table.some((entry) => entry.pod_name === name && entry.pid === pid),
+  );
+  const [first] = hidden;
+  if (first === undefined) return;
+  const names = hidden.map(({ name, pid }) => `\`${name}\` (pid ${pid})`).join(", ");
+  throw new PodError(
+    "registry_corrupt",
+    `the files of live pods were deleted from ${base}, so nobody knows what they may write: ${names}; ` +
+      `end them (kill ${hidden.map(({ pid }) => pid).join(" ")}) and retry`,
+    { data: { pod: first.name, pid: first.pid } },
+  );
 }
 
 /** The own records of all Pods that hold their life lock. */
-function livingRecords(base: string): OwnRecord[] {
-  const records: OwnRecord[] = [];
+function livingRecords(base: string): Allocation[] {
+  const records: Allocation[] = [];
   for (const name of readdirSync(base).toSorted()) {
     if (!isPodName(name) || lifeState(base, name) !== "held") continue;
     const { allocation, socket } = podPaths(base, name);
@@ -78,9 +158,9 @@ function livingRecords(base: string): OwnRecord[] {
   return records;
 }
 
-function parseRecord(base: string, name: string, text: string): OwnRecord {
+function parseRecord(base: string, name: string, text: string): Allocation {
   try {
-    const parsed = OwnRecordSchema.safeParse(JSON.parse(text));
+    const parsed = AllocationSchema.safeParse(JSON.parse(text));
     if (parsed.success && parsed.data.pod_name === name) return parsed.data;
   } catch {
     // Not JSON at all.

@@ -2,11 +2,13 @@
  * The machine-wide referee: who lives, who may write where. Every operation runs whole under one
  * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
  */
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { log } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
+import { readMounts } from "../base/mounts.ts";
 import { identityOf } from "../base/process.ts";
+import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
@@ -14,7 +16,7 @@ import { sweepGone, takeLifeIfPresent } from "./life.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
-import { keepOwnRecord } from "./recovery.ts";
+import { keepOwnRecord, withLostPods } from "./recovery.ts";
 import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
 
 /** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
@@ -22,9 +24,12 @@ const RESERVATION_SLACK_MS = 50_000;
 
 /**
  * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
- * the cheap half is done, and the rest when somebody who may be dead is in the way.
+ * the cheap half is done, and the rest for those who are in the way of a request.
  */
 const MAX_PROOFS = 100;
+
+/** So often the dead who are in the way are taken out one after the other, before all are looked at. */
+const MAX_LOOKS = 4;
 
 /** Identity of a Pod in the registry: the name, and which run of the name. */
 export interface PodId {
@@ -41,14 +46,38 @@ export interface Outcome<Value> {
   readonly reclaimed: readonly Allocation[];
 }
 
+/** One reservation that is wanted. */
+export interface DelegationRequest {
+  readonly child: PodId;
+  readonly rules: readonly ScopeRule[];
+}
+
+/** What became of it; `why` is what `delegate` would throw. */
+export type DelegationResult =
+  | { readonly granted: true; readonly entry: Allocation }
+  | { readonly granted: false; readonly why: unknown };
+
+/** How far a tree may grow, and how long the child may take to come up. */
+export type DelegationLimits = operations.TreeLimits & { readonly readyTimeoutMs: number };
+
 /** What an operation makes of the table. */
 interface Change<Value> {
   readonly table: operations.Allocations;
   readonly value: Value;
-  /** Set when this process's own entry changed: it is noted in its directory, too. */
-  readonly own?: Allocation;
+  /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
+  readonly noted?: readonly Allocation[];
+  /** Why parts of it were refused, when it was not refused as a whole. */
+  readonly refusals?: readonly unknown[];
 }
 type Operation<Value> = (table: operations.Allocations) => Change<Value>;
+
+/** How closely an operation looks before it decides. */
+interface Look {
+  /** Looks into every entry's death, however long the table is. */
+  readonly thorough?: boolean;
+  /** Looks for live Pods that somebody removed from the table, but those that enter. */
+  readonly lost?: { readonly except?: readonly string[] };
+}
 
 /** A change, or why there is none, with the dead that were found on the way. */
 type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
@@ -69,13 +98,16 @@ export class Registry {
 
   /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
   async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
+    const entering = { lost: { except: [self.name] } };
     return await this.#change((table) => {
       const entry = this.#entry(self, scope.allow, {
         scope_deny: [...scope.deny],
         session_id: session,
       });
-      return { table: operations.register(table, entry), value: entry, own: entry };
-    });
+      const next = operations.register(table, entry, namesNow());
+      const before = new Set(table);
+      return { table: next, value: entry, noted: next.filter((other) => !before.has(other)) };
+    }, entering);
   }
 
   /** Reserves `rules` of the spawner for a child that is about to be started by this process. */
@@ -83,15 +115,41 @@ export class Registry {
     spawner: PodId,
     child: PodId,
     rules: readonly ScopeRule[],
-    options: operations.TreeLimits & { readonly readyTimeoutMs: number },
+    options: DelegationLimits,
   ): Promise<Outcome<Allocation>> {
-    return await this.#change((table) => {
-      const reservation = this.#entry(child, rules, {
-        expires_at: Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS,
+    const outcome = await this.delegateAll(spawner, [{ child, rules }], options);
+    const [result] = outcome.value;
+    if (result?.granted !== true) throw result?.why;
+    return { ...outcome, value: result.entry };
+  }
+
+  /**
+   * Reserves for several children of the spawner in one operation. Each is granted or refused for
+   * itself, in this order, as if they had come one after the other; the results are in this order.
+   */
+  async delegateAll(
+    spawner: PodId,
+    requests: readonly DelegationRequest[],
+    options: DelegationLimits,
+  ): Promise<Outcome<readonly DelegationResult[]>> {
+    const entering = { lost: { except: requests.map(({ child }) => child.name) } };
+    return await this.#change((before) => {
+      let table = before;
+      const names = namesNow();
+      const expires_at = Date.now() + options.readyTimeoutMs + RESERVATION_SLACK_MS;
+      const value = requests.map(({ child, rules }): DelegationResult => {
+        try {
+          const reservation = this.#entry(child, rules, { expires_at });
+          const delegated = operations.delegate(table, spawner, reservation, options, names);
+          table = delegated.table;
+          return { granted: true, entry: delegated.entry };
+        } catch (why) {
+          return { granted: false, why };
+        }
       });
-      const { table: next, entry } = operations.delegate(table, spawner, reservation, options);
-      return { table: next, value: entry };
-    });
+      const refusals = value.flatMap((result) => (result.granted ? [] : [result.why]));
+      return { table, value, refusals };
+    }, entering);
   }
 
   /** Takes over the reservation made for this process. */
@@ -105,7 +163,7 @@ export class Registry {
         owner,
         session,
       );
-      return { table: next, value: entry, own: entry };
+      return { table: next, value: entry, noted: [entry] };
     });
   }
 
@@ -122,16 +180,17 @@ export class Registry {
     return await this.#change((table) => {
       const next = operations.updateSession(table, self.name, self.instance, session);
       const own = operations.findByName(next, self.name);
-      return { table: next, value: undefined, ...(own === undefined ? {} : { own }) };
+      return { table: next, value: undefined, noted: own === undefined ? [] : [own] };
     });
   }
 
-  /** The live Pods, after removing dead ones. */
+  /** The live Pods, after removing dead ones and finding those that the table had lost. */
   async reclaim(): Promise<Outcome<void>> {
+    const look = { thorough: true, lost: {} };
     return await this.#change((table) => {
       this.#sweepAbandoned(table);
       return { table, value: undefined };
-    }, true);
+    }, look);
   }
 
   /** Removes directories of Pods that died before they were registered: a free lock and no entry. */
@@ -171,25 +230,26 @@ export class Registry {
       session_id: null,
       instance: pod.instance,
       expires_at: null,
+      lineage: [],
       ...more,
     };
   }
 
-  /** One operation; `thorough` looks into every entry's death, however long the table is. */
-  async #change<Value>(operation: Operation<Value>, thorough = false): Promise<Outcome<Value>> {
+  /** One operation, whole under the lock. */
+  async #change<Value>(operation: Operation<Value>, look: Look = {}): Promise<Outcome<Value>> {
     const decision = await this.#lock.hold((lock) => {
       const now = Date.now();
       const loaded = loadTable(this.base, now);
       for (const repair of loaded.repairs) log("warn", repair);
-      const decided = this.#decide(loaded.allocations, operation, now, thorough);
+      const known = this.#withLost(loaded.allocations, look);
+      const decided = this.#decide(known, operation, now, look.thorough === true);
       lock.assertHeld();
       // Directories before entries: after a crash in between, the entries still lead to the rest.
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
       // When the request is refused, the dead stay removed all the same.
       if (loaded.mended || decided.table !== loaded.allocations) {
-        if (!decided.refused && decided.own !== undefined) {
-          keepOwnRecord(this.base, decided.table, decided.own);
-        }
+        const noted = decided.refused ? [] : (decided.noted ?? []);
+        for (const entry of noted) keepOwnRecord(this.base, entry);
         saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
       }
       return decided;
@@ -198,6 +258,14 @@ export class Registry {
     if (decision.reclaimed.length > 0) await sweepGone(this.base);
     if (decision.refused) throw decision.why;
     return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
+  }
+
+  #withLost(table: operations.Allocations, { lost }: Look): operations.Allocations {
+    if (lost === undefined) return table;
+    const { table: whole, found } = withLostPods(this.base, table, lost.except);
+    for (const name of found)
+      log("warn", `live pod \`${name}\` was missing in pods.json; it is back`);
+    return whole;
   }
 
   #decide<Value>(
@@ -216,8 +284,20 @@ export class Registry {
     };
     if (!thorough && table.length > MAX_PROOFS) {
       const here = identityOf(process.pid);
-      const quick = decideWithout((entry) => isPlainlyDead(this.base, entry, now, here));
-      if (!quick.refused) return quick;
+      const dead = new Set<string>();
+      for (let look = 0; look < MAX_LOOKS; look += 1) {
+        const quick = decideWithout(
+          (entry) => dead.has(entry.pod_name) || isPlainlyDead(this.base, entry, now, here),
+        );
+        const refusals = quick.refused ? [quick.why] : (quick.refusals ?? []);
+        const inTheWay = refusals.map((why) => operations.inTheWay(quick.table, why));
+        if (inTheWay.includes(undefined)) break;
+        const found = inTheWay.flatMap((entries) =>
+          (entries ?? []).filter((entry) => isDead(this.base, entry, now)),
+        );
+        if (found.length === 0) return quick;
+        for (const entry of found) dead.add(entry.pod_name);
+      }
     }
     return decideWithout((entry) => isDead(this.base, entry, now));
   }
@@ -229,5 +309,19 @@ export class Registry {
     } catch (error) {
       log("warn", `could not clean up after pod \`${dead.pod_name}\``, messageOf(error));
     }
+  }
+}
+
+/** What this process can tell of the names of directories (W31). */
+function namesNow(): Names {
+  return { mounts: readMounts(), isSame: isSameDirectory };
+}
+
+function isSameDirectory(a: string, b: string): boolean {
+  try {
+    const [one, other] = [statSync(a, { bigint: true }), statSync(b, { bigint: true })];
+    return one.dev === other.dev && one.ino === other.ino;
+  } catch {
+    return false; // missing, or not ours to look at
   }
 }

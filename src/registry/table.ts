@@ -3,18 +3,21 @@
  * instruction leaves the old or the new table, and a lost or damaged file never counts as "no Pods"
  * while Pods live: they are read back from their own directories (W1, W2, W3).
  */
-import { linkSync, readFileSync, renameSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod/v3";
-import { errnoCode, ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
+import { errnoCode, ioError, isPodError, messageOf, PodError, remedyOf } from "../base/errors.ts";
 import { removeFile, replaceFile } from "../base/files.ts";
 import { identityOf, stateOf } from "../base/process.ts";
 import { AllocationSchema, isComplete, isRecord } from "./allocation.ts";
 import type { Allocations } from "./operations.ts";
-import { withLivingPods } from "./recovery.ts";
+import { refuseHiddenPods, withLivingPods } from "./recovery.ts";
 
 /** Version of the file's meaning; a table without it was written by another program. */
 const VERSION = 1;
+
+/** Longest table, about 100,000 Pods: what is longer is not read, and so cannot exhaust the memory. */
+const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 
 /** A loaded table; `rest` are top-level keys of newer versions, written back unchanged. */
 export interface Table {
@@ -50,7 +53,14 @@ type Parsed =
 
 const AllocationsSchema = z.array(AllocationSchema).default([]);
 
-function parseTable(bytes: Uint8Array | undefined): Parsed {
+function readTable(path: string): Parsed {
+  const info = statSync(path, { throwIfNoEntry: false });
+  // A pipe would be waited for.
+  if (info?.isFile() === false) return { kind: "bad", why: "is not a regular file" };
+  if (info !== undefined && info.size > MAX_TABLE_BYTES) {
+    return { kind: "bad", why: `is no table: ${info.size} bytes, the limit is ${MAX_TABLE_BYTES}` };
+  }
+  const bytes = readBytes(path);
   if (bytes === undefined) return { kind: "missing" };
   let value: unknown;
   try {
@@ -87,9 +97,33 @@ function readBytes(path: string): Uint8Array | undefined {
   }
 }
 
+/** What a table file is, for people: with the entries it holds, or why it cannot be used. */
+export interface Inspection {
+  readonly kind: Parsed["kind"] | "unreadable";
+  readonly allocations: Allocations;
+  /** One phrase for what is wrong; empty when nothing is. */
+  readonly why: string;
+}
+
+/** Looks at the table (or the `backup`) without the lock, mends nothing and never throws. */
+export function inspectTable(base: string, which: "file" | "backup" = "file"): Inspection {
+  try {
+    const parsed = readTable(tablePaths(base)[which]);
+    if (parsed.kind === "bad") return { kind: "bad", allocations: [], why: parsed.why };
+    if (parsed.kind === "other version") {
+      return { kind: parsed.kind, allocations: [], why: `is of version ${parsed.version}` };
+    }
+    if (parsed.kind === "ours") return { ...parsed, why: "" };
+    if (parsed.kind !== "unversioned") return { kind: parsed.kind, allocations: [], why: "" };
+    return { ...parsed, why: "was written by another program: it has no version" };
+  } catch (error) {
+    return { kind: "unreadable", allocations: [], why: messageOf(error) };
+  }
+}
+
 /** Loads the table without the lock and without mending anything: a snapshot for readers. */
 export function peekTable(base: string): Allocations {
-  const parsed = parseTable(readBytes(tablePaths(base).file));
+  const parsed = readTable(tablePaths(base).file);
   return parsed.kind === "ours" ? parsed.allocations : [];
 }
 
@@ -101,7 +135,7 @@ export function peekTable(base: string): Allocations {
 export function loadTable(base: string, now: number): Table {
   try {
     const { file } = tablePaths(base);
-    const parsed = parseTable(readBytes(file));
+    const parsed = readTable(file);
     if (parsed.kind === "ours") {
       return { allocations: parsed.allocations, rest: parsed.rest, repairs: [], mended: false };
     }
@@ -123,10 +157,11 @@ function recover(base: string, parsed: Parsed, now: number): Table {
     repairs.push(`${file} ${parsed.why}; it was moved to ${aside}`);
   }
   // Another program's table has no copy of ours behind it.
-  const saved = parsed.kind === "unversioned" ? undefined : parseTable(readBytes(backup));
+  const saved = parsed.kind === "unversioned" ? undefined : readTable(backup);
   const copy = saved?.kind === "ours" ? saved : { allocations: [], rest: {} };
   if (saved?.kind === "ours") repairs.push(`the last good copy ${backup} is used`);
   const { table, found } = withLivingPods(base, copy.allocations);
+  refuseHiddenPods(base, table);
   if (found.length > 0) repairs.push(`allocations of live pods read back: ${found.join(", ")}`);
   return { allocations: table, rest: copy.rest, repairs, mended: repairs.length > 0 };
 }
@@ -159,10 +194,14 @@ export function saveTable(base: string, table: Pick<Table, "allocations" | "rest
     replaceFile(file, JSON.stringify(content, null, 2), { durable: true });
   } catch (error) {
     const errno = errnoCode(error);
-    throw new PodError("io", `I/O error on pods.json: ${messageOf(error)} (${file})`, {
-      cause: error,
-      ...(errno === undefined ? {} : { data: { errno } }),
-    });
+    throw new PodError(
+      "io",
+      `I/O error on pods.json: ${messageOf(error)} (${file})${remedyOf(error)}`,
+      {
+        cause: error,
+        ...(errno === undefined ? {} : { data: { errno } }),
+      },
+    );
   }
 }
 

@@ -3,7 +3,7 @@
  * right that a kernel does not know is not enforced there; `missingProtections` says so in words.
  * Nothing here restricts anybody: that is the trampoline's work.
  */
-import { systemCall } from "../base/libc.ts";
+import { landlockVersion } from "../base/libc.ts";
 import { lazily } from "../base/lazy.ts";
 
 /** Rights on files and directories, as bits (landlock(7)). */
@@ -79,14 +79,12 @@ export function supportOf(abi: number): KernelSupport {
   return { abi, fs, net: abi >= 4 ? NET_TCP : 0, scoped: abi >= 6 ? SCOPES : 0 };
 }
 
-const CREATE_RULESET_VERSION = 1;
-
 /** What the running kernel enforces; asked once. */
 export const kernelSupport: () => KernelSupport = lazily(() => {
   if (process.platform !== "linux" || !(process.arch === "x64" || process.arch === "arm64")) {
     return supportOf(0);
   }
-  return supportOf(systemCall("landlock_create_ruleset", 0, 0, CREATE_RULESET_VERSION));
+  return supportOf(landlockVersion() ?? 0);
 });
 
 /** What a kernel with Landlock does not enforce although the sandbox asks for it, one phrase each. */

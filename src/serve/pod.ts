@@ -17,7 +17,8 @@ import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
-import { canonicalPath } from "../scope/rule.ts";
+import { surroundingWarnings } from "../registry/surroundings.ts";
+import { canonicalPath, describeRules } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
@@ -280,6 +281,15 @@ async function assemble(
       onMethod: (connection, method) => controller.handle(connection, method),
     },
   });
+
+  for (const { name, scope: held } of family.apply(membership.heirs)) {
+    const text = `Pod \`${name}\`, which an earlier run of yours had spawned, lives on and keeps ${describeRules(held)}.`;
+    controller.notice(text, false);
+  }
+
+  if (parent === undefined) {
+    for (const text of surroundingWarnings(env, base)) controller.alert("warn", "pod", text);
+  }
 
   const leave = async (): Promise<void> => {
     family.close();

@@ -6,10 +6,13 @@
  */
 import { replaceFile } from "../base/files.ts";
 import { log } from "../base/log.ts";
+import { readMounts } from "../base/mounts.ts";
 import { type ProcessIdentity, stateOf } from "../base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { childrenOf, findByName, type Allocations } from "../registry/operations.ts";
+import { aliasesOf } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
+import { writeRules } from "../scope/set.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import type { ExitInfo } from "./launch.ts";
 
@@ -106,7 +109,10 @@ export class Children {
    */
   apply(table: Allocations): ChildRecord[] {
     const own = childrenOf(table, this.#self.name);
-    this.#scope.setDelegated(own.flatMap((entry) => entry.scope_allow));
+    const lent = writeRules(own.flatMap((entry) => entry.scope_allow));
+    // Under every name: a bind mount must not be a way into what was given away (W31).
+    const mounts = lent.length === 0 ? [] : readMounts();
+    this.#scope.setDelegated([...lent, ...lent.flatMap((rule) => aliasesOf(rule, mounts))]);
     const adopted: ChildRecord[] = [];
     let pruned = false;
     for (const entry of own) {

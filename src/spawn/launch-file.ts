@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { z } from "zod/v3";
-import { messageOf, PodError } from "../base/errors.ts";
+import { ioError, messageOf, PodError } from "../base/errors.ts";
 import { removeFile, replaceFile } from "../base/files.ts";
 
 const LaunchFileSchema = z.object({
@@ -23,9 +23,13 @@ const LaunchFileSchema = z.object({
 });
 export type LaunchFile = z.infer<typeof LaunchFileSchema>;
 
-/** Writes the file; private, complete or not there. */
+/** Writes the file; private, complete or not there. Throws `io` with the path. */
 export function writeLaunchFile(path: string, content: LaunchFile): void {
-  replaceFile(path, JSON.stringify(content));
+  try {
+    replaceFile(path, JSON.stringify(content));
+  } catch (error) {
+    throw ioError(`cannot write ${path}`, error);
+  }
 }
 
 /** Reads the file and removes it. Throws `invalid_argument` when it is missing or not ours. */

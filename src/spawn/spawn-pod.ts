@@ -16,12 +16,11 @@ import type { SpawnContext } from "./context.ts";
 import { describeExit, launch, type Launched } from "./launch.ts";
 import { writeLaunchFile } from "./launch-file.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
+import { Reservations } from "./reservations.ts";
 import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
-/** How long a delegation waits for shell commands that may write in the region. */
-const COMMANDS_WAIT_MS = 60_000;
 /** A process that dies closes its sockets an instant before the kernel reports its end. */
 const EXIT_GRACE_MS = 250;
 
@@ -30,6 +29,7 @@ export function spawnPodTool(
   context: SpawnContext,
   deliveryMs: number = DELIVERY_TIMEOUT_MS,
 ): Tool {
+  const reservations = new Reservations(context);
   return defineTool({
     name: "SpawnPod",
     description:
@@ -40,19 +40,21 @@ export function spawnPodTool(
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
       "`name` to talk to it, read from it and end it.",
     schema: SpawnInputSchema,
-    execute: async (input, { signal }) => await spawn(context, input, deliveryMs, signal),
+    execute: async (input, { signal }) =>
+      await spawn(context, reservations, input, deliveryMs, signal),
   });
 }
 
 async function spawn(
   context: SpawnContext,
+  reservations: Reservations,
   input: SpawnInput,
   deliveryMs: number,
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
   const instance = crypto.randomUUID();
-  const entry = await reserve(context, plan, instance, signal);
+  const entry = await reserve(reservations, plan, instance, signal);
   const undo = new SpawnUndo(context, entry);
   let doubt: string | undefined;
   try {
@@ -83,75 +85,24 @@ async function spawn(
   return { summary: `spawned pod \`${entry.pod_name}\` listening on ${entry.socket}` };
 }
 
-/** Writes the reservation and takes the paths from the spawner in the same moment (W47). */
+/** The reservation, or the registry's refusal in the words of a tool. */
 async function reserve(
-  context: SpawnContext,
+  reservations: Reservations,
   plan: SpawnPlan,
   instance: string,
   signal: AbortSignal,
 ): Promise<Allocation> {
-  const child = { name: plan.input.name, instance };
-  const { limits } = context;
-  const deadline = performance.now() + COMMANDS_WAIT_MS;
   try {
-    for (;;) {
-      const entry = await context.scope.exclusive(async () => {
-        // A command that runs keeps what it could write when it started.
-        if (context.scope.writersIn(plan.rules).length > 0) return undefined;
-        const { value, table } = await context.registry.delegate(
-          context.self,
-          child,
-          plan.rules,
-          limits,
-        );
-        context.family.apply(table);
-        return value;
-      });
-      if (entry !== undefined) return entry;
-      await commandsEnd(context, plan, deadline, signal);
-    }
+    return await reservations.reserve(
+      { child: { name: plan.input.name, instance }, rules: plan.rules },
+      signal,
+    );
   } catch (error) {
     if (error instanceof ToolError || isPodError(error, "cancelled")) throw error;
     const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
     if (refused) throw new ToolError("invalid_argument", error.message);
     throw new ToolError("execution_failed", `pod-registry open: ${messageOf(error)}`);
   }
-}
-
-/**
- * Waits until one of the shell commands that may write in the region has ended. Refused for those that
- * go on until they are told to end, and when the time is over.
- */
-async function commandsEnd(
-  context: SpawnContext,
-  plan: SpawnPlan,
-  deadline: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const writers = context.scope.writersIn(plan.rules);
-  const [first] = writers;
-  if (first === undefined) return;
-  const lasting = writers.find((writer) => writer.lasting);
-  const patience = deadline - performance.now();
-  if (lasting !== undefined || patience <= 0) {
-    const { label } = lasting ?? first;
-    throw new ToolError(
-      "invalid_argument",
-      `a shell command that may write there still runs: \`${label}\`; ` +
-        (lasting === undefined ? "wait for its end" : "end it with KillBash first"),
-    );
-  }
-  const { promise: aborted, resolve } = Promise.withResolvers<void>();
-  const onAbort = (): void => resolve();
-  signal.addEventListener("abort", onAbort, { once: true });
-  if (signal.aborted) resolve();
-  try {
-    const ends = writers.map(({ ended }) => ended);
-    await settlesWithin(Promise.race([...ends, aborted]), patience);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-  if (signal.aborted) throw cancelled();
 }
 
 function start(

@@ -6,7 +6,10 @@ import { within } from "../support/temp.ts";
 /** Longest wait for one reply; under load a start takes a second. */
 const DEADLINE_MS = 20_000;
 
-/** What an actor can be asked; `grab` and `drop` lock a file, the rest is the registry's own API. */
+/**
+ * What an actor can be asked; `grab` and `drop` lock a file, the rest is the registry's own API.
+ * `joinResolved` is `join` with a scope whose targets are resolved first, as a manifest's are.
+ */
 export type Request =
   | { readonly op: "grab" | "drop"; readonly path: string }
   | {
@@ -16,6 +19,7 @@ export type Request =
         | "adopt"
         | "release"
         | "join"
+        | "joinResolved"
         | "joinChild"
         | "leave"
         | "takeLife"
@@ -32,6 +36,8 @@ export type Request =
       readonly session?: string;
       readonly child?: { readonly name: string; readonly instance: string };
       readonly waitMs?: number;
+      /** A pipe that is read to its end while the operation holds the lock. */
+      readonly blockOn?: string;
       readonly rounds?: number;
     };
 

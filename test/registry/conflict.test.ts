@@ -1,11 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import {
-  adopt,
-  ancestorsOf,
-  conflictOwner,
-  register,
-  release,
-} from "../../src/registry/operations.ts";
+import { conflictOwner } from "../../src/registry/conflict.ts";
+import { adopt, ancestorsOf, register, release } from "../../src/registry/operations.ts";
 import { type ScopeRule } from "../../src/scope/rule.ts";
 import { accessTo, covers, overlaps } from "../../src/scope/set.ts";
 import { entry, flat, names, one, reads, refusal, rule } from "./entries.ts";

@@ -35,6 +35,7 @@ export function entry(
     session_id: `session of ${name}-1`,
     instance: `${name}-1`,
     expires_at: null,
+    lineage: [],
     ...rest,
   };
 }

@@ -7,6 +7,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { identityOf } from "../../src/base/process.ts";
 import type { Allocation } from "../../src/registry/allocation.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "../../src/registry/lock.ts";
@@ -293,29 +294,30 @@ describe("a lock file that is removed or replaced", () => {
   test("makes a holder that was stopped meanwhile fail without writing", async () => {
     await using dir = temp();
     await using stopped = await actor();
-    const { file, lock } = tablePaths(dir.path);
-    // Reading the table blocks the process under the lock for as long as we like.
-    await Bun.$`mkfifo ${file}`.quiet();
+    const { lock } = tablePaths(dir.path);
+    // Reading from a pipe blocks the process under the lock for as long as we like.
+    const pipe = dir.join("pipe");
+    await Bun.$`mkfifo ${pipe}`.quiet();
     const registering = stopped.ask({
       op: "register",
       base: dir.path,
       name: "late",
       allow: [rule("/late")],
+      blockOn: pipe,
     });
     // Opening for writing succeeds as soon as somebody reads.
-    const script = `exec 3>${file}; echo open; read go; printf %s '{"version":1,"allocations":[]}' >&3`;
+    const script = `exec 3>${pipe}; echo open; read go`;
     await using writer = disposable(
       Bun.spawn(["sh", "-c", script], { stdin: "pipe", stdout: "pipe", stderr: "ignore" }),
     );
     const opened = await within(
       writer.child.stdout.getReader().read(),
       DEADLINE_MS,
-      "the process to read the table",
+      "the process to read the pipe",
     );
     expect(new TextDecoder().decode(opened.value)).toBe("open\n");
     // A person gives up waiting and removes the lock; others go on.
     unlinkSync(lock);
-    unlinkSync(file);
     await register(new Registry(dir.path), "live", "/live");
     writer.child.stdin.write("go\n");
     await writer.child.stdin.flush();
@@ -352,7 +354,7 @@ function disposable<Child extends Bun.Subprocess>(child: Child) {
   };
 }
 
-test("an operation on a table of 1,000 allocations takes a few milliseconds", async () => {
+test("registry operations take less than 10 ms at the median with 1,000 allocations", async () => {
   await using dir = temp();
   const sleepers = Array.from({ length: 20 }, () =>
     Bun.spawn(["sleep", "1000"], { stdin: "ignore", stdout: "ignore", stderr: "ignore" }),
@@ -368,23 +370,44 @@ test("an operation on a table of 1,000 allocations takes a few milliseconds", as
       }),
     );
     writeFileSync(file, JSON.stringify({ version: 1, allocations }, null, 2));
-    const spans: number[] = [];
-    for (let n = 0; n < 15; n += 1) {
-      const started = performance.now();
-      const { value } = await registry.delegate(
-        { name: "p0", instance: "p0-1" },
-        { name: `c${n}`, instance: "i" },
-        [rule(`/w/0/src/${n}`)],
-        { ...READY, maxChildren: 99 },
-      );
-      spans.push(performance.now() - started);
-      expect(value.delegated_from).toBe("p0");
+    const p0 = { name: "p0", instance: "p0-1" };
+    const child = { name: "child", instance: "i" };
+    const operations: Record<string, () => Promise<unknown>> = {
+      delegate: () =>
+        registry.delegate(p0, child, [rule("/w/0/src/x")], { ...READY, maxChildren: 99 }),
+      adopt: () => registry.adopt(child, "session of child"),
+      "update session": () => registry.updateSession(child, "another session of child"),
+      release: () => registry.release(child),
+      "a refused name": () => rejection(register(registry, "p7", "/free")),
+      "a refused region": () => rejection(register(registry, "new", "/w/500/src/x")),
+    };
+    // What the machine does otherwise must not decide: of six rows the best counts, and where more
+    // wants to run than there are processors, the processor's time instead of the clock's.
+    const cpuMs = (): number => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1000;
+    };
+    const best = new Map(Object.keys(operations).map((name) => [name, Number.POSITIVE_INFINITY]));
+    const slow = (): [string, number][] => [...best].filter(([, median]) => median >= 10);
+    for (let row = 0; row < 6 && slow().length > 0; row += 1) {
+      const now = (loadavg()[0] ?? 0) > availableParallelism() ? cpuMs : () => performance.now();
+      const spans = new Map(Object.keys(operations).map((name) => [name, [] as number[]]));
+      for (let n = 0; n < 11; n += 1) {
+        for (const [name, operation] of Object.entries(operations)) {
+          const started = now();
+          await operation();
+          spans.get(name)?.push(now() - started);
+        }
+      }
+      for (const [name, list] of spans) {
+        const median = list.toSorted((a, b) => a - b)[5] ?? Number.NaN;
+        best.set(name, Math.min(best.get(name) ?? Number.NaN, median));
+      }
     }
-    const median = spans.toSorted((a, b) => a - b)[7] ?? 0;
-    // 7 ms on an idle machine, 32 ms before entries were checked by hand and proofs of death bounded.
-    expect(median).toBeLessThan(50);
+    // 5 ms on an idle machine; a refusal took 20 ms when everybody's death was looked into for it.
+    expect(slow()).toEqual([]);
   } finally {
     for (const sleeper of sleepers) sleeper.kill("SIGKILL");
     await Promise.all(sleepers.map((sleeper) => sleeper.exited));
   }
-});
+}, 60_000);

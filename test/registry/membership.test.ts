@@ -19,7 +19,7 @@ describe("a Pod that joins", () => {
     const pod = await joinAsRoot(new Registry(dir.path), id("a", "a-2"), writing("/p"), "S");
     expect(readdirSync(dir.join("a")).toSorted()).toEqual(["allocation.json", "lock"]);
     const record = JSON.parse(readFileSync(pod.paths.allocation, "utf8")) as unknown;
-    expect(record).toEqual({ ...pod.allocation, ancestors: [] });
+    expect(record).toEqual({ ...pod.allocation });
     expect(statSync(pod.paths.allocation).mode & 0o777).toBe(0o600);
   });
 
@@ -51,9 +51,9 @@ describe("a Pod that joins", () => {
       "stderr.log",
     ]);
     const record = JSON.parse(readFileSync(dir.join("c", "allocation.json"), "utf8")) as {
-      ancestors: unknown;
+      lineage: unknown;
     };
-    expect(record.ancestors).toEqual([{ pod_name: "a", instance: "a-1" }]);
+    expect(record.lineage).toEqual([{ pod_name: "a", instance: "a-1" }]);
   });
 
   test("and is refused leaves nothing, not even a directory", async () => {

@@ -83,7 +83,7 @@ type RuleRequest = typeof request extends fc.Arbitrary<infer Value> ? Value : ne
 type Command =
   | { readonly kind: "register"; readonly allow: ScopeRule[]; readonly deny: ScopeRule[] }
   | { readonly kind: "delegate"; readonly from: number; readonly rules: readonly RuleRequest[] }
-  | { readonly kind: "adopt" | "release"; readonly pod: number }
+  | { readonly kind: "adopt" | "release" | "comeback"; readonly pod: number }
   | { readonly kind: "reclaim"; readonly dead: readonly number[] };
 
 const command: fc.Arbitrary<Command> = fc.oneof(
@@ -99,7 +99,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.record({
-      kind: fc.constantFrom("adopt" as const, "release" as const),
+      kind: fc.constantFrom("adopt" as const, "release" as const, "comeback" as const),
       pod: choice,
     }),
   },
@@ -118,7 +118,7 @@ const LIMITS = { maxDepth: 9, maxChildren: 9 };
 type Step =
   | { readonly kind: "register"; readonly entry: Allocation }
   | { readonly kind: "delegate"; readonly from: Allocation; readonly entry: Allocation }
-  | { readonly kind: "adopt" | "release"; readonly entry: Allocation }
+  | { readonly kind: "adopt" | "release" | "comeback"; readonly entry: Allocation }
   | { readonly kind: "reclaim"; readonly dead: readonly Allocation[] };
 
 /** Undefined when there is nobody to do it with. */
@@ -167,6 +167,14 @@ function perform(table: Allocations, step: Step): Allocations | undefined {
       }
       case "release":
         return release(table, step.entry.pod_name, step.entry.instance);
+      case "comeback": {
+        // It dies, what it leaves behind moves on a little, and it is started again.
+        const { pod_name, instance, scope_allow, scope_deny } = step.entry;
+        if (step.entry.delegated_from !== null) return undefined;
+        const left = release(table, pod_name, instance);
+        const again = { scope_deny, instance: `${instance}+` };
+        return register(left, entry(pod_name, scope_allow, again));
+      }
       case "reclaim":
         return reclaim(table, (candidate) => step.dead.includes(candidate)).table;
     }
@@ -177,7 +185,7 @@ function perform(table: Allocations, step: Step): Allocations | undefined {
 }
 
 /** How much of the universe the sequences reach; asserted, so that the test cannot become empty. */
-const reached = { delegations: 0, depth: 0, reparented: 0, shared: 0 };
+const reached = { delegations: 0, depth: 0, reparented: 0, shared: 0, returned: 0 };
 
 function check(commands: readonly Command[]): void {
   let table: Allocations = [];
@@ -191,6 +199,7 @@ function check(commands: readonly Command[]): void {
     connectedAndAcyclic(table);
     if (step.kind === "delegate") childWithinSpawner(before, after, step.from, step.entry.pod_name);
     if (step.kind === "release") regionGoesToParent(before, after, step.entry);
+    if (step.kind === "comeback") hasItsTreeAgain(before, after, step.entry);
   }
 }
 
@@ -267,6 +276,15 @@ function regionGoesToParent(before: Allocations, after: Allocations, old: Alloca
   }
 }
 
+function hasItsTreeAgain(before: Allocations, after: Allocations, { pod_name }: Allocation): void {
+  const below = (table: Allocations): string[] =>
+    table.filter((pod) => pod.delegated_from === pod_name).map((pod) => pod.pod_name);
+  expect(below(after)).toEqual(expect.arrayContaining(below(before)));
+  if (below(after).length > 0) reached.returned += 1;
+  for (const pod of before)
+    expect(levels(after, one(after, pod.pod_name))).toEqual(levels(before, pod));
+}
+
 /** A root that has nearly everything, so that deep trees grow. */
 const wideRoot: fc.Arbitrary<Command> = fc.record({
   kind: fc.constant("register" as const),
@@ -283,6 +301,7 @@ test("no sequence of operations lets two Pods write one path, widens a child, or
   expect(reached.depth).toBeGreaterThan(2);
   expect(reached.reparented).toBeGreaterThan(25);
   expect(reached.shared).toBeGreaterThan(1500);
+  expect(reached.returned).toBeGreaterThan(100);
 });
 
 test("a spawner with one recursive rule and no denies can give away any path below it", () => {

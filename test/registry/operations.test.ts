@@ -2,7 +2,9 @@ import { describe, expect, test } from "bun:test";
 import type { Allocation } from "../../src/registry/allocation.ts";
 import {
   adopt,
+  type Allocations,
   childrenOf,
+  delegate,
   reclaim,
   register,
   release,
@@ -338,5 +340,86 @@ describe("a Pod that changes its session", () => {
       rule("/src/core"),
     ]).table;
     expect(refusal(() => updateSession(reserved, "b", "b-1", "S9")).code).toBe("unknown_pod");
+  });
+});
+
+describe("a root that comes back under its name (101, W52)", () => {
+  /** `a` → `b` → `d`, of which only `d` is left. */
+  const remains = (): Allocations => reclaim(line(), everyoneDead("a", "b")).table;
+  const again = (allow = [rule("/src")]): Allocation =>
+    entry("a", allow, { instance: "a-2", session_id: "new" });
+
+  test("has what is left of its tree as its children, whose regions do not stop it", () => {
+    const table = register(remains(), again());
+    expect(names(table)).toEqual(["d", "a"]);
+    expect(one(table, "d")).toMatchObject({
+      delegated_from: "a",
+      lineage: [
+        { pod_name: "b", instance: "b-1" },
+        { pod_name: "a", instance: "a-2" },
+      ],
+    });
+  });
+
+  test("has them with all that is below them", () => {
+    const table = reclaim(line(), everyoneDead("a")).table;
+    const back = register(table, again());
+    expect(one(back, "b").delegated_from).toBe("a");
+    expect(one(back, "d")).toMatchObject({ delegated_from: "b" });
+    expect(one(back, "d").lineage.map(({ instance }) => instance)).toEqual(["b-1", "a-2"]);
+  });
+
+  test("finds them also when nobody has removed its own dead entry's traces yet", () => {
+    const dangling = remains().map((left) => ({ ...left, delegated_from: "b" }));
+    expect(one(register(dangling, again()), "d").delegated_from).toBe("a");
+  });
+
+  test("is refused when one of them writes outside its new scope, which stays a root", () => {
+    const small = again([rule("/src/core/x/deep")]);
+    expect(refusal(() => register(remains(), small)).message).toContain("conflicts with pod `d`");
+    const elsewhere = register(remains(), again([rule("/other")]));
+    expect(one(elsewhere, "d").delegated_from).toBeNull();
+  });
+
+  test("is refused by a stranger in its scope all the same", () => {
+    const table = register(remains(), entry("s", [rule("/src/y")]));
+    expect(refusal(() => register(table, again())).message).toContain("conflicts with pod `s`");
+  });
+
+  test("under another name is refused by them", () => {
+    const other = entry("c", [rule("/src")]);
+    expect(refusal(() => register(remains(), other)).message).toContain("conflicts with pod `d`");
+  });
+
+  test("does not take them from a parent that lives", () => {
+    const table = release(line(), "b", "b-1");
+    expect(refusal(() => register(table, again())).code).toBe("duplicate_name");
+    expect(one(table, "d").delegated_from).toBe("a");
+  });
+});
+
+describe("a region with a second name (W31)", () => {
+  const names31 = {
+    mounts: [
+      { device: "8:1", root: "/", point: "/" },
+      { device: "8:1", root: "/src", point: "/mnt/src" },
+    ],
+    isSame: () => false,
+  };
+
+  test("is refused to a root and to a child, and the refusal says why", () => {
+    const table = family();
+    const error = refusal(() => register(table, entry("x", [rule("/mnt/src/core/y")]), names31));
+    expect(error.message).toContain("conflicts with pod `b` rule `/src/core` (two names of the");
+    const holder = register(table, entry("r", [rule("/mnt/other")]));
+    expect(names(register(holder, entry("y", [rule("/mnt/z")]), names31))).toContain("y");
+    const both = roots(entry("a", [rule("/src"), rule("/mnt")]));
+    const given = reserve(both, "a", "b", [rule("/src/core")]).table;
+    const reservation = entry("c", [rule("/mnt/src/core")], { session_id: null });
+    const spawner = { name: "a", instance: "a-1" };
+    const limits = { maxDepth: 4, maxChildren: 16 };
+    expect(refusal(() => delegate(given, spawner, reservation, limits, names31)).message).toContain(
+      "conflicts with pod `b` rule `/src/core`",
+    );
   });
 });

@@ -213,7 +213,26 @@ describe("a table that is lost while a Pod lives", () => {
     const { table } = await new Registry(base).reclaim();
     expect(names(table).toSorted()).toEqual(["a", "d"]);
     expect(one(table, "d").delegated_from).toBe("a");
-    expect(one(table, "d")).not.toHaveProperty("ancestors");
+  });
+
+  test("has a child of an earlier run below the root that took its place (W52)", async () => {
+    await using home = await inhabited();
+    await using d = await actor();
+    await using again = await actor();
+    const { base, pod } = home;
+    const child = { name: "d", instance: "d-1" };
+    await pod.tell({ op: "delegate", base, name: "a", allow: [rule("/src/d")], child });
+    await d.tell({ op: "joinChild", base, name: "d" });
+    await pod.kill();
+    const root = { name: "a", instance: "a-2", allow: [rule("/src")], session: "S2" } as const;
+    await again.tell({ op: "join", base, ...root });
+    expect(one(peekTable(base), "d").delegated_from).toBe("a");
+    for (const lost of [[home.file], [home.file, home.backup]]) {
+      for (const path of lost) writeFileSync(path, "{");
+      const { table } = await new Registry(base).reclaim();
+      expect(one(table, "a").instance).toBe("a-2");
+      expect(one(table, "d").delegated_from).toBe("a");
+    }
   });
 
   test.each(["garbage", "", "{}", '{"pod_name":"z","pid":1,"socket":"/s","scope_allow":[]}'])(

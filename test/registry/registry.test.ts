@@ -7,7 +7,7 @@ import { Registry } from "../../src/registry/registry.ts";
 import { saveTable, tablePaths } from "../../src/registry/table.ts";
 import { temp } from "../support/temp.ts";
 import { actor } from "./actor.ts";
-import { deadOwner, entry, names, one, rejection, rule, zombie } from "./entries.ts";
+import { deadOwner, entry, names, one, refusal, rejection, rule, zombie } from "./entries.ts";
 import { household, id, LIMITS, writing } from "./household.ts";
 
 const LINUX = process.platform === "linux";
@@ -267,6 +267,34 @@ describe("a long table", () => {
     },
   );
 
+  test.skipIf(!LINUX)(
+    "is freed of everybody dead who is in the way of one request, in every sense",
+    async () => {
+      await using dir = temp();
+      await using gone = await zombie();
+      const owner = gone.identity;
+      const many = Array.from({ length: 150 }, (_, n) => entry(`p${n}`, [rule(`/w/${n}`)]));
+      const undead = Array.from({ length: 9 }, (_, n) =>
+        entry(`u${n}`, [rule(`/z/${n}`)], { owner }),
+      );
+      const registry = new Registry(dir.path);
+      // The name, the session and nine regions.
+      const name = entry("x", [rule("/x")], { owner });
+      const session = entry("s", [rule("/s")], { owner, session_id: "X" });
+      save(dir.path, ...many, ...undead, name, session);
+      const first = await registry.register(id("x"), writing("/z"), "X");
+      expect(one(first.table, "x")).toMatchObject({ instance: "x-1", pid: process.pid });
+      expect(first.table).toHaveLength(many.length + 1);
+      // Children of the spawner who asks: one has the region, and the number is full.
+      const child = entry("c", [rule("/w/0/c")], { owner, delegated_from: "p0" });
+      const limits = { ...LIMITS, maxChildren: 1 };
+      save(dir.path, ...many, child);
+      const second = await registry.delegate(id("p0"), id("d"), [rule("/w/0/c")], limits);
+      expect(names(second.reclaimed)).toEqual(["c"]);
+      expect(one(second.table, "d").delegated_from).toBe("p0");
+    },
+  );
+
   test("refuses what is held by the living, once", async () => {
     await using dir = temp();
     const many = Array.from({ length: 150 }, (_, n) => entry(`p${n}`, [rule(`/w/${n}`)]));
@@ -277,6 +305,73 @@ describe("a long table", () => {
     expect(version(dir.path)).toBe(before);
   });
 });
+
+describe("reservations that are wanted together", () => {
+  const wanted = (name: string, target: string) => ({ child: id(name), rules: [rule(target)] });
+
+  test("are granted or refused one by one, in their order, and written once", async () => {
+    await using dir = temp();
+    const { registry } = await household(dir.path);
+    const { file, backup } = tablePaths(dir.path);
+    const before = readFileSync(file, "utf8");
+    const limits = { ...LIMITS, maxChildren: 3 };
+    const { value, table } = await registry.delegateAll(
+      id("a"),
+      [
+        wanted("b", "/src/b"),
+        wanted("b", "/src/other"), // the name is taken by the one before
+        wanted("c", "/src/b/c"), // and so is this region
+        wanted("d", "/docs"),
+        wanted("e", "/src/e"),
+        wanted("f", "/src/f"),
+        wanted("g", "/src/g"), // three are the limit
+      ],
+      limits,
+    );
+    const results = value.map((result) =>
+      result.granted ? result.entry.pod_name : refusal(() => throwing(result.why)).code,
+    );
+    expect(results).toEqual([
+      "b",
+      "duplicate_name",
+      "not_subset",
+      "not_subset",
+      "e",
+      "f",
+      "limit_reached",
+    ]);
+    expect(names(table)).toEqual(["a", "b", "e", "f"]);
+    expect(registry.peek()).toEqual(table);
+    expect(readFileSync(backup, "utf8")).toBe(before);
+  });
+
+  test("of which all are refused write nothing", async () => {
+    await using dir = temp();
+    const { registry } = await household(dir.path);
+    const before = version(dir.path);
+    const requests = [wanted("b", "/docs"), wanted("a", "/src/b")];
+    const { value } = await registry.delegateAll(id("a"), requests, LIMITS);
+    expect(value.map(({ granted }) => granted)).toEqual([false, false]);
+    expect(version(dir.path)).toBe(before);
+  });
+
+  test.skipIf(!LINUX)("do not stumble over a zombie in a long table", async () => {
+    await using dir = temp();
+    await using gone = await zombie();
+    const many = Array.from({ length: 150 }, (_, n) => entry(`p${n}`, [rule(`/w/${n}`)]));
+    const owner = gone.identity;
+    const c = entry("c", [rule("/w/0/c")], { owner, delegated_from: "p0" });
+    save(dir.path, ...many, c, entry("d", [rule("/d")], { owner }));
+    const requests = [wanted("b", "/w/0/b"), wanted("c", "/w/0/c"), wanted("d", "/w/0/d")];
+    const outcome = await new Registry(dir.path).delegateAll(id("p0"), requests, LIMITS);
+    expect(outcome.value.map(({ granted }) => granted)).toEqual([true, true, true]);
+    expect(names(outcome.reclaimed).toSorted()).toEqual(["c", "d"]);
+  });
+});
+
+function throwing(why: unknown): never {
+  throw why;
+}
 
 describe("an operation", () => {
   test("that changes nothing or is refused writes nothing", async () => {

@@ -107,6 +107,7 @@ describe("the table on disk", () => {
         pid_namespace: null,
         machine_id: null,
         expires_at: null,
+        lineage: [],
       } as unknown as Allocation,
     ]);
     writeFileSync(tablePaths(dir.path).file, JSON.stringify({ version: 1 }));

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { PodError } from "../../src/base/errors.ts";
 import { tryFlock } from "../../src/base/libc.ts";
@@ -202,7 +202,8 @@ describe("StopPod", () => {
     });
     const input = { name: "deep", task: "t", scope: [grant(x)] };
     expect((await middle.call(spawnPodTool(middle.context), input)).isError).toBe(false);
-    // `middle` is this very process to the registry: a dead one stands for it.
+    // `middle` is this very process to the registry: a dead one stands for it, which keeps no record.
+    rmSync(middle.membership.paths.allocation);
     const record = listed(spawner, "middle", {
       instance: middle.context.self.instance,
       scope: middle.membership.allocation.scope_allow,

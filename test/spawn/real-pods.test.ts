@@ -146,7 +146,7 @@ describe("a root that is killed", () => {
       match: "go",
       calls: [{ tool: "SpawnPod", input: { name: "kid", task: "begin", scope: [grant(target)] } }],
     },
-    { pod: "kid", match: "begin", delay_ms: 200, text: "kid is done" },
+    { pod: "kid", match: "begin", delay_ms: 500, text: "kid is done" },
     { text: "ok" },
   ];
 
@@ -171,6 +171,68 @@ describe("a root that is killed", () => {
     expect(await new Response(stop.stdout).text()).toBe("stopped pod `kid`\n");
     expect(world.registry.peek()).toEqual([]);
     expect(world.processes()).toEqual([]);
+  });
+
+  test("comes back under its name with the child in its list and without its paths (101, W52)", async () => {
+    await using world = startWorld();
+    const target = join(world.work, "kid");
+    mkdirSync(target);
+    const root = await world.start({ rules: rules(target) });
+    await root.run("go");
+    await root.waitFor("tool_result");
+    await root.kill();
+    const kid = world.allocation("kid")?.pid;
+    const again = await world.start({
+      rules: [
+        {
+          pod: "root",
+          // The child's report, which the dead one did not take.
+          match: "finished a turn",
+          calls: [
+            { tool: "ListPods", input: {} },
+            { tool: "Write", input: { file_path: join(target, "f"), content: "x" } },
+          ],
+        },
+        { pod: "root", match: "^stop$", calls: [{ tool: "StopPod", input: { name: "kid" } }] },
+        { text: "ok" },
+      ],
+    });
+    const { socket } = podPaths(world.runtime, "kid");
+    await eventually(() => isQuiet(socket, 1), "the child to end its first run");
+    expect(world.allocation("kid")).toMatchObject({ pid: kid, delegated_from: "root" });
+    await again.waitFor("run_end");
+    await again.runToEnd("stop");
+    expect(again.toolResults()).toEqual([
+      "1 pod(s) known",
+      expect.stringContaining(`path is read-only in this scope: ${join(target, "f")}`),
+      `stopped pod \`kid\`; reclaimed scope: write:${target}`,
+    ]);
+    const told = JSON.stringify(await again.request({ method: "get_history" }, "history"));
+    expect(told).toContain("which an earlier run of yours had spawned, lives on and keeps write:");
+    expect(world.processes()).toEqual([again.pid]);
+  });
+
+  test("comes back while its child is too busy to answer, which it does not take for dead (102)", async () => {
+    await using world = startWorld();
+    const target = join(world.work, "kid");
+    mkdirSync(target);
+    const root = await world.start({ rules: rules(target) });
+    await root.run("go");
+    await root.waitFor("tool_result");
+    const kid = world.allocation("kid")?.pid ?? 0;
+    process.kill(kid, "SIGSTOP");
+    try {
+      await root.kill();
+      const again = await world.start({ rules: rules(target) });
+      await again.request({ method: "status" });
+      const { table } = await world.registry.reclaim();
+      expect(table.map((entry) => [entry.pod_name, entry.pid, entry.delegated_from])).toEqual([
+        ["kid", kid, "root"],
+        ["root", again.pid, null],
+      ]);
+    } finally {
+      process.kill(kid, "SIGCONT");
+    }
   });
 
   test("before its child has adopted leaves a child that ends with the reason (104)", async () => {

@@ -79,6 +79,8 @@ export interface RootOptions {
   readonly command?: readonly string[];
   /** More arguments. */
   readonly args?: readonly string[];
+  /** Longest wait for the ready line; default `DEADLINE_MS`. */
+  readonly readyMs?: number;
 }
 
 /** A root Pod that has said it is ready. */
@@ -104,7 +106,7 @@ export interface RootPod extends AsyncDisposable {
   /** Starts a run with this text; resolves when the Pod has taken it. */
   run(text: string): Promise<void>;
   /** Starts a run and resolves when it has ended. */
-  runToEnd(text: string): Promise<Event>;
+  runToEnd(text: string, ms?: number): Promise<Event>;
   /** Summaries of the tool results so far, in order. */
   toolResults(): string[];
   /** Ends the process without warning and waits for its end. */
@@ -143,7 +145,7 @@ export function startWorld(runtimeName = "run"): World {
     async start(options) {
       const pod = new StartedPod(world, options);
       started.push(pod);
-      await pod.becomeReady();
+      await pod.becomeReady(options.readyMs);
       return pod;
     },
     allocation: (name) => findByName(registry.peek(), name),
@@ -305,14 +307,14 @@ class StartedPod implements RootPod {
     return this.#stderr;
   }
 
-  async becomeReady(): Promise<void> {
+  async becomeReady(ms: number = DEADLINE_MS): Promise<void> {
     const ready = `INSOMNIA-READY\t${this.name}\t${this.socket}\n`;
     let over = false;
     void this.exited.then(() => {
       over = true;
       this.#change();
     });
-    await this.#until(() => over || this.#stderr.includes(ready), DEADLINE_MS, "the ready line");
+    await this.#until(() => over || this.#stderr.includes(ready), ms, "the ready line");
     if (!this.#stderr.includes(ready)) {
       throw new Error(`pod ${this.name} ended with ${await this.exited}: ${this.#stderr}`);
     }
@@ -348,9 +350,9 @@ class StartedPod implements RootPod {
     await this.request(runMethod(text));
   }
 
-  async runToEnd(text: string): Promise<Event> {
+  async runToEnd(text: string, ms: number = DEADLINE_MS): Promise<Event> {
     await this.run(text);
-    return await this.waitFor("run_end");
+    return await this.waitFor("run_end", ms);
   }
 
   toolResults(): string[] {

@@ -83,7 +83,7 @@ test("a file replaced by another inside the scope after the check is read anew",
   expect(Buffer.from((await files.read(path)).bytes).toString()).toBe("newer");
 });
 
-test("a directory swapped for a link after the check does not let a write escape", async () => {
+test("a directory swapped for a link after the check does not let a write escape (55, W27)", async () => {
   await using s = stage();
   const files = new ScopedFiles(scopeOf(s.root), s.swap);
   const path = `${s.root}/dir/new`;

@@ -118,7 +118,7 @@ test("49: a scope revoked between two writes stops the second and leaves reading
   expect((await b.call("Read", { file_path: path })).content).toBe("     1\t1\n");
 });
 
-test("56: mode, owner and link survive an edit", async () => {
+test("56: mode, owner and link survive an edit, of a script too (56, W28)", async () => {
   await using b = bench();
   const script = b.file("run.sh", "echo one\n");
   chmodSync(script, 0o755);

@@ -2,7 +2,8 @@
  * What is shown of a happening: the Pod's own words and results, with the workspace's path left out
  * and, for a refusal, who holds the place according to the registry. Pure.
  */
-import { conflictOwner, findByName, type Allocations } from "../../registry/operations.ts";
+import { conflictOwner } from "../../registry/conflict.ts";
+import { findByName, type Allocations } from "../../registry/operations.ts";
 import type { Happening, ToolResult } from "./story.ts";
 import type { Style } from "../terminal.ts";
 

@@ -1,0 +1,138 @@
+/**
+ * The base directories themselves: there, ours, closed to others (W9). What is missing is no fault,
+ * the first Pod makes it. Reads, changes nothing.
+ */
+import { accessSync, constants, type Stats, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { errnoCode, messageOf } from "../../base/errors.ts";
+import { type Finding, type Mend, ok, problem, quoted, warning } from "./finding.ts";
+
+/** A directory as `stat` shows it, links followed. */
+export interface DirectoryFacts {
+  readonly path: string;
+  readonly state: "missing" | "directory" | "other" | "unknown";
+  /** Owner and permission bits; 0 unless it is there. */
+  readonly uid: number;
+  readonly mode: number;
+  /** Why nothing is known, or why what is missing cannot be made. */
+  readonly error: string;
+}
+
+/** Looks at a path; never throws. */
+export function directoryFacts(path: string): DirectoryFacts {
+  let info: Stats;
+  try {
+    info = statSync(path);
+  } catch (error) {
+    const missing = errnoCode(error) === "ENOENT";
+    const state = missing ? "missing" : "unknown";
+    return { path, state, uid: 0, mode: 0, error: missing ? whyNotMade(path) : messageOf(error) };
+  }
+  const state = info.isDirectory() ? "directory" : "other";
+  // The sticky bit tells whether others may rename what is not theirs.
+  return { path, state, uid: info.uid, mode: info.mode & 0o1777, error: "" };
+}
+
+/** Why a missing directory cannot be made; empty when it can. */
+function whyNotMade(path: string): string {
+  const above = nearestExisting(dirname(path));
+  try {
+    accessSync(above.path, constants.W_OK | constants.X_OK);
+    return "";
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+/** The nearest directory above `path` that exists. */
+export function nearestExisting(path: string): DirectoryFacts {
+  for (let above = path; ; above = dirname(above)) {
+    const facts = directoryFacts(above);
+    if (facts.state !== "missing" || above === dirname(above)) return facts;
+  }
+}
+
+/** How strict a base is looked at: `private` must be 0700 and ours, `config` only not writable by others. */
+export type Privacy = "private" | "config";
+
+/** True when a Pod would accept the directory, so that what is in it can be looked at. */
+export function isUsable(facts: DirectoryFacts, me: number | undefined): boolean {
+  return facts.state === "directory" && (me === undefined || facts.uid === me);
+}
+
+const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0");
+
+/** The finding for one base. `variable` is what would choose another place. */
+export function checkDirectory(
+  check: string,
+  facts: DirectoryFacts,
+  options: {
+    readonly privacy: Privacy;
+    readonly variable: string;
+    readonly me?: number | undefined;
+  },
+): Finding {
+  const { path, state, uid, mode } = facts;
+  const { privacy, variable, me } = options;
+  const elsewhere = `set ${variable} to a directory of your own`;
+  if (state === "missing" && privacy === "private" && facts.error !== "") {
+    return problem(check, `${path} cannot be made: ${facts.error}`, elsewhere);
+  }
+  if (state === "missing") {
+    const mends: Mend[] = privacy === "private" ? [{ kind: "make-directory", path }] : [];
+    return ok(
+      check,
+      `${path} is not there yet${privacy === "private" ? "" : "; that is fine"}`,
+      mends,
+    );
+  }
+  if (state === "unknown") {
+    return problem(
+      check,
+      `${path} cannot be looked at: ${facts.error}`,
+      `mend the path or ${elsewhere}`,
+    );
+  }
+  if (state === "other") {
+    return problem(
+      check,
+      `${path} is not a directory`,
+      `move it away: mv ${quoted(path)} ${quoted(`${path}.old`)}`,
+    );
+  }
+  const isOurs = me === undefined || uid === me;
+  if (!isOurs && !(privacy === "config" && uid === 0)) {
+    return problem(check, `${path} belongs to user ${uid}, not to you (${me})`, elsewhere);
+  }
+  const own = privacy === "private" ? 0o700 : 0o500;
+  const forbidden = privacy === "private" ? 0o077 : 0o022;
+  const fits = (mode & own) === own && (mode & forbidden) === 0;
+  if (fits || !isOurs) {
+    return ok(check, `${path} is ${isOurs ? "yours" : "root's"}, mode ${octal(mode)}`);
+  }
+  const what = (mode & forbidden) === 0 ? "closed to yourself" : "open to other users";
+  return problem(
+    check,
+    `${path} is ${what} (mode ${octal(mode)})`,
+    `run: chmod 700 ${quoted(path)}`,
+    [{ kind: "chmod", path, mode: 0o700 }],
+  );
+}
+
+/** Warns when others can rename the base away: its parent is theirs, or open to all without sticky bit. */
+export function checkParent(
+  check: string,
+  parent: DirectoryFacts,
+  me: number | undefined,
+): Finding[] {
+  const isTrusted = parent.uid === 0 || me === undefined || parent.uid === me;
+  const isOpen = (parent.mode & 0o022) !== 0 && (parent.mode & 0o1000) === 0;
+  if (parent.state !== "directory" || (isTrusted && !isOpen)) return [];
+  return [
+    warning(
+      check,
+      `other users can replace what is in ${parent.path} (user ${parent.uid}, mode ${octal(parent.mode)})`,
+      `run: chmod go-w ${quoted(parent.path)}, or use another directory`,
+    ),
+  ];
+}

@@ -1,0 +1,61 @@
+/** A directory that has two names by a bind mount: nobody else gets it under the second one (W31). */
+import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Registry } from "../../src/registry/registry.ts";
+import { Children } from "../../src/spawn/children.ts";
+import { LiveScope } from "../../src/tools/live-scope.ts";
+import { temp } from "../support/temp.ts";
+import { rejection, rule } from "./entries.ts";
+import { id, LIMITS } from "./household.ts";
+
+/** Mounts `from` at `to` until disposed; undefined where this process may not mount. */
+function bind(from: string, to: string): Disposable | undefined {
+  if (Bun.which("mount") === null) return undefined;
+  const done = Bun.spawnSync(["mount", "--bind", from, to], { stderr: "ignore" });
+  if (done.exitCode !== 0) return undefined;
+  return { [Symbol.dispose]: () => void Bun.spawnSync(["umount", to]) };
+}
+
+/** Root in a container often may not mount. */
+function mayMount(): boolean {
+  if (process.platform !== "linux" || process.geteuid?.() !== 0) return false;
+  const probe = realpathSync(mkdtempSync(join(tmpdir(), "pod-mount-")));
+  try {
+    using mounted = bind(probe, probe);
+    return mounted !== undefined;
+  } finally {
+    rmdirSync(probe);
+  }
+}
+
+test.skipIf(!mayMount())(
+  "a bind mount is refused to a second root, and closed to the spawner that lent its source",
+  async () => {
+    await using dir = temp();
+    for (const path of ["run", "proj", "proj/src", "mnt"])
+      mkdirSync(dir.join(path), { mode: 0o700 });
+    const source = dir.join("proj/src");
+    using mounted = bind(source, dir.join("mnt"));
+    if (mounted === undefined) throw new Error("root may not mount here");
+    const registry = new Registry(dir.join("run"));
+    const scope = { allow: [rule(dir.path)], deny: [] };
+    const { value: holder } = await registry.register(id("a"), scope, "A");
+    await registry.release(id("a"));
+    await registry.register(id("b"), { allow: [rule(dir.join("proj"))], deny: [] }, "B");
+    const second = { allow: [rule(dir.join("mnt"))], deny: [] };
+    const error = await rejection(registry.register(id("c"), second, "C"));
+    expect(error.code).toBe("write_conflict");
+    expect(error.message).toContain("two names of the same files");
+    await registry.release(id("b"));
+
+    await registry.register(id("a"), scope, holder.session_id ?? "");
+    const { table } = await registry.delegate(id("a"), id("kid"), [rule(source)], LIMITS);
+    const live = new LiveScope(scope);
+    new Children({ ...id("a"), socket: "/s" }, dir.join("children.json"), live).apply(table);
+    expect(live.accessTo(dir.join("proj/src/f"))).toBe("read");
+    expect(live.accessTo(dir.join("mnt/f"))).toBe("read");
+    expect(live.accessTo(dir.join("proj/g"))).toBe("write");
+  },
+);

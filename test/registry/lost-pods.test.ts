@@ -1,0 +1,179 @@
+/** Live Pods that the table, or the whole runtime directory, has lost: nobody else gets their paths. */
+import { expect, test } from "bun:test";
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { heldFlocks } from "../../src/base/held-locks.ts";
+import { podsWithoutDirectory } from "../../src/registry/recovery.ts";
+import { Registry } from "../../src/registry/registry.ts";
+import { inspectTable, saveTable, tablePaths } from "../../src/registry/table.ts";
+import { temp } from "../support/temp.ts";
+import { actor } from "./actor.ts";
+import { deadOwner, entry, names, one, rejection, rule } from "./entries.ts";
+
+const isLinux = process.platform === "linux";
+
+/** A base where actor `a` lives with /src. */
+async function inhabited() {
+  const dir = temp();
+  const pod = await actor();
+  await pod.tell({ op: "join", base: dir.path, name: "a", allow: [rule("/src")], session: "S" });
+  return {
+    base: dir.path,
+    dir,
+    pod,
+    claim: (target: string) =>
+      new Registry(dir.path).register(
+        { name: "x", instance: "i" },
+        { allow: [rule(target)], deny: [] },
+        "X",
+      ),
+    async [Symbol.asyncDispose](): Promise<void> {
+      await pod.kill();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test("a live Pod whose entry was removed by hand keeps its paths, and its children their parent", async () => {
+  await using home = await inhabited();
+  await using kid = await actor();
+  await home.pod.tell({
+    op: "delegate",
+    base: home.base,
+    name: "a",
+    allow: [rule("/src/kid")],
+    child: { name: "kid", instance: "kid-1" },
+  });
+  await kid.tell({ op: "joinChild", base: home.base, name: "kid" });
+  saveTable(home.base, { allocations: [], rest: {} });
+  const error = await rejection(home.claim("/src/x"));
+  expect(error.code).toBe("write_conflict");
+  const { table } = await new Registry(home.base).reclaim();
+  expect(names(table)).toEqual(["a", "kid"]);
+  expect(one(table, "kid").delegated_from).toBe("a");
+});
+
+test("a look brings a removed entry back, and nothing is written when none is missing", async () => {
+  await using home = await inhabited();
+  const { file } = tablePaths(home.base);
+  saveTable(home.base, { allocations: [], rest: {} });
+  const registry = new Registry(home.base);
+  expect(names((await registry.reclaim()).table)).toEqual(["a"]);
+  const before = readFileSync(file, "utf8");
+  const identity = Bun.file(file).lastModified;
+  await registry.reclaim();
+  expect(readFileSync(file, "utf8")).toBe(before);
+  expect(Bun.file(file).lastModified).toBe(identity);
+});
+
+test("a Pod that starts in the directory of a dead one is not taken for it", async () => {
+  await using dir = temp();
+  await using starting = await actor();
+  await starting.tell({ op: "takeLife", base: dir.path, name: "a" });
+  const dead = entry("a", [rule("/src")], { owner: await deadOwner() });
+  writeFileSync(dir.join("a", "allocation.json"), JSON.stringify({ ...dead, ancestors: [] }));
+  expect((await new Registry(dir.path).reclaim()).table).toEqual([]);
+});
+
+test("what lies in a live directory and is no record does not stop others", async () => {
+  await using home = await inhabited();
+  saveTable(home.base, { allocations: [], rest: {} });
+  writeFileSync(home.dir.join("a", "allocation.json"), "garbage");
+  expect(names((await home.claim("/elsewhere")).table)).toEqual(["x"]);
+});
+
+test.skipIf(!isLinux)(
+  "a deleted runtime directory is not used again while a Pod of it lives, and its pid is told",
+  async () => {
+    await using home = await inhabited();
+    rmSync(home.base, { recursive: true });
+    const error = await rejection(home.claim("/elsewhere"));
+    expect(error.code).toBe("registry_corrupt");
+    expect(error.message).toContain(`\`a\` (pid ${home.pod.pid})`);
+    expect(error.message).toContain(`kill ${home.pod.pid}`);
+    expect(podsWithoutDirectory(home.base)).toEqual([{ name: "a", pid: home.pod.pid }]);
+    await home.pod.kill();
+    expect(names((await home.claim("/elsewhere")).table)).toEqual(["x"]);
+  },
+);
+
+test.skipIf(!isLinux)(
+  "a deleted Pod directory costs a Pod nothing while it is in the table",
+  async () => {
+    await using home = await inhabited();
+    rmSync(home.dir.join("a"), { recursive: true });
+    expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+    expect(names((await home.claim("/elsewhere")).table)).toEqual(["a", "x"]);
+  },
+);
+
+test.skipIf(!isLinux)(
+  "the kernel names who holds a lock, and nobody who only has the file open",
+  async () => {
+    await using dir = temp();
+    await using holder = await actor();
+    const path = dir.join("lock");
+    await holder.tell({ op: "grab", path });
+    const fd = openSync(path, "r"); // ours: open, not locked
+    expect(heldFlocks(dir.path)).toEqual([{ pid: holder.pid, path, deleted: false }]);
+    rmSync(path);
+    expect(heldFlocks(dir.path)).toEqual([{ pid: holder.pid, path, deleted: true }]);
+    closeSync(fd);
+  },
+);
+
+test("a table of 100 MB is judged without being read, and moved aside", async () => {
+  await using dir = temp();
+  const { file } = tablePaths(dir.path);
+  writeFileSync(file, "{");
+  truncateSync(file, 100 * 1024 * 1024);
+  expect(inspectTable(dir.path)).toMatchObject({ kind: "bad", allocations: [] });
+  expect((await new Registry(dir.path).reclaim()).table).toEqual([]);
+});
+
+test.each(["mkfifo", "mkdir"])(
+  "what is no file in place of the table is moved aside: %s",
+  async (make) => {
+    await using home = await inhabited();
+    const { file } = tablePaths(home.base);
+    rmSync(file);
+    await Bun.$`${make} ${file}`.quiet();
+    expect(inspectTable(home.base)).toMatchObject({ kind: "bad", why: "is not a regular file" });
+    expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
+    expect(inspectTable(home.base).kind).toBe("ours");
+  },
+);
+
+test("a pipe in place of a Pod's record is not waited for", async () => {
+  await using home = await inhabited();
+  const record = home.dir.join("a", "allocation.json");
+  rmSync(record);
+  await Bun.$`mkfifo ${record}`.quiet();
+  rmSync(tablePaths(home.base).file);
+  expect((await rejection(home.claim("/elsewhere"))).code).toBe("registry_corrupt");
+});
+
+test("an inspection tells what a table is and never throws", async () => {
+  await using dir = temp();
+  const { file } = tablePaths(dir.path);
+  const kindOf = (content: string): string => {
+    writeFileSync(file, content);
+    return inspectTable(dir.path).kind;
+  };
+  expect(inspectTable(dir.path).kind).toBe("missing");
+  expect(kindOf(" \n")).toBe("empty");
+  expect(kindOf("{")).toBe("bad");
+  expect(kindOf('{"version":1,"allocations":[]}')).toBe("ours");
+  expect(kindOf('{"version":2,"allocations":[1]}')).toBe("other version");
+  expect(kindOf('{"allocations":[]}')).toBe("unversioned");
+  rmSync(file);
+  symlinkSync("pods.json", file);
+  expect(inspectTable(dir.path)).toMatchObject({ kind: "unreadable" });
+});
