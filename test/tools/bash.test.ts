@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
 import { eventually } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
 
@@ -227,6 +228,18 @@ describe("long output", () => {
     );
     expect(content).not.toContain("\uFFFD");
   });
+
+  test("is kept for the last commands only", async () => {
+    await using bench = shellBench();
+    const paths: string[] = [];
+    for (let n = 0; n <= MAX_SPILLS; n += 1) {
+      paths.push(pathIn((await bench.bash("seq 1 81")).content));
+    }
+    expect(paths.map((path) => existsSync(path))).toEqual([
+      false,
+      ...Array.from({ length: MAX_SPILLS }, () => true),
+    ]);
+  }, 60_000);
 
   test("leaves nothing behind when the tools end (79)", async () => {
     const bench = shellBench();

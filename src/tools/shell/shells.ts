@@ -5,6 +5,7 @@
 import { closeSync, constants, mkdirSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ioError, PodError } from "../../base/errors.ts";
+import { removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
 import type { Environment, PodPaths } from "../../base/paths.ts";
 import {
@@ -58,6 +59,8 @@ export interface Shell {
 /** Longest command in bytes: the kernel takes 128 KiB for one argument (execve(2)), wrapper included. */
 export const MAX_COMMAND_BYTES = 100_000;
 
+/** Files with long outputs that are kept; then those of commands that are over go, oldest first. */
+export const MAX_SPILLS = 32;
 const LABEL_CHARACTERS = 60;
 
 /** The commands of a Pod. */
@@ -65,6 +68,8 @@ export class Shells {
   readonly confinement: Confinement;
   readonly #deps: ShellDependencies;
   readonly #running = new Set<Shell>();
+  /** Paths of files with long outputs, oldest first. */
+  readonly #spills: string[] = [];
   #lock: number | undefined;
   #closed = false;
 
@@ -215,10 +220,25 @@ export class Shells {
     return fd;
   }
 
+  /** A Pod that works for weeks must not fill the disk with what nobody reads any more. */
+  #forgetSpills(): void {
+    const inUse = [...this.#running].map(({ output }) => output.path);
+    while (this.#spills.length > MAX_SPILLS) {
+      const at = this.#spills.findIndex(
+        (path, index) => index < this.#spills.length - 1 && !inUse.includes(path),
+      );
+      if (at < 0) return;
+      for (const path of this.#spills.splice(at, 1)) removeFile(path);
+    }
+  }
+
   #openSpill(): { readonly fd: number; readonly path: string } {
     const name = `bash-${crypto.randomUUID().replaceAll("-", "").slice(0, 6)}.log`;
     const path = join(this.#deps.paths.shellOutput, name);
-    return { fd: openSync(path, "wx", 0o600), path };
+    const fd = openSync(path, "wx", 0o600);
+    this.#spills.push(path);
+    this.#forgetSpills();
+    return { fd, path };
   }
 }
 
