@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isPodError } from "../../src/base/errors.ts";
 import type { Event } from "../../src/protocol/event.ts";
 import { podPaths } from "../../src/base/paths.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
@@ -67,10 +68,22 @@ async function driven(sandbox?: Readonly<Record<string, unknown>>): Promise<Driv
     path: (...names) => join(work, ...names),
     async order(text) {
       const before = pod.events.length;
-      await pod.runToEnd(text);
-      return pod.events
-        .slice(before)
-        .flatMap((event) => (event.event === "tool_result" ? [event.data] : []));
+      // A child's notice may have started a run of its own just now.
+      await eventually(async () => {
+        try {
+          await pod.run(text);
+          return true;
+        } catch (error) {
+          if (isPodError(error) && error.data.wire === "already_running") return false;
+          throw error;
+        }
+      }, "an idle pod");
+      const since = (): readonly Event[] => pod.events.slice(before);
+      await eventually(() => {
+        const last = since().findLastIndex((event) => event.event === "tool_result");
+        return last >= 0 && since().some(({ event }, at) => at > last && event === "run_end");
+      }, `the end of: ${text}`);
+      return since().flatMap((event) => (event.event === "tool_result" ? [event.data] : []));
     },
     [Symbol.asyncDispose]: async () => await pod[Symbol.asyncDispose](),
   };
