@@ -101,7 +101,6 @@ const ENOSYS = 38;
 export const SYSTEM_CALLS = {
   ...(process.arch === "arm64"
     ? {
-        kill: 129,
         getppid: 173,
         prctl: 167,
         capset: 91,
@@ -110,7 +109,6 @@ export const SYSTEM_CALLS = {
         rt_sigprocmask: 135,
       }
     : {
-        kill: 62,
         getppid: 110,
         prctl: 157,
         capset: 126,
@@ -118,6 +116,7 @@ export const SYSTEM_CALLS = {
         rt_sigaction: 13,
         rt_sigprocmask: 14,
       }),
+  dup3: process.arch === "arm64" ? 24 : 292,
   seccomp: process.arch === "arm64" ? 277 : 317,
   pidfd_open: 434,
   close_range: 436,

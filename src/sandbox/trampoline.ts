@@ -5,7 +5,7 @@
  * thread replaces the process, so no other thread is left over.
  */
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
-import { addressOf, duplicateOnto, systemCall } from "../base/libc.ts";
+import { addressOf, systemCall } from "../base/libc.ts";
 import { FILE_RIGHTS } from "./landlock.ts";
 import { networkFilter } from "./seccomp.ts";
 import { type ConfineSpec, DESCRIPTORS, REFUSAL_MARK } from "./spec.ts";
@@ -65,7 +65,7 @@ const text = (value: string): Uint8Array => Buffer.from(`${value}\0`);
 export function confine(env: Readonly<Record<string, string | undefined>>): number {
   try {
     const spec = readSpec();
-    if (!duplicateOnto(1, 2)) throw new Refusal("no descriptor for errors");
+    must(systemCall("dup3", 1, 2, 0), "one descriptor for output and errors");
     // What is left open beyond our own (a descriptor that leaked into the Pod) is nobody's business.
     must(systemCall("close_range", DESCRIPTORS.spec + 1, 0xffff_ffff, 0), "close_range");
     dieWith(spec.parent);
