@@ -93,7 +93,7 @@ export function peerOf(fd: number): Peer | undefined {
 }
 
 /** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */
-export type SystemArgument = number | bigint | Uint8Array | BigUint64Array | Uint16Array;
+export type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUint64Array;
 
 const ENOSYS = 38;
 
@@ -103,6 +103,7 @@ export const SYSTEM_CALLS = {
     ? {
         getppid: 173,
         prctl: 167,
+        capget: 90,
         capset: 91,
         execve: 221,
         rt_sigaction: 134,
@@ -111,6 +112,7 @@ export const SYSTEM_CALLS = {
     : {
         getppid: 110,
         prctl: 157,
+        capget: 125,
         capset: 126,
         execve: 59,
         rt_sigaction: 13,

@@ -19,7 +19,8 @@ const PR_CAPBSET_DROP = 24;
 const PR_SET_NO_NEW_PRIVS = 38;
 const SIGKILL = 9;
 const SIGSTOP = 19;
-const LAST_SIGNAL = 64;
+/** Signals beyond are for programs among themselves; nobody ignores them for others. */
+const LAST_SIGNAL = 31;
 const SIG_SETMASK = 2;
 const AT_FDCWD = -100;
 const O_PATH = 0o10000000;
@@ -108,7 +109,6 @@ function dieWith(parent: number): void {
 function restoreSignals(): void {
   const byDefault = new BigUint64Array(4); // struct sigaction of zeros: SIG_DFL
   for (let signal = 1; signal <= LAST_SIGNAL; signal += 1) {
-    // 32 and 33 belong to the C library and are refused in part; that is fine.
     if (signal !== SIGKILL && signal !== SIGSTOP) {
       systemCall("rt_sigaction", signal, byDefault, 0, 8);
     }
@@ -119,37 +119,20 @@ function restoreSignals(): void {
 /** Root without what would undo the rest: modules, raw devices, mounts, tracing, reboot. */
 function dropCapabilities(): void {
   if (process.geteuid?.() !== 0) return;
-  let kept = 0n;
-  for (const capability of KEPT_CAPABILITIES) kept |= 1n << BigInt(capability);
+  let kept = 0;
+  for (const capability of KEPT_CAPABILITIES) kept |= 1 << capability;
   for (let capability = 0; capability <= LAST_CAPABILITY; capability += 1) {
-    if ((kept & (1n << BigInt(capability))) !== 0n) continue;
+    if (KEPT_CAPABILITIES.includes(capability)) continue;
     // Capabilities that this kernel does not know are EINVAL; without setpcap there is little to drop.
     if (systemCall("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0) === -EINVAL) break;
   }
-  const header = new Uint8Array(8);
-  new DataView(header.buffer).setUint32(0, CAPABILITY_VERSION_3, true);
-  const sets = new Uint8Array(24); // (effective, permitted, inheritable) for the lower and upper 32
-  const view = new DataView(sets.buffer);
-  const before = currentCapabilities();
-  const both = kept & before;
-  for (const offset of [0, 4]) {
-    view.setUint32(offset, Number(both & 0xffff_ffffn), true);
-    view.setUint32(offset + 12, Number(both >> 32n), true);
-  }
+  const header = new Uint32Array([CAPABILITY_VERSION_3, 0]);
+  const sets = new Uint32Array(6); // effective, permitted, inheritable: of the lower 32, of the upper
+  must(systemCall("capget", header, sets), "reading capabilities");
+  for (let at = 0; at < 3; at += 1) sets[at] = (sets[at] ?? 0) & kept;
+  sets.fill(0, 3);
+  sets[0] = sets[1] ?? 0;
   must(systemCall("capset", header, sets), "dropping capabilities");
-}
-
-function currentCapabilities(): bigint {
-  const bytes = Buffer.alloc(4096);
-  const fd = must(
-    systemCall("openat2", AT_FDCWD, text("/proc/self/status"), howToOpen(O_CLOEXEC, 0), 24),
-    "/proc/self/status",
-  );
-  const length = readSync(fd, bytes, 0, bytes.length, 0);
-  closeSync(fd);
-  const found = /^CapPrm:\s*([0-9a-f]+)$/m.exec(bytes.toString("latin1", 0, length));
-  if (found?.[1] === undefined) throw new Refusal("cannot read the capabilities of this process");
-  return BigInt(`0x${found[1]}`);
 }
 
 function howToOpen(flags: number, resolve: number): BigUint64Array {
