@@ -16,6 +16,7 @@ const CANNOT_EXECUTE = 126;
 // prctl(2), close_range(2), openat2(2), landlock(7), seccomp(2), signal(7)
 const PR_SET_PDEATHSIG = 1;
 const PR_CAPBSET_DROP = 24;
+const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_NO_NEW_PRIVS = 38;
 const SIGKILL = 9;
 const SIGSTOP = 19;
@@ -70,6 +71,8 @@ export function confine(env: Readonly<Record<string, string | undefined>>): numb
     // What is left open beyond our own (a descriptor that leaked into the Pod) is nobody's business.
     must(systemCall("close_range", DESCRIPTORS.spec + 1, 0xffff_ffff, 0), "close_range");
     dieWith(spec.parent);
+    // Orphans below the shell become its children: it sees when the last of them is gone.
+    must(systemCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper");
     restoreSignals();
     if (spec.ruleset !== undefined) {
       must(systemCall("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");

@@ -37,10 +37,16 @@ const GUARD: Readonly<Record<Sweep, string>> = {
   group: "",
 };
 
-/** At the end in a domain the shell ends the rest itself, and so reaps its keeper. */
+/**
+ * At the end in a domain the shell ends the rest itself, its keeper included, and waits until it has
+ * no children any more: the trampoline made it the parent of all orphans below it (prctl(2),
+ * `PR_SET_CHILD_SUBREAPER`), so these are all there are. Bounded to two seconds.
+ */
 const LAST: Readonly<Record<Sweep, string>> = {
   domain:
-    "kill -KILL -- -1 || :; while ((__pod_n++ < 1000)) && kill -0 $__pod_keeper; do :; done || :",
+    "kill -KILL -- -1 || :; while ((__pod_n++ < 500)); do __pod_c=; " +
+    "read -r __pod_c </proc/$$/task/$$/children || :; [[ $__pod_c ]] || break; " +
+    "((__pod_n < 300)) || sleep 0.01; done",
   group: ":",
 };
 
@@ -50,8 +56,7 @@ const LAST: Readonly<Record<Sweep, string>> = {
  */
 export function wrapCommand(command: string, sweep: Sweep): string {
   const keeper =
-    `(trap '' HUP INT QUIT TERM USR1 USR2; read -r _ <&${control}; ${SWEEP[sweep]}) &` +
-    " __pod_keeper=$!; disown";
+    `(trap '' HUP INT QUIT TERM USR1 USR2; read -r _ <&${control}; ${SWEEP[sweep]}) &` + " disown";
   const prelude = `{ ${GUARD[sweep]}set -m; ${keeper}; set +m; } 2>/dev/null; exec ${CLOSE}; `;
   const end = `{ __pod_status=$?; set +xve; wait; ${LAST[sweep]}; } 2>/dev/null; exit $__pod_status`;
   return `${prelude}{ ${command}\n}\n${end}`;
