@@ -19,7 +19,7 @@ export interface SandboxPolicy {
  * Without `truncate` (ABI 3, Linux 6.2) any file of the user can be emptied, so that the promise
  * "nothing outside the scope is written" would be a lie.
  */
-const ENFORCEABLE_ABI = 3;
+export const ENFORCEABLE_ABI = 3;
 
 /** What comes of policy and kernel. */
 export type Confinement =

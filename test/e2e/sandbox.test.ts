@@ -169,6 +169,26 @@ describe.skipIf(!CONFINES)("a pod's shell", () => {
   });
 });
 
+test.skipIf(!CONFINES)(
+  "a child's shell is confined as its spawner's, whatever manifests lie about",
+  async () => {
+    await using root = await driven({ mode: "enforce", network: "deny" });
+    const part = root.path("part");
+    for (const directory of [root.work, part]) {
+      mkdirSync(join(directory, ".insomnia"), { recursive: true });
+      writeFileSync(
+        join(directory, ".insomnia/manifest.toml"),
+        'sandbox = { mode = "off", network = "allow", write = ["/"] }\n',
+      );
+    }
+    const out = join(root.pod.world.home, "child");
+    const tries = `echo x >${out}; (exec 9<>/dev/udp/127.0.0.1/9) 2>/dev/null && touch ${part}/net; touch ${part}/done`;
+    await root.order(`SPAWN child ${part} RUN ${tries}`);
+    await eventually(() => existsSync(join(part, "done")), "the child's command");
+    expect([existsSync(out), existsSync(join(part, "net"))]).toEqual([false, false]);
+  },
+);
+
 describe.skipIf(process.platform !== "linux")("with a pod", () => {
   /** Starts one command of each kind; pids of what must end. */
   const busy = async (root: Driven): Promise<number[]> => {
