@@ -7,12 +7,15 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { readStat } from "../base/process.ts";
 
-/** Name of the variable that every command has; its value names the Pod's process. */
+/** Name of the variable that every command has; its value names the Pod's process and the command. */
 export const SHELL_MARK = "INSOMNIA_SHELL_OF";
 
-/** The mark of commands of the Pod with this pid; pids of live Pods differ. */
-export function shellMark(podPid: number): string {
-  return `${SHELL_MARK}=${podPid}`;
+/**
+ * The mark of one command of the Pod with this pid, as it stands in the environment; without a number
+ * that of all its commands. Pids of live Pods differ.
+ */
+export function shellMark(podPid: number, command?: number): string {
+  return `${SHELL_MARK}=${podPid}${command === undefined ? "" : `.${command}`}`;
 }
 
 /** Live processes with the mark. Those of other users cannot be looked at, and are not ours. */
@@ -26,7 +29,8 @@ export function markedProcesses(mark: string): number[] {
 
 function hasMark(pid: number, mark: string): boolean {
   try {
-    return readFileSync(`/proc/${pid}/environ`, "latin1").split("\0").includes(mark);
+    const environment = readFileSync(`/proc/${pid}/environ`, "latin1").split("\0");
+    return environment.some((entry) => entry === mark || entry.startsWith(`${mark}.`));
   } catch {
     return false; // gone, or not ours
   }

@@ -186,6 +186,7 @@ function execute(spec: ConfineSpec, env: Readonly<Record<string, string | undefi
   const variables = Object.entries(env).flatMap(([name, value]) =>
     value === undefined || name.startsWith("BUN_") ? [] : [`${name}=${value}`],
   );
+  variables.push(spec.mark);
   // Both lists of texts must stay in memory until the kernel has read them.
   const argv = pointers(spec.argv);
   const envp = pointers(variables);

@@ -24,7 +24,7 @@ import { join } from "node:path";
 import { fileView } from "../../src/sandbox/file-view.ts";
 import { kernelSupport } from "../../src/sandbox/landlock.ts";
 import { planRuleset } from "../../src/sandbox/ruleset.ts";
-import { shellMark, SHELL_MARK } from "../../src/sandbox/remains.ts";
+import { shellMark } from "../../src/sandbox/remains.ts";
 import { startCommand } from "../../src/tools/shell/command.ts";
 import { CommandOutput } from "../../src/tools/shell/output.ts";
 import { listenPrivately, type PodServer } from "../../src/transport/server.ts";
@@ -143,7 +143,6 @@ async function makePlace(user: number): Promise<Place> {
   env.FD = Buffer.from(value ?? [])
     .toString()
     .trim();
-  env[SHELL_MARK] = String(process.pid);
   const support = kernelSupport();
   const lock = openSync(join(directory.path, "lock"), "w");
   let count = 0;
@@ -179,7 +178,7 @@ async function makePlace(user: number): Promise<Place> {
         sweep: confined ? "domain" : "group",
         lock,
         specPath: join(directory.path, `spec-${(count += 1)}`),
-        mark: shellMark(process.pid),
+        mark: shellMark(process.pid, (count += 1)),
         output,
       });
       const end = await within(running.ended, LIMIT_MS, command);

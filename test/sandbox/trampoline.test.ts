@@ -38,6 +38,7 @@ async function confine(
     program: "/bin/bash",
     argv: ["bash", "-c", script],
     denyNetwork: false,
+    mark: "INSOMNIA_SHELL_OF=1.1",
     ruleset: { fs, net: 0, scoped, rules: [READ, [directory, WRITE_RIGHTS]] },
     ...more,
   };
@@ -88,8 +89,13 @@ describe.skipIf(!CONFINES)("the trampoline", () => {
   test("takes Bun's own variables away and leaves the others", async () => {
     await using dir = temp();
     const env = { BUN_JSC_useConcurrentGC: "0", KEPT: "a=b\nc" };
-    const { output } = await confine(dir.path, 'env | grep -c BUN_; echo "$KEPT"', {}, { env });
-    expect(output).toBe("0\na=b\nc\n");
+    const { output } = await confine(
+      dir.path,
+      'env | grep -c BUN_; echo $INSOMNIA_SHELL_OF; echo "$KEPT"',
+      {},
+      { env },
+    );
+    expect(output).toBe("0\n1.1\na=b\nc\n");
   });
 
   test("closes what leaked into it", async () => {

@@ -472,6 +472,17 @@ describe("confinement", () => {
     }
   });
 
+  test("unconfined, the end of one command leaves the others alone", async () => {
+    await using bench = shellBench({ policy: { mode: "off" } });
+    await bench.bash("echo $$ >pid; sleep 300", { run_in_background: true });
+    await eventually(() => existsSync(`${bench.root}/pid`), "the start");
+    await bench.bash("sleep 300 >/dev/null 2>&1 & exit 0");
+    expect(markedProcesses(shellMark(process.pid)).length).toBeGreaterThan(0);
+    expect((await bench.call("BashOutput", { bash_id: "bash_1" })).summary).toEndWith("(running)");
+    expect((await bench.call("KillBash", { bash_id: "bash_1" })).summary).toBe("killed bash_1");
+    expect(markedProcesses(shellMark(process.pid))).toEqual([]);
+  });
+
   test("a trampoline that cannot do its work starts no shell, and says why", async () => {
     await using bench = shellBench({ more: { support: { ...supportOf(7), fs: 1 << 30 } } });
     const result = await bench.bash("echo x >f");

@@ -86,7 +86,7 @@ export function startCommand(request: CommandRequest): RunningCommand {
         : [...request.trampoline, "__confine"];
     const child = Bun.spawn(program, {
       cwd: request.cwd,
-      env: request.trampoline === undefined ? request.env : { ...request.env, ...SHORT_LIVED },
+      env: environmentOf(request),
       stdio: ["ignore", output.write, output.write, control.read, request.lock, spec ?? "ignore"],
       detached: true, // a session of its own: no terminal, and a group that can be signalled
     });
@@ -101,6 +101,12 @@ export function startCommand(request: CommandRequest): RunningCommand {
   }
 }
 
+function environmentOf({ env, mark, trampoline }: CommandRequest): Record<string, string> {
+  if (trampoline !== undefined) return { ...env, ...SHORT_LIVED };
+  const [name = "", value = ""] = mark.split("=", 2);
+  return { ...env, [name]: value };
+}
+
 /** Puts the order into a file that has no name any more when the trampoline reads it. */
 function writeSpec(request: CommandRequest, argv: readonly string[]): number {
   const { ruleset } = request;
@@ -108,6 +114,7 @@ function writeSpec(request: CommandRequest, argv: readonly string[]): number {
     parent: process.pid,
     program: request.shell,
     argv,
+    mark: request.mark,
     ...(ruleset === undefined ? {} : { ruleset }),
     denyNetwork: request.denyNetwork,
   };

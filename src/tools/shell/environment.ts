@@ -4,7 +4,6 @@
  */
 import type { Environment } from "../../base/paths.ts";
 import { childEnvironment } from "../../base/process.ts";
-import { SHELL_MARK } from "../../sandbox/remains.ts";
 
 /** Names of variables that usually hold something secret. */
 const SECRET =
@@ -15,8 +14,6 @@ const SHELL_SETTINGS = /^(?:BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_XTRACEFD|BASH_F
 
 /** What differs from the user's environment. */
 export interface CommandSurroundings {
-  /** Pid of the Pod. */
-  readonly pod: number;
   readonly temporary: string;
   /** Names that the manifest lets through. */
   readonly pass: readonly string[];
@@ -27,12 +24,12 @@ export interface CommandSurroundings {
 /** The environment of a command. A name in `pass` is kept unless it is this program's own. */
 export function commandEnvironment(
   env: Environment,
-  { pod, temporary, pass, secrets }: CommandSurroundings,
+  { temporary, pass, secrets }: CommandSurroundings,
 ): Record<string, string> {
   const kept = Object.entries(childEnvironment(env)).filter(([name]) => {
     if (name.startsWith("INSOMNIA_") || SHELL_SETTINGS.test(name)) return false;
     if (pass.includes(name)) return true;
     return !SECRET.test(name) && !secrets.includes(name);
   });
-  return { ...Object.fromEntries(kept), TMPDIR: temporary, [SHELL_MARK]: String(pod) };
+  return { ...Object.fromEntries(kept), TMPDIR: temporary };
 }

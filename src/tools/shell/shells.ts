@@ -71,6 +71,7 @@ export class Shells {
   /** Paths of files with long outputs, oldest first. */
   readonly #spills: string[] = [];
   #lock: number | undefined;
+  #count = 0;
   #closed = false;
 
   constructor(deps: ShellDependencies) {
@@ -126,7 +127,6 @@ export class Shells {
       shell,
       cwd,
       env: commandEnvironment(env, {
-        pod: process.pid,
         temporary: paths.temporary,
         pass: policy.env,
         secrets,
@@ -137,7 +137,7 @@ export class Shells {
       sweep: kernel !== undefined && kernel.scoped !== 0 ? "domain" : "group",
       lock,
       specPath: join(paths.directory, `.spec-${crypto.randomUUID()}`),
-      mark: shellMark(process.pid),
+      mark: shellMark(process.pid, (this.#count += 1)),
       output,
     });
     const result: Shell = { command, started, output, process: process_, ruleset };
