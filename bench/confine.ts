@@ -34,7 +34,12 @@ process.once("exit", () => rmSync(root, { recursive: true, force: true }));
 process.once("SIGINT", () => process.exit(130)).once("SIGTERM", () => process.exit(143));
 
 /** Commands of a Pod that may write all of `work` but what `deny` names. */
-function shells(name: string, mode: "enforce" | "off", deny: readonly string[]): Shells {
+function shells(
+  name: string,
+  mode: "enforce" | "off",
+  deny: readonly string[],
+  aheadMs?: number,
+): Shells {
   const work = join(root, name);
   const paths = podPaths(root, `pod-${name}`);
   for (const path of [work, paths.directory]) mkdirSync(path, { mode: 0o700 });
@@ -56,6 +61,7 @@ function shells(name: string, mode: "enforce" | "off", deny: readonly string[]):
     guarded: [],
     foreign: () => [],
     secrets: [],
+    ...(aheadMs === undefined ? {} : { aheadMs }),
   });
 }
 
@@ -90,12 +96,14 @@ const run = (commands: Shells) => async (): Promise<void> => {
 };
 
 const open = shells("open", "enforce", []);
+const cold = shells("cold", "enforce", [], 0);
 const partial = shells("partial", "enforce", ["denied"]);
 const off = shells("off", "off", []);
 const cases: readonly (readonly [name: string, work: () => Promise<void>])[] = [
   ["bare: bash -c :", bare],
   ["yardstick: pod --version", version],
   ["confined", run(open)],
+  ["confined, nothing started ahead (the first command)", run(cold)],
   [`confined, one rule for each of ${SIBLINGS} siblings of a denied path`, run(partial)],
   ['mode = "off": trampoline and keeper alone', run(off)],
 ];
@@ -107,7 +115,7 @@ for (let round = -5; round < rounds; round += 1) {
     if (round >= 0) times.get(name)?.push(ms); // the first few only warm up
   }
 }
-await Promise.all([open, partial, off].map((commands) => commands.close()));
+await Promise.all([open, cold, partial, off].map((commands) => commands.close()));
 
 const figures = [...times].map(([name, list]) => ({ name, ...summarize(list) }));
 const baseline = figures[0]?.median ?? Number.NaN;

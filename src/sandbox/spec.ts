@@ -5,7 +5,7 @@
 
 /** Descriptors of the trampoline beside 0 (nothing) and 1 (output; 2 is made a copy of it). */
 export const DESCRIPTORS = {
-  /** Ends when the Pod ends or lets go: whoever reads it then clears up. */
+  /** One byte says that the order is there. Its end, that the Pod ended or lets go: then all is cleared up. */
   control: 3,
   /** The lock on the Pod's `shell.lock`: held until everything of the command is gone. */
   lock: 4,
@@ -20,6 +20,8 @@ export type PathRule = readonly [path: string, rights: number];
 export interface ConfineSpec {
   /** Pid of the Pod: when it is not our parent any more, there is nobody to work for. */
   readonly parent: number;
+  /** Where the shell works: entered now, because the trampoline may have been started a while ago. */
+  readonly cwd: string;
   /** Absolute path and all arguments, the first of which is the name. */
   readonly program: string;
   readonly argv: readonly string[];

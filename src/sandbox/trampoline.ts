@@ -1,7 +1,7 @@
 /**
  * `pod __confine`: restricts itself and becomes the shell. It runs for every command, so it imports
  * next to nothing. Whatever cannot be applied ends it before the shell exists: it fails closed, and
- * says why in the file the order came in. Landlock binds the calling thread; `execve` from that same
+ * says why in the file the order came in. It may be started ahead of its order, for which it waits. Landlock binds the calling thread; `execve` from that same
  * thread replaces the process, so no other thread is left over.
  */
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
@@ -66,11 +66,14 @@ const text = (value: string): Uint8Array => Buffer.from(`${value}\0`);
 /** Does it. Returns only when it failed, with the exit code. */
 export function confine(env: Readonly<Record<string, string | undefined>>): number {
   try {
+    // Nothing comes when the Pod has ended, or needs no further shell.
+    if (readSync(DESCRIPTORS.control, new Uint8Array(1)) !== 1) return 0;
     const spec = readSpec();
     must(systemCall("dup3", 1, 2, 0), "one descriptor for output and errors");
     // What is left open beyond our own (a descriptor that leaked into the Pod) is nobody's business.
     must(systemCall("close_range", DESCRIPTORS.spec + 1, 0xffff_ffff, 0), "close_range");
     dieWith(spec.parent);
+    process.chdir(spec.cwd);
     // Orphans below the shell become its children: it sees when the last of them is gone.
     must(systemCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper");
     restoreSignals();

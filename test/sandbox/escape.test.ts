@@ -168,16 +168,19 @@ async function makePlace(user: number): Promise<Place> {
       const running = startCommand({
         command,
         shell: "/bin/bash",
-        cwd: scope,
-        env,
-        trampoline: as([program]),
+        place: {
+          cwd: scope,
+          env,
+          trampoline: as([program]),
+          lock,
+          specPath: join(directory.path, `spec-${(count += 1)}`),
+        },
+        waiting: undefined,
         ruleset: confined
           ? { fs: support.fs, net: 0, scoped: support.scoped, rules: ruleset.rules }
           : undefined,
         denyNetwork: false,
         sweep: confined ? "domain" : "group",
-        lock,
-        specPath: join(directory.path, `spec-${(count += 1)}`),
         mark: shellMark(process.pid, (count += 1)),
         output,
       });

@@ -10,6 +10,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { makePipe } from "../../src/base/libc.ts";
 import { RIGHTS, kernelSupport, WRITE_RIGHTS } from "../../src/sandbox/landlock.ts";
 import type { ConfineSpec, PathRule } from "../../src/sandbox/spec.ts";
 import { podBinary } from "../support/binary.ts";
@@ -35,6 +36,7 @@ async function confine(
   const path = `${directory}/order`;
   const spec: ConfineSpec = {
     parent: process.pid,
+    cwd: directory,
     program: "/bin/bash",
     argv: ["bash", "-c", script],
     denyNetwork: false,
@@ -44,16 +46,19 @@ async function confine(
   };
   const fd = openSync(path, "w+");
   writeSync(fd, JSON.stringify(spec));
+  const control = makePipe();
+  writeSync(control.write, "\n");
   const child = Bun.spawn([podBinary(), "__confine"], {
     cwd: directory,
     env: { PATH: "/usr/bin:/bin", ...options.env },
-    stdio: ["ignore", "pipe", "ignore", "ignore", "ignore", fd, options.extra ?? "ignore"],
+    stdio: ["ignore", "pipe", "ignore", control.read, "ignore", fd, options.extra ?? "ignore"],
   });
   try {
     const output = await within(new Response(child.stdout).text(), 10_000, script);
     await within(child.exited, 10_000, "the exit");
     return { code: child.exitCode, output, spec: readFileSync(path, "utf8") };
   } finally {
+    for (const end of [control.read, control.write]) closeSync(end);
     closeSync(fd);
   }
 }

@@ -1,15 +1,44 @@
 /** The Bash tool: what the model sees of a command (spec worker-and-tools 3.9 and 7, numbers in parentheses). */
 import { describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
-import { eventually } from "../support/pod.ts";
+import { eventually, isRunning } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
 
 const pathIn = (content: string | undefined): string =>
   / at (\/\S+)\]/.exec(content ?? "")?.[1] ?? "";
+
+/** Children of this process that wait for an order to become a shell. */
+function waitingTrampolines(): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+        const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+        return (
+          Number(parent) === process.pid &&
+          state !== "Z" &&
+          readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("__confine")
+        );
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+async function theWaitingOne(): Promise<number> {
+  let found: number[] = [];
+  // Its command line can be read an instant after it was started.
+  await eventually(() => (found = waitingTrampolines()).length === 1, "one trampoline");
+  const [pid] = found;
+  if (pid === undefined || pid <= 1) throw new Error("no trampoline");
+  return pid;
+}
 
 describe("the result", () => {
   test("has both outputs in order (72)", async () => {
@@ -160,6 +189,30 @@ describe("a command", () => {
     const { content } = await bench.bash("cat /proc/$PPID/environ | wc -c");
     expect(content).toContain("Permission denied");
   });
+
+  test.skipIf(process.platform !== "linux")(
+    "is what the next trampoline becomes, which is started ahead and ends when none comes",
+    async () => {
+      await using bench = shellBench({ more: { aheadMs: 60_000 } });
+      await bench.bash("true");
+      const ahead = await theWaitingOne();
+      rmSync(bench.root, { recursive: true });
+      mkdirSync(bench.root); // the directory it was started in is gone
+      expect((await bench.bash("echo $$; pwd; touch here")).content).toBe(
+        `${ahead}\n${bench.root}\n`,
+      );
+      expect(existsSync(`${bench.root}/here`)).toBe(true);
+      const killed = await theWaitingOne();
+      process.kill(killed, "SIGKILL");
+      await eventually(() => !isRunning(killed), "its death");
+      expect((await bench.bash("echo still")).content).toBe("still\n");
+      await bench.close();
+      expect(waitingTrampolines()).toEqual([]);
+      await using short = shellBench({ more: { aheadMs: 1 } });
+      await short.bash("true");
+      await eventually(() => waitingTrampolines().length === 0, "its end");
+    },
+  );
 
   test("that is too long for one argument is refused with the way out", async () => {
     await using bench = shellBench();

@@ -3,14 +3,21 @@
  * whole. "Ended" means that nothing of it runs any more and all output is here: the keeper in the
  * shell (wrapper.ts) holds the output open until it has cleared up, and the kernel reports the rest.
  */
-import { closeSync, fstatSync, openSync, readSync, unlinkSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { messageOf, PodError } from "../../base/errors.ts";
-import { writeAll } from "../../base/files.ts";
-import { makePipe } from "../../base/libc.ts";
 import { groupExists, livingMembers, settlesWithin, signalGroup } from "../../base/process.ts";
 import { clearMarked } from "../../sandbox/remains.ts";
-import { type ConfineSpec, REFUSAL_MARK } from "../../sandbox/spec.ts";
+import type { ConfineSpec } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
+import {
+  discard,
+  giveOrder,
+  type ShellPlace,
+  startDirectly,
+  startTrampoline,
+  type Starting,
+  takeRefusal,
+} from "./starter.ts";
 import { type Sweep, wrapCommand } from "./wrapper.ts";
 
 /** Time between SIGTERM and SIGKILL (W17). */
@@ -20,33 +27,17 @@ const CLEAR_MS = 3000;
 const FIRST_LOOK_MS = 1;
 const MAX_LOOK_MS = 50;
 
-/**
- * For a program that lives for milliseconds: no helper threads, no heap in advance (half a millisecond,
- * measured). The trampoline takes all `BUN_*` away again before the shell.
- */
-const SHORT_LIVED = {
-  BUN_JSC_useConcurrentGC: "0",
-  BUN_JSC_numberOfGCMarkers: "1",
-  BUN_JSC_useConcurrentJIT: "0",
-  BUN_JSC_useWarmUpMarkedBlocks: "0",
-} as const;
-
 /** What to run. */
 export interface CommandRequest {
   readonly command: string;
   /** Absolute path of bash. */
   readonly shell: string;
-  readonly cwd: string;
-  readonly env: Readonly<Record<string, string>>;
-  /** Program and arguments of the trampoline; undefined where there is none (not Linux). */
-  readonly trampoline: readonly string[] | undefined;
+  readonly place: ShellPlace;
+  /** A trampoline of this place that waits already. */
+  readonly waiting: Starting | undefined;
   readonly ruleset: ConfineSpec["ruleset"];
   readonly denyNetwork: boolean;
   readonly sweep: Sweep;
-  /** Descriptor of the Pod's lock for its commands (`shell.lock`). */
-  readonly lock: number;
-  /** A path that nobody else uses, for the order to the trampoline; it is gone when this returns. */
-  readonly specPath: string;
   /** What the command's environment is marked with (sandbox/remains.ts). */
   readonly mark: string;
   readonly output: CommandOutput;
@@ -72,85 +63,64 @@ export interface RunningCommand {
 
 /** Starts a command; throws `spawn_failed` when the shell or its directory is not there. */
 export function startCommand(request: CommandRequest): RunningCommand {
-  const output = makePipe();
-  const control = makePipe();
-  const open = [output.write, control.read];
-  let spec: number | undefined;
   try {
-    const script = wrapCommand(request.command, request.sweep);
-    const argv = ["bash", "-c", script];
-    if (request.trampoline !== undefined) spec = writeSpec(request, argv);
-    const program =
-      request.trampoline === undefined
-        ? [request.shell, ...argv.slice(1)]
-        : [...request.trampoline, "__confine"];
-    const child = Bun.spawn(program, {
-      cwd: request.cwd,
-      env: environmentOf(request),
-      stdio: ["ignore", output.write, output.write, control.read, request.lock, spec ?? "ignore"],
-      detached: true, // a session of its own: no terminal, and a group that can be signalled
-    });
-    return new Command(request, child, output.read, control.write, spec);
+    return new Command(request, begin(request));
   } catch (error) {
-    closeSync(output.read);
-    closeSync(control.write);
-    if (spec !== undefined) closeSync(spec);
     throw new PodError("spawn_failed", `spawn bash: ${messageOf(error)}`, { cause: error });
-  } finally {
-    for (const fd of open) closeSync(fd);
   }
 }
 
-function environmentOf({ env, mark, trampoline }: CommandRequest): Record<string, string> {
-  if (trampoline !== undefined) return { ...env, ...SHORT_LIVED };
-  const [name = "", value = ""] = mark.split("=", 2);
-  return { ...env, [name]: value };
-}
-
-/** Puts the order into a file that has no name any more when the trampoline reads it. */
-function writeSpec(request: CommandRequest, argv: readonly string[]): number {
-  const { ruleset } = request;
-  const spec: ConfineSpec = {
+function begin(request: CommandRequest): Starting {
+  const { place, ruleset, mark } = request;
+  const argv = ["bash", "-c", wrapCommand(request.command, request.sweep)];
+  if (place.trampoline === undefined) {
+    return startDirectly(place, [request.shell, ...argv.slice(1)], mark);
+  }
+  const order: ConfineSpec = {
     parent: process.pid,
+    cwd: place.cwd,
     program: request.shell,
     argv,
-    mark: request.mark,
+    mark,
     ...(ruleset === undefined ? {} : { ruleset }),
     denyNetwork: request.denyNetwork,
   };
-  const fd = openSync(request.specPath, "wx+", 0o600);
-  try {
-    unlinkSync(request.specPath);
-    writeAll(fd, JSON.stringify(spec));
-    return fd;
-  } catch (error) {
-    closeSync(fd);
-    throw error;
+  // One that waited may have been ended by somebody just now: then as if there had been none.
+  if (request.waiting !== undefined && tryOrder(request.waiting, order) === undefined) {
+    return request.waiting;
   }
+  const starting = startTrampoline(place, place.trampoline);
+  const failure = tryOrder(starting, order);
+  if (failure !== undefined) throw failure;
+  return starting;
 }
 
-type Child = Bun.Subprocess;
+/** Undefined when the order was given; else what went wrong, and the trampoline is let go. */
+function tryOrder(starting: Starting, order: ConfineSpec): unknown {
+  try {
+    giveOrder(starting, order);
+    return undefined;
+  } catch (error) {
+    discard(starting);
+    return error;
+  }
+}
 
 class Command implements RunningCommand {
   readonly pid: number;
   readonly ended: Promise<CommandEnd>;
   readonly #request: CommandRequest;
-  readonly #child: Child;
+  readonly #child: Bun.Subprocess;
   #control: number | undefined;
   /** Set once the command is being ended: until when others of its group may still run. */
   #graceEnd: number | undefined;
 
-  constructor(
-    request: CommandRequest,
-    child: Child,
-    output: number,
-    control: number,
-    spec: number | undefined,
-  ) {
+  constructor(request: CommandRequest, { child, output, control, spec }: Starting) {
     this.#request = request;
     this.#child = child;
     this.#control = control;
     this.pid = child.pid;
+    child.ref();
     this.ended = this.#follow(output, spec);
   }
 
@@ -235,16 +205,4 @@ class Command implements RunningCommand {
 function groupLives(leader: number): boolean {
   if (!groupExists(leader)) return false;
   return process.platform !== "linux" || livingMembers(leader).length > 0;
-}
-
-/** What the trampoline wrote instead of becoming the shell, if it did. */
-function takeRefusal(spec: number): string | undefined {
-  try {
-    const bytes = Buffer.alloc(fstatSync(spec).size);
-    readSync(spec, bytes, 0, bytes.length, 0);
-    const text = bytes.toString("utf8");
-    return text.startsWith(REFUSAL_MARK) ? text.slice(REFUSAL_MARK.length) : undefined;
-  } finally {
-    closeSync(spec);
-  }
 }

@@ -25,6 +25,7 @@ import { ToolError } from "../tool.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
 import { commandEnvironment } from "./environment.ts";
 import { CommandOutput } from "./output.ts";
+import { discard, isWaiting, type ShellPlace, startTrampoline, type Starting } from "./starter.ts";
 
 /** What the shells of one Pod share. */
 export interface ShellDependencies {
@@ -43,6 +44,8 @@ export interface ShellDependencies {
   readonly foreign: () => readonly ScopeRule[];
   /** Names of variables with the keys of the Pod's model. */
   readonly secrets: readonly string[];
+  /** How long a trampoline waits for the next command, in milliseconds (0: none does); default `AHEAD_MS`. */
+  readonly aheadMs?: number;
 }
 
 /** A command that was started. */
@@ -61,6 +64,8 @@ export const MAX_COMMAND_BYTES = 100_000;
 
 /** Files with long outputs that are kept; then those of commands that are over go, oldest first. */
 export const MAX_SPILLS = 32;
+/** How long a trampoline waits for the next command; after that a Pod is as it was before. */
+const AHEAD_MS = 15_000;
 const LABEL_CHARACTERS = 60;
 
 /** The commands of a Pod. */
@@ -72,6 +77,8 @@ export class Shells {
   readonly #spills: string[] = [];
   #lock: number | undefined;
   #count = 0;
+  /** The trampoline for the next command, while commands come one after the other. */
+  #next: { readonly starting: Starting; readonly timer: NodeJS.Timeout } | undefined;
   #closed = false;
 
   constructor(deps: ShellDependencies) {
@@ -104,6 +111,11 @@ export class Shells {
     // A command that is just being started is in there first.
     await this.#deps.scope.exclusive(async () => {});
     const ends = await Promise.all([...this.#running].map((shell) => shell.process.end()));
+    const next = this.#takeNext();
+    if (next !== undefined) {
+      discard(next);
+      await next.child.exited;
+    }
     if (this.#lock !== undefined) closeSync(this.#lock);
     this.#lock = undefined;
     const { temporary, shellOutput } = this.#deps.paths;
@@ -113,30 +125,23 @@ export class Shells {
 
   #start(command: string, lasting: boolean): Shell {
     if (this.#closed) throw new PodError("cancelled", "the pod is ending");
-    const { cwd, env, paths, policy, secrets, trampoline } = this.#deps;
+    const { env, policy } = this.#deps;
     const shell = Bun.which("bash", { PATH: env.PATH ?? "/usr/bin:/bin" });
     if (shell === null) {
       throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
     }
-    const lock = this.#prepare();
+    const place = this.#place(this.#prepare());
     const { ruleset, kernel, writes } = this.#plan();
     const output = new CommandOutput(() => this.#openSpill());
     const started = performance.now();
     const process_ = startCommand({
       command,
       shell,
-      cwd,
-      env: commandEnvironment(env, {
-        temporary: paths.temporary,
-        pass: policy.env,
-        secrets,
-      }),
-      trampoline: trampoline(),
+      place,
+      waiting: this.#takeNext(),
       ruleset: kernel,
       denyNetwork: policy.mode !== "off" && policy.network === "deny",
       sweep: kernel !== undefined && kernel.scoped !== 0 ? "domain" : "group",
-      lock,
-      specPath: join(paths.directory, `.spec-${crypto.randomUUID()}`),
       mark: shellMark(process.pid, (this.#count += 1)),
       output,
     });
@@ -145,10 +150,53 @@ export class Shells {
     const ended = process_.ended.then((end) => {
       this.#running.delete(result);
       output.close();
+      this.#startNext();
       return end.clear;
     });
     this.#deps.scope.addWriter({ scope: writes, label: labelOf(command), lasting, ended });
     return result;
+  }
+
+  #place(lock: number): ShellPlace {
+    const { cwd, env, paths, policy, secrets, trampoline } = this.#deps;
+    return {
+      cwd,
+      env: commandEnvironment(env, { temporary: paths.temporary, pass: policy.env, secrets }),
+      trampoline: trampoline(),
+      lock,
+      specPath: join(paths.directory, `.spec-${crypto.randomUUID()}`),
+    };
+  }
+
+  /** Starts the trampoline for a command that is likely to come; without one it ends after a while. */
+  #startNext(): void {
+    const { aheadMs = AHEAD_MS } = this.#deps;
+    if (this.#closed || this.#next !== undefined || this.#lock === undefined) return;
+    if (aheadMs === 0) return;
+    const place = this.#place(this.#lock);
+    if (place.trampoline === undefined) return;
+    try {
+      const starting = startTrampoline(place, place.trampoline);
+      starting.child.unref();
+      const timer = setTimeout(() => {
+        const unused = this.#takeNext();
+        if (unused !== undefined) discard(unused);
+      }, aheadMs);
+      timer.unref();
+      this.#next = { starting, timer };
+    } catch {
+      // The next command tries itself, and says what is wrong.
+    }
+  }
+
+  #takeNext(): Starting | undefined {
+    if (this.#next === undefined) return undefined;
+    const { starting, timer } = this.#next;
+    this.#next = undefined;
+    clearTimeout(timer);
+    if (isWaiting(starting)) return starting;
+    discard(starting);
+    return undefined;
   }
 
   #plan(): {
