@@ -8,7 +8,7 @@ import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { now } from "./clock.ts";
-import { endAll, type Memory, memoryOf, switchesOf } from "./settled.ts";
+import { endAll, type Memory, memoryOf, switchesOf, switchesSince } from "./settled.ts";
 import { Hello, rootOverlay } from "./start.ts";
 import { renderColumns, summarize, type Summary } from "./stats.ts";
 import { startPod, stopStarted, Watch, Workspace } from "./support.ts";
@@ -86,9 +86,9 @@ function figuresOf(
 
 async function wakeUpsOf(pids: readonly number[], settled: number): Promise<Summary> {
   await Bun.sleep(Math.max(0, settled + IDLE_SETTLE_MS - now()));
-  const before = pids.map(switchesOf);
+  const before = pids.map((pid) => ({ pid, switches: switchesOf(pid) }));
   await Bun.sleep(IDLE_WINDOW_MS);
-  return summarize(pids.map((pid, index) => switchesOf(pid) - (before[index] ?? 0)));
+  return summarize(before.map(({ pid, switches }) => switchesSince(switches, pid)));
 }
 
 async function measurePods(workspace: Workspace, size: number, quick: boolean): Promise<Line> {

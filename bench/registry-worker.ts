@@ -1,6 +1,6 @@
 /**
- * One process that works on a registry, for `bench/registry.ts`: it reads one JSON request per line and
- * answers when the time is over. Every kind of work is done in the same loop, so that what is
+ * One process that works on a registry, for `bench/registry.ts`: it reads one JSON order per line and
+ * answers when it has done it. Every kind of work is done in the same loop, so that what is
  * compared differs in nothing else.
  */
 import { closeSync, constants, openSync } from "node:fs";
@@ -18,7 +18,10 @@ import { now } from "./clock.ts";
  */
 export type Work = "registry" | "refused" | "write" | "lock" | "flock";
 
-/** One measurement. Times are of `clock.ts`, in milliseconds; all processes begin at `from`. */
+/**
+ * What is ordered: once without times, so that what is loaded late is loaded then, and once with them.
+ * Times are of `clock.ts`, in milliseconds; all processes begin at `from`.
+ */
 export interface Order {
   readonly work: Work;
   readonly base: string;
@@ -26,8 +29,8 @@ export interface Order {
   readonly name: string;
   /** Bytes of the file in `write`. */
   readonly bytes: number;
-  readonly from: number;
-  readonly until: number;
+  readonly from?: number;
+  readonly until?: number;
 }
 
 /** How long each of the operations took that were over in time. */
@@ -73,14 +76,18 @@ function workOf(order: Order): (round: number) => Promise<unknown> | void {
 async function measure(order: Order): Promise<Result> {
   const work = workOf(order);
   const spans: number[] = [];
-  await work(0); // what is loaded late is loaded now
-  while (now() < order.from) await Bun.sleep(1);
+  const { from, until } = order;
+  if (from === undefined || until === undefined) {
+    await work(0);
+    return { spans };
+  }
+  while (now() < from) await Bun.sleep(1);
   for (let round = 1; ; round += 1) {
     const started = now();
-    if (started >= order.until) break;
+    if (started >= until) break;
     await work(round);
     const ended = now();
-    if (ended <= order.until) spans.push(ended - started);
+    if (ended <= until) spans.push(ended - started);
     // A bare flock never waits for anything; the loop must turn all the same.
     if (order.work === "flock" && round % 256 === 0) await Bun.sleep(0);
   }

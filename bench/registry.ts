@@ -133,23 +133,23 @@ async function measureAll(
     for (const crowd of [1, processes]) {
       for (const work of WORK) {
         console.error(`measuring: ${work}, ${allocations} allocations, ${crowd} processes …`);
+        const orders = workers.slice(0, crowd).map((worker, n) => {
+          const order: Order = { work, base: workspace.runtime, name: `p${n}`, bytes };
+          return { worker, order };
+        });
+        await Promise.all(orders.map(({ worker, order }) => worker.measure(order)));
         const from = now() + LEAD_MS;
         const until = from + seconds * 1000;
         const results = await Promise.all(
-          workers.slice(0, crowd).map(async (worker, n) => {
-            const name = `p${n}`;
-            return await worker.measure({
-              work,
-              base: workspace.runtime,
-              name,
-              bytes,
-              from,
-              until,
-            });
-          }),
+          orders.map(({ worker, order }) => worker.measure({ ...order, from, until })),
         );
         const counts = results.map(({ spans }) => spans.length);
         const spans = results.flatMap((result) => result.spans);
+        if (spans.length === 0) {
+          throw new Error(
+            `no operation ended within ${seconds} s: the machine is busy, or --seconds`,
+          );
+        }
         lines.push({
           work,
           allocations,

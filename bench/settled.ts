@@ -202,15 +202,24 @@ async function trace(tracer: string, pid: number): Promise<Calls> {
 async function countSwitches(pid: number): Promise<Calls> {
   const before = switchesOf(pid);
   await Bun.sleep(IDLE_WINDOW_MS);
-  return { count: switchesOf(pid) - before, calls: [] };
+  return { count: switchesSince(before, pid), calls: [] };
 }
 
-/** Context switches of all threads of a process so far (proc(5), status): each one was a wake-up. */
-export function switchesOf(pid: number): number {
-  let sum = 0;
+/** Context switches of each thread of a process so far (proc(5), status): each one was a wake-up. */
+export function switchesOf(pid: number): ReadonlyMap<string, number> {
+  const threads = new Map<string, number>();
   for (const task of readdirSync(`/proc/${pid}/task`)) {
     const text = readFileSync(`/proc/${pid}/task/${task}/status`, "utf8");
+    let sum = 0;
     for (const [, count] of text.matchAll(/ctxt_switches:\s+(\d+)/g)) sum += Number(count);
+    threads.set(task, sum);
   }
+  return threads;
+}
+
+/** Context switches since `before`; those of threads that have ended meanwhile are not known. */
+export function switchesSince(before: ReadonlyMap<string, number>, pid: number): number {
+  let sum = 0;
+  for (const [task, count] of switchesOf(pid)) sum += count - (before.get(task) ?? 0);
   return sum;
 }

@@ -90,6 +90,8 @@ export interface ReplaceOptions {
 /**
  * Replaces `path` by `data` in one step (write a sibling, rename over): a reader sees the old or the
  * new content, never a part. On any error the old content is still there and the sibling is gone.
+ * With `durable` the new content is flushed before it is in place; that a power cut cannot bring the
+ * old one back is only promised where the file system can flush a directory.
  */
 export function replaceFile(
   path: string,
@@ -114,7 +116,13 @@ export function replaceFile(
     removeFile(temporary);
     throw error;
   }
-  if (options.durable === true) syncDirectory(dirname(path));
+  if (options.durable !== true) return;
+  try {
+    syncDirectory(dirname(path));
+  } catch {
+    // The new content stands, whole and for all to see: an error would make the caller undo or retry
+    // what has happened.
+  }
 }
 
 /** Opens a private append-only file (0600), made empty when `truncate` is set, readable through the descriptor. */

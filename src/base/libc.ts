@@ -38,6 +38,7 @@ function errno(): number {
 }
 
 // Values of flock(2) and errno(3), the same on Linux and macOS except EWOULDBLOCK.
+const LOCK_SH = 1;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const EINTR = 4;
@@ -51,8 +52,17 @@ export type FlockOutcome = "taken" | "busy" | { readonly errno: number };
  * description and ends when its last descriptor is closed, so open with close-on-exec.
  */
 export function tryFlock(fd: number): FlockOutcome {
+  return attemptFlock(fd, LOCK_EX);
+}
+
+/** As `tryFlock`, for a lock that others may share; it only keeps an exclusive one out. */
+export function trySharedFlock(fd: number): FlockOutcome {
+  return attemptFlock(fd, LOCK_SH);
+}
+
+function attemptFlock(fd: number, kind: number): FlockOutcome {
   for (;;) {
-    if (libc().flock(fd, LOCK_EX | LOCK_NB) === 0) return "taken";
+    if (libc().flock(fd, kind | LOCK_NB) === 0) return "taken";
     const code = errno();
     if (code === EINTR) continue;
     return code === EWOULDBLOCK ? "busy" : { errno: code };

@@ -79,6 +79,15 @@ export async function runCommand(
     });
 
   program
+    .command("models")
+    .description("list the models that a manifest can name, and where each key is looked for")
+    .option("--json", "print an object", false)
+    .action(async (options: { json: boolean }) => {
+      const { listModels } = await import("./models.ts");
+      exitCode = await listModels(options, env, streams);
+    });
+
+  program
     .command("stop")
     .description("end Pods: asked first, forced if needed")
     .argument("<name...>", "names as `pod ls` shows them")

@@ -26,14 +26,17 @@ export function dottedKey(path: KeyPath): string {
     .join("");
 }
 
-/** What is wrong, one finding for each unknown key and each other issue, in zod's order. */
-export function findingsOf(error: z.ZodError): Finding[] {
+/**
+ * What is wrong, one finding for each unknown key and each other issue, in zod's order. `schema` is
+ * what did not fit (a manifest layer unless given); near names come from it.
+ */
+export function findingsOf(error: z.ZodError, schema?: z.ZodTypeAny): Finding[] {
   let keys: KeyDoc[] | undefined;
   return error.issues.flatMap((issue): Finding[] => {
     if (issue.code !== "unrecognized_keys") {
       return [{ path: issue.path, message: describeIssue(issue) }];
     }
-    keys ??= listKeys();
+    keys ??= schema === undefined ? listKeys() : listKeys(schema);
     const known = keys;
     return issue.keys.map((name) => ({
       path: [...issue.path, name],

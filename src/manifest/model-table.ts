@@ -12,9 +12,11 @@ export const text = lazily(() => z.string().min(1));
 export const modelSchemeSchema = lazily(() =>
   z.enum(["anthropic", "openai_chat", "openai_responses", "gemini", "script"]),
 );
+/** Schemes that are spoken to a host: what a catalog entry may have. */
+export const remoteSchemeSchema = lazily(() => modelSchemeSchema().exclude(["script"]));
 export type ModelScheme = z.infer<ReturnType<typeof modelSchemeSchema>>;
 
-const AUTH_KINDS = '"none", "api_key"';
+const AUTH_KINDS = '"none", "api_key", "command"';
 /** `auth`: how the provider is told who pays (spec manifest 4.5). There is no key for a key itself. */
 export const authSchema = lazily(() =>
   z.discriminatedUnion(
@@ -23,11 +25,20 @@ export const authSchema = lazily(() =>
       z.object({ kind: z.literal("none") }).strict(),
       z
         .object({
-          kind: z.literal("api_key").describe('`"none"` or `"api_key"`'),
+          kind: z.literal("api_key").describe('`"none"`, `"api_key"` or `"command"`'),
           env: text()
             .optional()
             .describe("environment variable that holds the key; asked before `file`"),
           file: text().optional().describe("file that holds the key; relative to the layer's base"),
+        })
+        .strict(),
+      z
+        .object({
+          kind: z.literal("command"),
+          command: z
+            .array(text())
+            .min(1)
+            .describe("program and arguments that print the key; not in a project's manifest"),
         })
         .strict(),
     ],
@@ -76,7 +87,8 @@ export const capabilitySchema = lazily(() =>
     .strict(),
 );
 
-const baseUrlSchema = lazily(() =>
+/** An address without credentials; trailing slashes go. */
+export const baseUrlSchema = lazily(() =>
   z
     .string()
     .superRefine((value, context) => {

@@ -128,6 +128,9 @@ const keys = lazily(() => {
       `levels of Pods below the one a person started (default ${DEFAULTS.max_depth})`,
     ),
     max_children: count.describe(`live children of one Pod (default ${DEFAULTS.max_children})`),
+    child_models: z
+      .array(text())
+      .describe("`ref`s that SpawnPod may choose for a child (default: only the Pod's own model)"),
     ready_timeout_ms: z
       .number()
       .int()
@@ -276,6 +279,7 @@ export const manifestSchema = lazily(() => {
         .object({
           max_depth: limitKeys.max_depth.default(DEFAULTS.max_depth),
           max_children: limitKeys.max_children.default(DEFAULTS.max_children),
+          child_models: limitKeys.child_models.optional(),
           ready_timeout_ms: limitKeys.ready_timeout_ms.default(DEFAULTS.ready_timeout_ms),
         })
         .strict()

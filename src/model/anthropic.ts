@@ -1,275 +1,153 @@
 /**
- * A model that speaks the Anthropic Messages format, at the vendor or at any host that imitates it.
- * Its stream never throws and never outlives the caller's signal; every text it yields is free of
- * the key and bounded.
+ * The Anthropic Messages format (spec manifest 4.7, 4.8, 5.3 b-g and q), at the vendor or at any
+ * host that imitates it.
  */
-import { messageOf } from "../base/errors.ts";
-import { settlesWithin } from "../base/process.ts";
-import {
-  loadAnthropic,
-  type SdkCallOptions,
-  type SdkModel,
-  type SdkPart,
-  type SdkStream,
-} from "./ai-sdk.ts";
-import { toConversation } from "./anthropic-messages.ts";
-import { planOptions } from "./anthropic-options.ts";
-import { createFold } from "./anthropic-stream.ts";
-import { createScrub, type ApiKey } from "./auth.ts";
+import { PodError } from "../base/errors.ts";
+import { loadAnthropic, type SdkCallOptions } from "./ai-sdk.ts";
 import { isVendorHost, type ResolvedRemoteModel } from "./catalog.ts";
-import { type Failure, formatApiError, isRetryableStatus, readStreamError } from "./failure.ts";
-import type { Model, ModelEvent, ModelRequest } from "./model.ts";
-import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
-import { type Fetch, openTransport, type Transport, type TransportLimits } from "./transport.ts";
+import { type Dialect, endsInVersion, type OptionPlan, samplingOf } from "./dialect.ts";
+import { isRecord } from "./failure.ts";
+import type { RequestOptions, Usage } from "./model.ts";
+import { type Effort, knownEffort, unknownEffort, wishedThinking } from "./reasoning.ts";
 
-/** A model with a part that can be loaded before it is needed. */
-export interface PreloadableModel extends Model {
-  /** Loads the client library, so that the first request need not; failures show up there. */
-  preload(): Promise<void>;
-}
+/**
+ * `max_tokens` when the manifest says nothing. The reference's 4096 cuts file-sized tool calls in
+ * the middle; the model's own maximum (up to 128000) lets one runaway answer cost a fortune.
+ */
+export const DEFAULT_MAX_TOKENS = 32_000;
+/** Smallest thinking budget that the API takes. */
+const MIN_BUDGET_TOKENS = 1024;
 
-/** What the adapter works with. */
-export interface AnthropicDependencies {
-  readonly key: ApiKey | undefined;
-  readonly fetch: Fetch;
-  readonly limits: TransportLimits;
-  readonly policy: RetryPolicy;
-  readonly clock: Clock;
-  readonly userAgent: string;
-}
-
-/** After the end mark of an answer, how long the end of its body may take. */
-const DRAIN_MS = 250;
-/** Alerts about options repeat with every request; each is yielded once by a model. */
-const MAX_REMEMBERED_WARNINGS = 64;
-
-/** Builds the adapter; nothing is loaded or sent yet. */
-export function createAnthropicModel(
-  resolved: ResolvedRemoteModel,
-  dependencies: AnthropicDependencies,
-): PreloadableModel {
-  const { key, policy, clock } = dependencies;
-  const scrub = createScrub(key);
-  const told = new Set<string>();
-  const isNew = (message: string): boolean => {
-    if (told.has(message)) return false;
-    if (told.size < MAX_REMEMBERED_WARNINGS) told.add(message);
-    return true;
-  };
-
-  async function* events(
-    request: ModelRequest,
-    signal: AbortSignal,
-  ): AsyncGenerator<ModelEvent, void> {
-    const plan = planOptions(resolved, request.options);
-    const caching = resolved.capability.prompt_caching;
-    const conversation = toConversation(request, {
-      vendor: resolved.host,
-      breakpoints: caching.kind === "explicit" ? caching.max_breakpoints : 0,
-    });
-    for (const message of plan.warnings.filter(isNew)) yield { type: "warning", message };
-    const capIsOurs = request.options.maxTokens === undefined;
-    const call: Call = {
-      resolved,
-      dependencies,
-      signal,
-      options: {
-        ...plan.settings,
-        prompt: conversation.prompt,
-        ...(conversation.tools.length === 0 ? {} : { tools: conversation.tools }),
-      },
-      remarks: (warnings) =>
-        warnings.flatMap((warning) => describeWarning(warning, capIsOurs) ?? []).filter(isNew),
-    };
-    yield* withRetries(() => answer(call), policy, clock, signal);
-  }
-
-  async function* stream(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelEvent> {
-    try {
-      for await (const event of events(request, signal)) {
-        if (signal.aborted) return;
-        yield event.type === "failed" || event.type === "warning"
-          ? { type: event.type, message: scrub(event.message) }
-          : event;
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      yield { type: "failed", message: scrub(`Config error: ${messageOf(error)}`) };
-    }
-  }
-
-  return {
-    provider: resolved.scheme,
-    modelId: resolved.modelId,
-    stream,
-    preload: async () => {
-      await loadAnthropic().catch(() => undefined);
-    },
-  };
-}
-
-/** What every attempt of one request shares. */
-interface Call {
-  readonly resolved: ResolvedRemoteModel;
-  readonly dependencies: AnthropicDependencies;
-  readonly options: SdkCallOptions;
-  readonly signal: AbortSignal;
-  /** What the user should hear of the library's remarks. */
-  readonly remarks: (warnings: readonly SdkWarning[]) => string[];
-}
-
-/** One attempt: a request and its answer. Returns undefined when finished or aborted. */
-async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefined> {
-  const { resolved, signal } = call;
-  const { key, fetch, limits, userAgent } = call.dependencies;
-  const create = await loadAnthropic();
-  const transport = openTransport({
-    fetch,
-    host: resolved.host,
-    limits,
-    signal,
-    adjustHeaders: (headers) => {
-      if (key === undefined) headers.delete("x-api-key");
-      // Betas that the library asks for are the vendor's; others may refuse them.
-      if (!isVendorHost(resolved)) headers.delete("anthropic-beta");
-    },
-    now: Date.now,
-  });
-  try {
-    const model = create({
-      modelId: resolved.modelId,
-      baseUrl: versionedBaseUrl(resolved.baseUrl),
-      apiKey: key?.value ?? "",
-      userAgent,
-      fetch: transport.fetch,
-    });
-    const opened = await open(model, call.options, transport, key);
-    if (signal.aborted) return undefined;
-    if ("failure" in opened) return opened.failure;
-    return yield* read(opened.stream, transport, call);
-  } finally {
-    transport.close();
-  }
-}
-
-/** Sends the request and waits for the start of the answer, at most until the transport ends it. */
-async function open(
-  model: SdkModel,
-  callOptions: SdkCallOptions,
-  transport: Transport,
-  key: ApiKey | undefined,
-): Promise<{ readonly stream: SdkStream } | { readonly failure: Failure }> {
-  const stopped = Promise.withResolvers<never>();
-  const stop = (): void => stopped.reject(new Error("stopped"));
-  transport.signal.addEventListener("abort", stop, { once: true });
-  const result = model.doStream({ ...callOptions, abortSignal: transport.signal });
-  // The race may be lost by either; its late end is nobody's business any more.
-  stopped.promise.catch(() => undefined);
-  result.then(
-    ({ stream }) => {
-      if (transport.signal.aborted) stream.cancel().catch(() => undefined);
-    },
-    () => undefined,
-  );
-  try {
-    return { stream: (await Promise.race([result, stopped.promise])).stream };
-  } catch (error) {
-    return { failure: withKeySource(transport.failure() ?? openFailure(error), key) };
-  } finally {
-    transport.signal.removeEventListener("abort", stop);
-  }
-}
-
-/** The library refused the first event: an error in place of an answer, or unreadable data. */
-function openFailure(error: unknown): Failure {
-  const reported = readStreamError(error);
-  if (reported === undefined) {
-    return { message: `JSON parse error: ${messageOf(error)}`, retryable: false };
-  }
-  const { code, message, impliedStatus } = reported;
-  return {
-    message: formatApiError(undefined, code, message),
-    // Nothing of an answer has been shown, so this is as good as the status it stands for (W3).
-    retryable: impliedStatus !== undefined && isRetryableStatus(impliedStatus),
-  };
-}
-
-/** A refused key is easier to mend when one knows where it came from. */
-function withKeySource(failure: Failure, key: ApiKey | undefined): Failure {
-  if (!/^API error \(status: 40[13]\)/.test(failure.message)) return failure;
-  const source = key === undefined ? "no key was sent" : `the key came from ${key.source}`;
-  return { ...failure, message: `${failure.message} (${source})` };
-}
-
-async function* read(
-  stream: SdkStream,
-  transport: Transport,
-  { resolved, signal, remarks }: Call,
-): AsyncGenerator<ModelEvent, Failure | undefined> {
-  const fold = createFold(resolved.host);
-  const reader = stream.getReader();
-  // Ends a pending read at once, even if the runtime is slow to pass the abort on.
-  const stop = (): void => void reader.cancel().catch(() => undefined);
-  transport.signal.addEventListener("abort", stop, { once: true });
-  let broken: unknown;
-  try {
-    while (!transport.signal.aborted) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      if (value.type === "stream-start") {
-        for (const message of remarks(value.warnings)) yield { type: "warning", message };
-        continue;
-      }
-      yield* fold.push(value);
-      if (fold.failure !== undefined) break;
-      if (fold.finished) {
-        await settlesWithin(
-          drain(() => reader.read()),
-          DRAIN_MS,
-        );
-        return undefined;
-      }
-    }
-  } catch (error) {
-    broken = error;
-  } finally {
-    transport.signal.removeEventListener("abort", stop);
-    stop();
-  }
-  if (signal.aborted) return undefined;
-  if (fold.pendingUsage !== undefined) yield { type: "usage", usage: fold.pendingUsage };
-  return (
-    fold.failure ?? transport.failure() ?? endFailure(broken, resolved.host, transport.streaming())
-  );
-}
-
-/** A body that is read to its end leaves the connection open for the next request of the loop. */
-async function drain(next: () => Promise<{ readonly done: boolean }>): Promise<void> {
-  while (!(await next()).done);
-}
-
-/** The stream ended without the vendor's end mark. */
-function endFailure(broken: unknown, host: string, streaming: boolean): Failure {
-  const message =
-    broken === undefined
-      ? `HTTP error: ${host} ended the connection before the answer was complete`
-      : `SSE parse error: ${messageOf(broken)}`;
-  return { message, retryable: !streaming };
-}
-
-type SdkWarning = Extract<SdkPart, { type: "stream-start" }>["warnings"][number];
-
-/** A remark of the library about options; none about a size limit that the user did not choose. */
-function describeWarning(warning: SdkWarning, capIsOurs: boolean): string | undefined {
-  if ("feature" in warning) {
-    if (capIsOurs && warning.feature === "maxOutputTokens") return undefined;
-    const details = warning.details === undefined ? "" : `: ${warning.details}`;
-    return `model option ${warning.feature} (${warning.type})${details}`;
-  }
-  return "message" in warning ? `model request: ${warning.message}` : undefined;
-}
+export const ANTHROPIC: Dialect = {
+  vendorKey: "anthropic",
+  keyHeader: "x-api-key",
+  load: loadAnthropic,
+  baseUrl: versionedBaseUrl,
+  adjustHeaders: (headers, resolved) => {
+    // Betas that the library asks for are the vendor's; others may refuse them.
+    if (!isVendorHost(resolved)) headers.delete("anthropic-beta");
+  },
+  planOptions,
+  replay: ({ signature, redactedData }) => {
+    if (typeof signature === "string") return { text: true, options: { anthropic: { signature } } };
+    if (typeof redactedData !== "string") return undefined;
+    return { text: false, options: { anthropic: { redactedData } } };
+  },
+  plainThinking: false,
+  signedCalls: false,
+  answersAtOnce: true,
+  wantsRaw: false,
+  earlyUsage: (kind, metadata) =>
+    kind === "anthropic.message_start" ? firstUsage(metadata) : undefined,
+  unknownKind: unknownTag,
+};
 
 /** The base with its version segment (5.2): `/v1` is added unless there is one. */
 export function versionedBaseUrl(base: string): string {
-  return /\/v\d+[a-z0-9]*$/i.test(base) ? base : `${base}/v1`;
+  return endsInVersion(base) ? base : `${base}/v1`;
+}
+
+/**
+ * Translates request options for `resolved`. Throws `invalid_manifest` for a thinking budget that
+ * leaves no room in `max_tokens`. Call it at start to find such mistakes before the first request.
+ */
+export function planOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan {
+  const warnings: string[] = [];
+  const thinking = planThinking(resolved, options.reasoning, warnings);
+  const budget = thinking.budget ?? 0;
+  const total = options.maxTokens ?? DEFAULT_MAX_TOKENS + budget;
+  if (budget >= total) {
+    throw new PodError(
+      "invalid_manifest",
+      `worker.reasoning (${budget} thinking tokens) must be smaller than worker.max_tokens ` +
+        `(${total}), which includes it`,
+    );
+  }
+  const settings: Partial<SdkCallOptions> = {
+    // The library adds the budget to what it is given (5.3 d).
+    maxOutputTokens: total - budget,
+    ...samplingOf(options),
+    ...(thinking.effort === undefined ? {} : { reasoning: thinking.effort }),
+    providerOptions: {
+      anthropic: {
+        // Other servers of this format do not know the vendor's per-tool key (5.3 f).
+        toolStreaming: isVendorHost(resolved),
+        ...(thinking.budget === undefined
+          ? {}
+          : { thinking: { type: "enabled", budgetTokens: thinking.budget } }),
+      },
+    },
+  };
+  return { settings, warnings };
+}
+
+/** A label goes to the library, which knows per model whether that is an effort or a budget. */
+function planThinking(
+  resolved: ResolvedRemoteModel,
+  wish: RequestOptions["reasoning"],
+  warnings: string[],
+): { budget?: number; effort?: Effort } {
+  const thinking = wishedThinking(resolved, wish, warnings);
+  if (thinking === undefined) return {};
+  if ("effort" in thinking) {
+    const effort = knownEffort(thinking.effort);
+    if (effort !== undefined) return { effort };
+    warnings.push(unknownEffort(thinking.effort));
+    return {};
+  }
+  const { tokens } = thinking;
+  if (tokens <= 0) {
+    warnings.push(`worker.reasoning ${tokens} is ignored: a thinking budget is a positive number`);
+    return {};
+  }
+  if (tokens < MIN_BUDGET_TOKENS) {
+    warnings.push(
+      `worker.reasoning ${tokens} is raised to ${MIN_BUDGET_TOKENS}, the smallest budget of the API`,
+    );
+    return { budget: MIN_BUDGET_TOKENS };
+  }
+  return { budget: tokens };
+}
+
+/** Tokens of the prompt as the vendor counts them at the start of an answer. */
+function firstUsage(metadata: unknown): Usage | undefined {
+  const vendor = isRecord(metadata) ? metadata.anthropic : undefined;
+  const usage = isRecord(vendor) ? vendor.usage : undefined;
+  if (!isRecord(usage)) return undefined;
+  const count = (key: string): number => (typeof usage[key] === "number" ? usage[key] : 0);
+  const cacheRead = count("cache_read_input_tokens");
+  const cacheWrite = count("cache_creation_input_tokens");
+  const input = count("input_tokens") + cacheRead + cacheWrite;
+  return { input, output: null, cacheRead, cacheWrite };
+}
+
+const KNOWN_EVENTS = [
+  "message_start",
+  "content_block_start",
+  "content_block_delta",
+  "content_block_stop",
+  "message_delta",
+  "message_stop",
+  "ping",
+  "error",
+];
+const KNOWN_BLOCKS = ["text", "thinking", "redacted_thinking", "tool_use"];
+const KNOWN_DELTAS = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta"];
+
+/**
+ * What an event is that the library refuses only because it is newer than the library: reported as
+ * `event "x"`, `block "x"` or `delta "x"`. Undefined for damaged data.
+ */
+function unknownTag(error: unknown): string | undefined {
+  if (!isRecord(error) || !isRecord(error.value)) return undefined;
+  const event = error.value;
+  const check = (kind: string, tag: unknown, known: readonly string[]): string | undefined =>
+    typeof tag === "string" && !known.includes(tag) ? `${kind} "${tag.slice(0, 64)}"` : undefined;
+  return (
+    check("event", event.type, KNOWN_EVENTS) ??
+    (isRecord(event.content_block)
+      ? check("block", event.content_block.type, KNOWN_BLOCKS)
+      : undefined) ??
+    (isRecord(event.delta) ? check("delta", event.delta.type, KNOWN_DELTAS) : undefined)
+  );
 }

@@ -1,17 +1,18 @@
 /**
- * The key of a model: read once from the given environment or file (spec manifest 4.5), and kept out
- * of every text. A key leaves this file only inside an `ApiKey`, for the request header.
+ * The key of a model: read once, from the given environment, a file or a program (spec manifest 4.5,
+ * FIX 28), and kept out of every text. A key leaves this file only inside an `ApiKey`, for the request header.
  */
 import { readFileSync, statSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
+import { commandName } from "./config.ts";
 
 /** Keys are short; a longer file is not a key. */
 const MAX_KEY_FILE_BYTES = 16 * 1024;
 
-/** A secret and where it came from (the variable or the file, fit for messages). */
+/** A secret and where it came from (variable, file or program, fit for messages). */
 export interface ApiKey {
   readonly value: string;
   readonly source: string;
@@ -21,11 +22,16 @@ export interface ApiKey {
  * The key for `resolved`, or undefined when its auth is `none`. Throws `invalid_manifest` with the
  * texts of 4.5, extended by what was looked at and which host the key is for.
  */
-export function resolveKey(resolved: ResolvedRemoteModel, env: Environment): ApiKey | undefined {
+export async function resolveKey(
+  resolved: ResolvedRemoteModel,
+  env: Environment,
+): Promise<ApiKey | undefined> {
   const { auth } = resolved;
-  if (auth.kind === "none") return undefined;
-  if (auth.kind === "codex_oauth") {
-    throw new PodError("unsupported", 'model.auth kind "codex_oauth" is not built yet');
+  if (auth.kind === "none" || auth.kind === "codex_oauth") return undefined;
+  if (auth.kind === "command") {
+    const { runKeyCommand } = await import("./key-command.ts");
+    const value = await runKeyCommand(auth.command, env);
+    return checked({ value, source: commandName(auth.command) });
   }
   const looked: string[] = [];
   if (auth.env !== undefined) {
@@ -38,7 +44,7 @@ export function resolveKey(resolved: ResolvedRemoteModel, env: Environment): Api
     looked.push("model.auth.env is not given");
   } else {
     looked.push(
-      `${auth.withheld.env} is only sent to ${auth.withheld.home} unless model.auth.env names it`,
+      `${auth.withheld.key} is only sent to ${auth.withheld.home} unless model.auth names it`,
     );
   }
   if (auth.file !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * The builtin catalog (spec manifest 4.2, 4.3): which providers and models a `ref` can name without
- * any file of the user's. Data only; `catalog.ts` resolves.
+ * The builtin catalog (spec manifest 4.2, 4.3, and the providers `openai` and `gemini`): which
+ * providers and models a `ref` can name without any file of the user's. Data only.
  */
 import type { ModelAuth, ModelCapability, ModelScheme } from "./config.ts";
 
@@ -60,6 +60,22 @@ export const BUILTIN_CATALOG: Catalog = {
       defaultCapability: capability("budget_tokens", true, 4),
     },
     {
+      id: "openai",
+      displayName: "OpenAI",
+      scheme: "openai_responses",
+      baseUrl: "https://api.openai.com/v1",
+      authHint: { kind: "api_key", env: "INSOMNIA_API_KEY_OPENAI" },
+      defaultCapability: capability("effort", true),
+    },
+    {
+      id: "gemini",
+      displayName: "Google Gemini",
+      scheme: "gemini",
+      baseUrl: "https://generativelanguage.googleapis.com",
+      authHint: { kind: "api_key", env: "INSOMNIA_API_KEY_GEMINI" },
+      defaultCapability: capability("both", true),
+    },
+    {
       id: "ollama-local",
       displayName: "Ollama (local)",
       scheme: "anthropic",
@@ -87,6 +103,12 @@ export const BUILTIN_CATALOG: Catalog = {
     { provider: "anthropic", id: "claude-sonnet-4-6" },
     { provider: "anthropic", id: "claude-sonnet-4-5" },
     { provider: "anthropic", id: "claude-opus-4-1" },
+    { provider: "openai", id: "gpt-5" },
+    { provider: "openai", id: "gpt-5-mini" },
+    { provider: "openai", id: "gpt-4.1", capability: capability(undefined, true) },
+    // The older models take budgets only, newer ones levels.
+    { provider: "gemini", id: "gemini-2.5-pro", capability: capability("budget_tokens", true) },
+    { provider: "gemini", id: "gemini-2.5-flash", capability: capability("budget_tokens", true) },
     { provider: "ollama-local", id: "llama3.1" },
     { provider: "ollama-local", id: "qwen2.5-coder" },
     { provider: "codex-oauth", id: "gpt-5-codex", capability: capability("effort", true) },

@@ -13,7 +13,7 @@ import {
   capability,
   type RemoteScheme,
 } from "./builtin.ts";
-import type { ModelAuth, ModelCapability, ModelConfig } from "./config.ts";
+import { commandName, type ModelAuth, type ModelCapability, type ModelConfig } from "./config.ts";
 
 /** Per scheme: name in messages, base URL (5.1) and key variable (4.5) when nothing says otherwise. */
 const SCHEME: Record<
@@ -48,15 +48,23 @@ export function schemeName(scheme: RemoteScheme): string {
   return SCHEME[scheme].name;
 }
 
-/** Where to look for a key. `withheld` is a default variable that belongs to `home`, not to this host. */
+/** Base URL of a provider that its entry does not override. */
+export function homeOf(provider: Pick<CatalogProvider, "scheme" | "baseUrl">): string {
+  return provider.baseUrl ?? SCHEME[provider.scheme].baseUrl;
+}
+
+/**
+ * Where to look for a key. `withheld` is a key that nobody named for this host: it belongs to `home`.
+ */
 export type ResolvedAuth =
   | { readonly kind: "none" }
   | { readonly kind: "codex_oauth" }
+  | { readonly kind: "command"; readonly command: readonly string[] }
   | {
       readonly kind: "api_key";
       readonly env: string | undefined;
       readonly file: string | undefined;
-      readonly withheld?: { readonly env: string; readonly home: string };
+      readonly withheld?: { readonly key: string; readonly home: string };
     };
 
 /** A model behind a host. `baseUrl` has no trailing `/`, no user-info, no query. */
@@ -88,8 +96,9 @@ export interface ResolvedScriptModel {
 export type ResolvedModel = ResolvedRemoteModel | ResolvedScriptModel;
 
 /**
- * Resolves a `[model]` table (4.1, 4.4). Throws `invalid_manifest` with the texts of 4.4. Schemes
- * and logins that are not built yet resolve too; `assertModelBuilt` refuses them.
+ * Resolves a `[model]` table (4.1, 4.4). Throws `invalid_manifest` with the texts of 4.4, `key` in
+ * its data when one key of the table is to blame. A login that is not built resolves too;
+ * `assertModelBuilt` refuses it.
  */
 export function resolveModel(
   config: ModelConfig,
@@ -126,38 +135,58 @@ export function resolveModel(
     modelId,
     baseUrl: url.text,
     host: url.host,
-    auth: bindKey(config.auth, auth, implicitEnv(named?.provider, scheme), url.origin, home),
+    auth: bindKey(config.auth, auth, implicitEnv(named?.provider, scheme, auth), url.origin, home),
     capability:
       config.capability ??
       named?.model?.capability ??
       named?.provider.defaultCapability ??
-      capability(undefined, scheme === "gemini"),
+      inlineCapability(scheme, url.host),
     warnings: unlisted,
   };
 }
 
-/** Throws `unsupported` for what resolves but has no client in this build. */
+/** Throws `unsupported` for the one login that resolves but has no client in this build. */
 export function assertModelBuilt(resolved: ResolvedModel): void {
-  const built = 'only "anthropic" and "script" are built';
-  if (resolved.scheme !== "anthropic" && resolved.scheme !== "script") {
-    throw new PodError(
-      "unsupported",
-      `model.scheme "${resolved.scheme}" (model \`${resolved.modelId}\`) is not built yet; ` +
-        `${built}. Hosts that speak the Anthropic format work with scheme = "anthropic" and base_url`,
-    );
+  if (resolved.scheme === "script" || resolved.auth.kind !== "codex_oauth") return;
+  throw new PodError(
+    "unsupported",
+    `model.auth kind "codex_oauth" (model \`${resolved.modelId}\`) is not supported: this program ` +
+      'does not use another program\'s login; use kind "api_key", e.g. with ref = "openai/…"',
+  );
+}
+
+/**
+ * The model as a `[model]` table that says everything, so that a child needs no catalog to resolve
+ * it to the same.
+ */
+export function explicitConfig(resolved: ResolvedModel): ModelConfig {
+  const { scheme, modelId, capability: can } = resolved;
+  if (resolved.scheme === "script") {
+    return { scheme, script: resolved.script, model_id: modelId, capability: can };
   }
-  if (resolved.scheme === "anthropic" && resolved.auth.kind === "codex_oauth") {
-    throw new PodError(
-      "unsupported",
-      'model.auth kind "codex_oauth" is not built yet; use kind "api_key" or "none" ' +
-        `(of the schemes, ${built})`,
-    );
-  }
+  const { auth, baseUrl } = resolved;
+  const plain =
+    auth.kind !== "api_key"
+      ? auth
+      : {
+          kind: auth.kind,
+          ...(auth.env === undefined ? {} : { env: auth.env }),
+          ...(auth.file === undefined ? {} : { file: auth.file }),
+        };
+  return { scheme, model_id: modelId, base_url: baseUrl, auth: plain, capability: can };
 }
 
 /** True when the resolved host is the vendor's own, not a proxy or a local server. */
 export function isVendorHost(resolved: ResolvedRemoteModel): boolean {
   return resolved.host === new URL(SCHEME[resolved.scheme].baseUrl).host;
+}
+
+/** Of a model that was written inline: at the Anthropic API caching must be asked for (4.4). */
+function inlineCapability(scheme: RemoteScheme, host: string): ModelCapability {
+  const vendors = scheme === "anthropic" && host === new URL(SCHEME.anthropic.baseUrl).host;
+  return vendors
+    ? capability("budget_tokens", true, 4)
+    : capability(undefined, scheme === "gemini");
 }
 
 function resolveScript(config: ModelConfig): ResolvedScriptModel {
@@ -187,26 +216,35 @@ function lookUp(
   const id = ref.slice(0, slash);
   const modelId = ref.slice(slash + 1);
   if (slash <= 0 || modelId === "") {
-    throw invalid(`invalid model.ref \`${ref}\`: must be \`<provider>/<model_id>\``);
+    throw invalid(`invalid model.ref \`${ref}\`: must be \`<provider>/<model_id>\``, "ref");
   }
   const provider = catalog.providers.find((entry) => entry.id === id);
-  if (provider === undefined) throw invalid(`model.ref points to unknown provider \`${id}\``);
+  if (provider === undefined) {
+    const known = catalog.providers.map((entry) => entry.id).join(", ");
+    throw invalid(`model.ref points to unknown provider \`${id}\` (there are ${known})`, "ref");
+  }
   const model = catalog.models.find((entry) => entry.provider === id && entry.id === modelId);
   return { provider, modelId, model };
 }
 
-/** The variable that holds the key when `auth` names none: the provider's, never another vendor's. */
+/**
+ * The variable that holds the key when `auth` names none: the provider's, never another vendor's.
+ * Without a provider, whoever names a file means the file.
+ */
 function implicitEnv(
   provider: CatalogProvider | undefined,
   scheme: RemoteScheme,
+  auth: ModelAuth,
 ): string | undefined {
-  if (provider === undefined) return SCHEME[scheme].env;
-  return provider.authHint.kind === "api_key" ? provider.authHint.env : undefined;
+  if (provider !== undefined) {
+    return provider.authHint.kind === "api_key" ? provider.authHint.env : undefined;
+  }
+  return auth.kind === "api_key" && auth.file !== undefined ? undefined : SCHEME[scheme].env;
 }
 
 /**
- * Adds the variable that nobody wrote down (the hint's or the scheme's), unless the request goes to
- * another origin than that variable's; then it is only remembered for the error text.
+ * Adds what nobody wrote down (the hint's key or the scheme's variable), unless the request goes to
+ * another origin than that key's; then it is only remembered for the error text.
  */
 function bindKey(
   written: ModelAuth | undefined,
@@ -215,31 +253,44 @@ function bindKey(
   origin: string,
   home: string,
 ): ResolvedAuth {
-  const auth = written ?? hint;
-  if (auth.kind !== "api_key") return auth;
-  const env = written?.kind === "api_key" ? written.env : undefined;
-  const file = auth.file;
-  if (env !== undefined || implicit === undefined) return { kind: "api_key", env, file };
   const homeUrl = new URL(home);
-  if (homeUrl.origin === origin) return { kind: "api_key", env: implicit, file };
-  return {
+  const atHome = homeUrl.origin === origin;
+  const auth = written ?? hint;
+  const withheld = (key: string): ResolvedAuth => ({
     kind: "api_key",
     env: undefined,
-    file,
-    withheld: { env: implicit, home: homeUrl.host },
-  };
+    file: written?.kind === "api_key" ? written.file : undefined,
+    withheld: { key, home: homeUrl.host },
+  });
+  if (auth.kind === "command") {
+    return written !== undefined || atHome ? auth : withheld(commandName(auth.command));
+  }
+  if (auth.kind !== "api_key") return auth;
+  const env = written?.kind === "api_key" ? written.env : undefined;
+  if (env !== undefined) return { kind: "api_key", env, file: auth.file };
+  if (atHome) return { kind: "api_key", env: implicit, file: auth.file };
+  if (implicit !== undefined) return withheld(implicit);
+  // A file that only the hint names stays with the hint's host, too.
+  if (written === undefined && auth.file !== undefined) return withheld(`file ${auth.file}`);
+  return { kind: "api_key", env: undefined, file: auth.file };
 }
 
 function parseBaseUrl(text: string): { text: string; host: string; origin: string } {
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol)) {
-    throw invalid("model.base_url must be an http or https URL");
+    throw invalid("model.base_url must be an http or https URL", "base_url");
   }
   if (url.username !== "" || url.password !== "") {
-    throw invalid(`model.base_url must not contain credentials (host ${url.host}); use model.auth`);
+    throw invalid(
+      `model.base_url must not contain credentials (host ${url.host}); use model.auth`,
+      "base_url",
+    );
   }
   if (url.search !== "" || url.hash !== "") {
-    throw invalid(`model.base_url must not contain a query or fragment (host ${url.host})`);
+    throw invalid(
+      `model.base_url must not contain a query or fragment (host ${url.host})`,
+      "base_url",
+    );
   }
   return { text: text.trim().replace(/\/+$/, ""), host: url.host, origin: url.origin };
 }
@@ -250,6 +301,8 @@ function missing(field: string): PodError {
   );
 }
 
-function invalid(inner: string): PodError {
-  return new PodError("invalid_manifest", `failed to resolve model manifest: ${inner}`);
+function invalid(inner: string, key?: keyof ModelConfig): PodError {
+  return new PodError("invalid_manifest", `failed to resolve model manifest: ${inner}`, {
+    data: key === undefined ? {} : { key },
+  });
 }

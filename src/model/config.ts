@@ -33,6 +33,8 @@ export type ModelAuth =
       readonly env?: string | undefined;
       readonly file?: string | undefined;
     }
+  /** The program and its arguments; its output is the key. */
+  | { readonly kind: "command"; readonly command: readonly string[] }
   | { readonly kind: "codex_oauth" };
 
 /** A `[model]` table after the merge of all layers. */
@@ -46,4 +48,9 @@ export interface ModelConfig {
   readonly capability?: ModelCapability | undefined;
   /** Absolute path of a scenario file; only with `scheme = "script"`. */
   readonly script?: string | undefined;
+}
+
+/** What messages call the command: its program, without arguments, which may be private. */
+export function commandName(command: readonly string[]): string {
+  return `command \`${command[0] ?? ""} …\``;
 }

@@ -10,6 +10,8 @@ export interface Failure {
   readonly retryable: boolean;
   /** Wait that the server asked for, in milliseconds. */
   readonly retryAfterMs?: number;
+  /** The host did not accept the key, or not for this. */
+  readonly keyRefused?: boolean;
 }
 
 /** 408, 425, 429 and every 5xx, 529 (overloaded) included (manifest FIX 11, worker W25). */
@@ -38,12 +40,17 @@ export function apiFailure(
   retryAfter: string | null,
   now: number,
 ): Failure {
-  const { code, message } = readErrorBody(body);
-  const retryAfterMs = parseRetryAfter(retryAfter, now);
+  const { code, message, retryDelay } = readErrorBody(body);
+  const retryAfterMs = parseRetryAfter(retryAfter, now) ?? parseRetryAfter(retryDelay, now);
+  // Gemini answers a wrong key with 400.
+  const keyRefused =
+    status === 401 || status === 403 || (status === 400 && /\bAPI_KEY_INVALID\b/.test(body));
   return {
     message: formatApiError(status, code, message === "" ? "no further information" : message),
-    retryable: isRetryableStatus(status),
+    // An account without money has none in a minute either.
+    retryable: isRetryableStatus(status) && !/"insufficient_quota"/.test(body),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(keyRefused ? { keyRefused } : {}),
   };
 }
 
@@ -73,9 +80,11 @@ export function describeNetworkError(error: unknown): string {
 }
 
 /** Seconds or an HTTP date (RFC 9110, 10.2.3) as milliseconds from `now`; undefined when unreadable. */
-export function parseRetryAfter(value: string | null, now: number): number | undefined {
+export function parseRetryAfter(value: string | null | undefined, now: number): number | undefined {
   const text = value?.trim() ?? "";
-  if (/^\d+(\.\d+)?$/.test(text)) return Math.round(Number(text) * 1000);
+  // With `s` it stands in the body of some errors.
+  const seconds = /^(\d+(?:\.\d+)?)s?$/.exec(text)?.[1];
+  if (seconds !== undefined) return Math.round(Number(seconds) * 1000);
   const date = Date.parse(text);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
@@ -94,22 +103,82 @@ export interface StreamError {
  */
 export function readStreamError(error: unknown): StreamError | undefined {
   if (!isRecord(error)) return undefined;
-  const impliedStatus = typeof error.statusCode === "number" ? error.statusCode : undefined;
   const message = typeof error.message === "string" ? error.message : "";
-  if (typeof error.type === "string") return { code: error.type, message, impliedStatus };
-  if (typeof error.responseBody !== "string" || impliedStatus === undefined) return undefined;
-  const body = readErrorBody(error.responseBody);
-  return { code: body.code, message: message === "" ? body.message : message, impliedStatus };
+  if (typeof error.responseBody === "string" && typeof error.statusCode === "number") {
+    const body = readErrorBody(error.responseBody);
+    return {
+      code: body.code,
+      message: message === "" ? body.message : message,
+      impliedStatus: error.statusCode,
+    };
+  }
+  // The library's own complaints are instances of its error classes.
+  if (error instanceof Error) return undefined;
+  const code = codeOf(error);
+  if (code === undefined && message === "") return undefined;
+  return { code, message, impliedStatus: statusOf(error) };
 }
 
-function readErrorBody(body: string): { code: string | undefined; message: string } {
+/**
+ * Failure of an answer that holds an error or cannot be read. As long as nothing of the answer was
+ * shown, an error event is as good as the status it stands for (W3); the caller knows that.
+ */
+export function streamFailure(error: unknown): Failure {
+  const reported = readStreamError(error);
+  if (reported === undefined) {
+    return { message: `JSON parse error: ${messageOf(error)}`, retryable: false };
+  }
+  const { code, message, impliedStatus } = reported;
+  return {
+    message: formatApiError(undefined, code, message),
+    retryable: impliedStatus !== undefined && isRetryableStatus(impliedStatus),
+  };
+}
+
+/** What the vendors call the kind of an error: `type`, `status` or `code`. */
+function codeOf(error: Readonly<Record<string, unknown>>): string | undefined {
+  return [error.type, error.status, error.code].find(
+    (value): value is string => typeof value === "string" && value !== "" && value !== "error",
+  );
+}
+
+/** What the vendors call errors for which they have a status when they are not streaming. */
+const STATUS_OF_KIND: Readonly<Record<string, number>> = {
+  overloaded_error: 529,
+  rate_limit_error: 429,
+  rate_limit_exceeded: 429,
+  RESOURCE_EXHAUSTED: 429,
+  api_error: 500,
+  server_error: 500,
+  INTERNAL: 500,
+  UNAVAILABLE: 503,
+  DEADLINE_EXCEEDED: 504,
+};
+
+function statusOf(error: Readonly<Record<string, unknown>>): number | undefined {
+  const number = [error.statusCode, error.status, error.code].find(
+    (value): value is number => typeof value === "number" && value >= 400 && value <= 599,
+  );
+  return number ?? STATUS_OF_KIND[codeOf(error) ?? ""];
+}
+
+function readErrorBody(body: string): {
+  code: string | undefined;
+  message: string;
+  retryDelay?: string;
+} {
   try {
-    const parsed: unknown = JSON.parse(body);
+    const outer: unknown = JSON.parse(body);
+    const parsed: unknown = Array.isArray(outer) ? outer[0] : outer;
     const error = isRecord(parsed) && isRecord(parsed.error) ? parsed.error : parsed;
     if (isRecord(error) && typeof error.message === "string" && error.message !== "") {
+      const retryDelay = (Array.isArray(error.details) ? error.details : [])
+        .map((detail: unknown) => (isRecord(detail) ? detail.retryDelay : undefined))
+        .find((delay) => typeof delay === "string");
       return {
-        code: typeof error.type === "string" ? error.type : undefined,
+        code: codeOf(error),
         message: error.message,
+        ...(typeof retryDelay === "string" ? { retryDelay } : {}),
       };
     }
   } catch {

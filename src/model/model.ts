@@ -3,7 +3,7 @@
  * into a stream of these events; they never throw through the iterator, except that an aborted
  * stream simply ends.
  */
-import type { Item, ReasoningItem } from "../protocol/history.ts";
+import type { Item, ReasoningItem, ToolCallItem } from "../protocol/history.ts";
 
 /** A JSON Schema of `type: "object"`. */
 export interface JsonObjectSchema {
@@ -44,6 +44,8 @@ export interface Usage {
   readonly output: number | null;
   readonly cacheRead: number | null;
   readonly cacheWrite: number | null;
+  /** The part of `output` that was thinking; absent when the vendor does not say. */
+  readonly reasoning?: number;
 }
 
 /** Why the model stopped. `length` means that the answer was cut by a token limit. */
@@ -67,6 +69,8 @@ export type ModelEvent =
       readonly name: string;
       /** Argument text exactly as the model wrote it; may be empty or malformed. */
       readonly arguments: string;
+      /** What must go back with the call to the host that made it (signatures). */
+      readonly provider?: NonNullable<ToolCallItem["provider"]>;
     }
   | { readonly type: "warning"; readonly message: string }
   | { readonly type: "usage"; readonly usage: Usage }

@@ -3,13 +3,31 @@
  * stops the start and not the first request; vendor libraries are not loaded yet (`preload`).
  */
 import type { Environment } from "../base/paths.ts";
-import { createAnthropicModel, type PreloadableModel } from "./anthropic.ts";
 import { resolveKey } from "./auth.ts";
 import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "./catalog.ts";
+import type { RemoteScheme } from "./builtin.ts";
+import type { Dialect } from "./dialect.ts";
+import type { RequestOptions } from "./model.ts";
+import { reachOf } from "./reach.ts";
+import { createRemoteModel, type PreloadableModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
-import { type Fetch, LOCAL_LIMITS, REMOTE_LIMITS, type TransportLimits } from "./transport.ts";
+import {
+  type Fetch,
+  LOCAL_LIMITS,
+  PATIENT_LIMITS,
+  REMOTE_LIMITS,
+  type TransportLimits,
+} from "./transport.ts";
 
-export type { PreloadableModel } from "./anthropic.ts";
+export type { PreloadableModel } from "./remote.ts";
+
+/** Each a chunk of its own: a Pod loads the one of its model. */
+const DIALECTS: { readonly [Scheme in RemoteScheme]: () => Promise<Dialect> } = {
+  anthropic: async () => (await import("./anthropic.ts")).ANTHROPIC,
+  openai_chat: async () => (await import("./openai-chat.ts")).OPENAI_CHAT,
+  openai_responses: async () => (await import("./openai-responses.ts")).OPENAI_RESPONSES,
+  gemini: async () => (await import("./gemini.ts")).GEMINI,
+};
 
 /** What a model is built with. Everything but `env` and `podName` has a default for real use. */
 export interface ModelDependencies {
@@ -26,7 +44,7 @@ export interface ModelDependencies {
 
 /**
  * Creates the model. Throws `invalid_manifest` for a missing key or a scenario file with mistakes,
- * `unsupported` for schemes and logins that are not built yet, `io` for an unreadable scenario.
+ * `unsupported` for logins that are not built, `io` for an unreadable scenario.
  */
 export async function createModel(
   resolved: ResolvedModel,
@@ -38,14 +56,41 @@ export async function createModel(
     const { createScriptModel } = await import("./script.ts");
     return await createScriptModel(resolved, { podName: dependencies.podName, clock });
   }
-  return createAnthropicModel(resolved, {
-    key: resolveKey(resolved, dependencies.env),
+  const dialect = await DIALECTS[resolved.scheme]();
+  const limits = dependencies.limits ?? limitsOf(resolved, dialect);
+  return createRemoteModel(resolved, {
+    dialect,
+    key: await resolveKey(resolved, dependencies.env),
     fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
-    limits: dependencies.limits ?? (isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS),
+    limits,
+    reach: hasProxy(dependencies.env) ? undefined : reachOf(resolved.baseUrl, limits.connectMs),
     policy: dependencies.policy ?? RETRY_POLICY,
     clock,
     userAgent: dependencies.userAgent ?? "pod",
   });
+}
+
+/** Finds options that contradict each other before the first request; `invalid_manifest`. */
+export async function checkRequestOptions(
+  resolved: ResolvedModel,
+  options: RequestOptions,
+): Promise<void> {
+  if (resolved.scheme === "script") return;
+  (await DIALECTS[resolved.scheme]()).planOptions(resolved, options);
+}
+
+/** A model that may think gets more time where nothing is heard of it meanwhile. */
+function limitsOf(resolved: ResolvedRemoteModel, dialect: Dialect): TransportLimits {
+  const silent = !dialect.answersAtOnce && resolved.capability.reasoning !== undefined;
+  if (silent) return PATIENT_LIMITS;
+  return isLocal(resolved) ? LOCAL_LIMITS : REMOTE_LIMITS;
+}
+
+/** Then `fetch` connects to another host than ours, which this file cannot know. */
+function hasProxy(env: Environment): boolean {
+  return Object.entries(env).some(
+    ([name, value]) => /^(https?|all)_proxy$/i.test(name) && value !== undefined && value !== "",
+  );
 }
 
 function isLocal(resolved: ResolvedRemoteModel): boolean {

@@ -6,7 +6,7 @@
 import { dirname } from "node:path";
 import { printable } from "../base/paths.ts";
 import { messageText, type Item } from "../protocol/history.ts";
-import type { PreloadableModel } from "./anthropic.ts";
+import type { PreloadableModel } from "./remote.ts";
 import type { ResolvedScriptModel } from "./catalog.ts";
 import type { ModelEvent, ModelRequest } from "./model.ts";
 import type { Clock } from "./retry.ts";

@@ -11,29 +11,46 @@ import {
   type Failure,
   isRetryableStatus,
 } from "./failure.ts";
+import type { Reach } from "./reach.ts";
 
 /** The part of `fetch` that is used; tests give their own. */
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /** Limits of one exchange. */
 export interface TransportLimits {
+  /** After so long without an answer it is asked whether the host can be reached at all. */
+  readonly connectMs: number;
   /** From the start of the attempt to the first byte of the answer's body. */
   readonly firstByteMs: number;
   /** Between two pieces of a streaming answer; the vendor's keep-alive pings count. */
   readonly idleMs: number;
+  /** From the start of the attempt to the end of the answer. */
+  readonly totalMs: number;
   /** Size of a whole answer. */
   readonly maxBytes: number;
 }
 
 /** Limits for hosts elsewhere. */
 export const REMOTE_LIMITS: TransportLimits = {
+  connectMs: 10_000,
   firstByteMs: 60_000,
   idleMs: 120_000,
+  totalMs: 30 * 60_000,
   maxBytes: 64 * 1024 * 1024,
 };
 /** A server on this machine may first load a model and answers nothing until it has read the prompt. */
 export const LOCAL_LIMITS: TransportLimits = { ...REMOTE_LIMITS, firstByteMs: 300_000 };
+/** A host elsewhere whose models may think long before they say the first thing. */
+export const PATIENT_LIMITS: TransportLimits = { ...LOCAL_LIMITS, idleMs: 300_000 };
 
+/** Kind of the error event that is added to an answer that ended without its end mark. */
+export const ENDED_EARLY_KIND = "pod_ended_early";
+const ENDED_EARLY = new TextEncoder().encode(
+  `\n\ndata: {"error":{"message":"ended early","type":"${ENDED_EARLY_KIND}",` +
+    `"status":"${ENDED_EARLY_KIND}","code":500}}\n\n`,
+);
+/** As much of the end of an answer is shown to `isComplete`. */
+const TAIL_BYTES = 64 * 1024;
 /** Of an error answer no more than this is read. */
 const MAX_ERROR_BODY_BYTES = 64 * 1024;
 
@@ -55,8 +72,12 @@ export interface TransportOptions {
   readonly host: string;
   readonly limits: TransportLimits;
   readonly signal: AbortSignal;
+  /** Absent where it cannot be known (behind a proxy). */
+  readonly reach?: Reach | undefined;
   /** Last word on the headers. */
   readonly adjustHeaders: (headers: Headers) => void;
+  /** Judges by the last bytes of a body that ended whether it was whole; absent: it was. */
+  readonly isComplete?: ((tail: string) => boolean) | undefined;
   readonly now: () => number;
 }
 
@@ -79,17 +100,33 @@ export function openTransport(options: TransportOptions): Transport {
     fail({ message, retryable: true });
   }, limits.firstByteMs);
 
+  const total = setTimeout(() => {
+    const message = `HTTP error: the answer of ${host} took longer than ${seconds(limits.totalMs)}`;
+    fail({ message, retryable: false });
+  }, limits.totalMs);
+
+  let answered = false;
+  const assertReach = async (): Promise<void> => {
+    if (options.reach === undefined || (await options.reach(signal)) || answered) return;
+    const message = `HTTP error: cannot connect to ${host} within ${seconds(2 * limits.connectMs)}`;
+    fail({ message, retryable: true });
+  };
+
   const fetchGuarded: Fetch = async (input, init) => {
     const headers = new Headers(init?.headers);
     options.adjustHeaders(headers);
     let response: Response;
+    const doubt = setTimeout(() => void assertReach(), limits.connectMs);
     try {
       // `timeout: false` is Bun's: our own limits hold. A redirect would carry the key elsewhere.
       const request = { ...init, headers, signal, redirect: "manual" as const, timeout: false };
       response = await options.fetch(input, request);
+      answered = true;
     } catch (error) {
       fail(connectFailure(host, error));
       throw error;
+    } finally {
+      clearTimeout(doubt);
     }
     if (response.ok && isEventStream(response) && response.body !== null) {
       return new Response(watch(response.body), {
@@ -105,6 +142,7 @@ export function openTransport(options: TransportOptions): Transport {
   const watch = (body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> => {
     const reader = body.getReader();
     let received = 0;
+    const tail = createTail(TAIL_BYTES);
     const next = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
       // Armed only while we wait for the network: a slow consumer is not a silent host.
       const idle = setTimeout(() => {
@@ -114,6 +152,9 @@ export function openTransport(options: TransportOptions): Transport {
       try {
         const { done, value } = await reader.read();
         if (done) {
+          // Said in the stream, behind all that came: an error would overtake what is still on its
+          // way through the library.
+          if (options.isComplete?.(tail.text()) === false) controller.enqueue(ENDED_EARLY);
           controller.close();
           return;
         }
@@ -125,6 +166,7 @@ export function openTransport(options: TransportOptions): Transport {
           fail({ message, retryable: false });
           throw new Error("answer too large");
         }
+        if (options.isComplete !== undefined) tail.add(value);
         controller.enqueue(value);
       } catch (error) {
         const message = `HTTP error: ${host}: ${describeNetworkError(error)}`;
@@ -147,8 +189,32 @@ export function openTransport(options: TransportOptions): Transport {
     streaming: () => streaming,
     close: () => {
       clearTimeout(firstByte);
+      clearTimeout(total);
       ended.abort();
     },
+  };
+}
+
+/** The body ended, politely, before the answer did. */
+export function endedEarly(host: string, streaming: boolean): Failure {
+  return {
+    message: `HTTP error: ${host} ended the connection before the answer was complete`,
+    retryable: !streaming,
+  };
+}
+
+/** Keeps at least the last `limit` bytes of what is added, without copying. */
+function createTail(limit: number): { add(bytes: Uint8Array): void; text(): string } {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  return {
+    add: (bytes) => {
+      pieces.push(bytes);
+      size += bytes.byteLength;
+      while (size - (pieces[0]?.byteLength ?? size) >= limit)
+        size -= pieces.shift()?.byteLength ?? 0;
+    },
+    text: () => Buffer.concat(pieces).toString("utf8"),
   };
 }
 

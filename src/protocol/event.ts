@@ -84,7 +84,16 @@ const EVENT_DATA = {
       is_error: z.boolean().default(false),
     }),
   ),
-  usage: lazily(() => z.object({ input_tokens: tokens(), output_tokens: tokens() })),
+  usage: lazily(() =>
+    z.object({
+      input_tokens: tokens(),
+      output_tokens: tokens(),
+      // Parts of the two above, where the vendor tells them apart.
+      cache_read_tokens: tokens().optional(),
+      cache_write_tokens: tokens().optional(),
+      reasoning_tokens: tokens().optional(),
+    }),
+  ),
   run_end: lazily(() => z.object({ result: runResult(), outcome: runOutcomeSchema().optional() })),
   error: lazily(() =>
     z.object({ code: wireErrorCodeSchema(), message: z.string(), id: z.string().optional() }),

@@ -4,7 +4,7 @@ import { lazily } from "../base/lazy.ts";
 
 /**
  * One item. Keys beyond the reference's, all optional: `id` stable within the session (cursors),
- * `is_error` on results (W26), `provider` on reasoning (manifest FIX 8).
+ * `is_error` on results (W26), `provider` on reasoning and calls (manifest FIX 8).
  */
 export const itemSchema = lazily(() => {
   const status = z.enum(["inprogress", "completed", "incomplete"]).optional();
@@ -32,6 +32,7 @@ export const itemSchema = lazily(() => {
       name: z.string(),
       arguments: z.string(),
       status,
+      provider: ProviderDataSchema.optional(),
     }),
     z.object({
       type: z.literal("tool_result"),

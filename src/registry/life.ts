@@ -12,6 +12,7 @@ import {
   promises,
   readdirSync,
   renameSync,
+  rmdirSync,
   rmSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -146,6 +147,18 @@ function isPodDirectory(directory: string): boolean {
     `${directory} was not made by a pod (it contains ${names[0]}), so it is not cleared; ` +
       "choose another pod name or another INSOMNIA_RUNTIME_DIR",
   );
+}
+
+/**
+ * Removes the directory of Pod `name` if nothing is in it: somebody made it and died before its lock,
+ * or is about to lock it, and then makes it anew (`takeLife`). Leaves everything else alone.
+ */
+export function removeIfEmpty(base: string, name: string): void {
+  try {
+    rmdirSync(podPaths(base, name).directory);
+  } catch (error) {
+    if (!["ENOTEMPTY", "EEXIST", "ENOTDIR", "ENOENT"].includes(errnoCode(error) ?? "")) throw error;
+  }
 }
 
 /** Deletes what was moved aside, here or by somebody who died before deleting it. Never throws. */

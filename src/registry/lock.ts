@@ -1,17 +1,29 @@
 /**
  * The machine-wide lock of the registry: `flock(2)` on `pods.lock`, a file that is never renamed or
  * removed. Attempts never block the event loop, the wait is bounded, and the work under the lock is
- * synchronous, so it is never held across an `await` (W7). It is taken by one operation at a time.
+ * synchronous, so it is never held across an `await` (W7). It is taken by one operation at a time,
+ * and who has just had it lets others go first.
  */
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
-import { tryFlock } from "../base/libc.ts";
+import { tryFlock, trySharedFlock } from "../base/libc.ts";
 
 /** How long an operation waits for the lock by default (later reference: 10 s). */
 export const LOCK_WAIT_MS = 10_000;
 
 /** Longest pause between two attempts; the first ones are shorter, because holders need about 1 ms. */
 const MAX_PAUSE_MS = 10;
+/** Who has tried so often waits in a crowd, whose attempts together would cost a processor. */
+const MANY_ATTEMPTS = 100;
+const CROWD_PAUSE_MS = 25;
+
+/**
+ * How long a process that has just had the lock stays away when others wait for it: long enough for
+ * most of them to try. Without it one that does many operations in a row, and needs the lock again
+ * sooner than anybody looks, would keep all others out for as long as it goes on.
+ */
+const AFTER_YOU_MS = MAX_PAUSE_MS + 1;
 
 /** The lock while it is held. */
 export interface HeldLock {
@@ -28,6 +40,7 @@ export class RegistryLock {
   readonly #waitMs: number;
   /** Tail of the in-process queue: two descriptors of one process would exclude each other for ever. */
   #queue: Promise<unknown> = Promise.resolve();
+  #lastHeld = Number.NEGATIVE_INFINITY;
 
   constructor(path: string, waitMs: number = LOCK_WAIT_MS) {
     this.#path = path;
@@ -51,24 +64,63 @@ export class RegistryLock {
   }
 
   async #locked<Result>(work: (lock: HeldLock) => Result, deadline: number): Promise<Result> {
-    for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
-      const fd = this.#attempt();
-      if (fd !== undefined) {
-        try {
-          return work({ assertHeld: () => this.#assertHeld(fd) });
-        } finally {
-          closeSync(fd); // ends the lock
-        }
-      }
-      if (performance.now() >= deadline) {
-        throw new PodError(
-          "registry_locked",
-          `timed out waiting for pod registry lock ${this.#path}: another process has held it for ` +
-            `over ${this.#waitMs} ms (a stopped pod? see: fuser ${this.#path})`,
-        );
-      }
-      await Bun.sleep(pause);
+    if (performance.now() - this.#lastHeld < AFTER_YOU_MS && this.#othersWait()) {
+      await Bun.sleep(AFTER_YOU_MS);
     }
+    const fd = await this.#take(deadline);
+    try {
+      return work({ assertHeld: () => this.#assertHeld(fd) });
+    } finally {
+      closeSync(fd); // ends the lock
+      this.#lastHeld = performance.now();
+    }
+  }
+
+  /** The descriptor that holds the lock; ever longer pauses lie between the attempts. */
+  async #take(deadline: number): Promise<number> {
+    let mark: number | undefined;
+    try {
+      for (let tries = 1, pause = 1; ; tries += 1) {
+        const fd = this.#attempt();
+        if (fd !== undefined) return fd;
+        if (performance.now() >= deadline) {
+          throw new PodError(
+            "registry_locked",
+            `timed out waiting for pod registry lock ${this.#path}: other processes have held it for ` +
+              `over ${this.#waitMs} ms (a stopped pod? see: fuser ${this.#path})`,
+          );
+        }
+        mark ??= this.#onDirectory(trySharedFlock);
+        await Bun.sleep(pause);
+        pause = tries < MANY_ATTEMPTS ? Math.min(pause * 2, MAX_PAUSE_MS) : CROWD_PAUSE_MS;
+      }
+    } finally {
+      if (mark !== undefined) closeSync(mark);
+    }
+  }
+
+  /** True when somebody waits: all who do share a lock on the directory, which ends with them. */
+  #othersWait(): boolean {
+    const alone = this.#onDirectory(tryFlock);
+    if (alone === undefined) return true;
+    closeSync(alone);
+    return false;
+  }
+
+  /**
+   * A descriptor of the lock's directory with this lock on it; undefined when it cannot be had. It
+   * only says that somebody waits: nothing but manners depends on it.
+   */
+  #onDirectory(lock: typeof tryFlock): number | undefined {
+    let fd: number;
+    try {
+      fd = openSync(dirname(this.#path), constants.O_RDONLY | constants.O_DIRECTORY);
+    } catch {
+      return undefined; // the attempt at the lock itself says why
+    }
+    if (lock(fd) === "taken") return fd;
+    closeSync(fd);
+    return undefined;
   }
 
   #assertHeld(fd: number): void {

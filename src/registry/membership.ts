@@ -83,13 +83,16 @@ async function join(
   const paths = podPaths(registry.base, self.name);
   assertSocketPath(paths.socket);
   const life = await occupy(registry, self);
+  let entered: Membership | undefined;
   try {
-    const joined = await enter();
+    entered = new Membership(registry, life, await enter());
     // Only now is what lies there known to be a predecessor's.
     life.clear([...keep, OWN_RECORD]);
-    return new Membership(registry, life, joined);
+    return entered;
   } catch (error) {
-    leaveNothing(registry, self, life);
+    if (entered === undefined) leaveNothing(registry, self, life);
+    // Otherwise the entry would stand for as long as this process lives.
+    else await entered.leave().catch((why: unknown) => log("warn", messageOf(why)));
     throw error;
   }
 }

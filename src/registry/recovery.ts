@@ -4,9 +4,10 @@
  * the table, so that no registered Pod is ever without it.
  */
 import { readdirSync, realpathSync } from "node:fs";
-import { errnoCode, ioError, PodError } from "../base/errors.ts";
-import { readIfExists, replaceFile } from "../base/files.ts";
+import { errnoCode, ioError, messageOf, PodError } from "../base/errors.ts";
+import { readIfExists, removeFile, replaceFile } from "../base/files.ts";
 import { heldFlocks } from "../base/held-locks.ts";
+import { log } from "../base/log.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
 import { canonicalPath } from "../scope/rule.ts";
@@ -14,15 +15,27 @@ import { type Allocation, AllocationSchema, isReservation, ownerOf } from "./all
 import { lifeState } from "./life.ts";
 import { type Allocations, findByName, release } from "./operations.ts";
 
-/** Writes the entry of a Pod into its directory. Nothing without a directory, or for a reservation. */
-export function keepOwnRecord(base: string, entry: Allocation): void {
-  if (isReservation(entry)) return;
+/**
+ * Writes the entry of a Pod into its directory. Nothing without a directory, or for a reservation. The
+ * result takes it back, for when the table cannot be written after all; it never throws.
+ */
+export function keepOwnRecord(base: string, entry: Allocation): () => void {
+  if (isReservation(entry)) return () => undefined;
   const path = podPaths(base, entry.pod_name).allocation;
+  const before = readIfExists(path);
   try {
     replaceFile(path, JSON.stringify(entry));
   } catch (error) {
     if (errnoCode(error) !== "ENOENT") throw ioError(`cannot write ${path}`, error);
   }
+  return () => {
+    try {
+      if (before === undefined) removeFile(path);
+      else replaceFile(path, before);
+    } catch (error) {
+      log("warn", `${path} is newer than the registry`, messageOf(error));
+    }
+  };
 }
 
 /**

@@ -12,7 +12,7 @@ import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys } from "./allocation.ts";
-import { sweepGone, takeLifeIfPresent } from "./life.ts";
+import { removeIfEmpty, sweepGone, takeLifeIfPresent } from "./life.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
@@ -193,15 +193,18 @@ export class Registry {
     }, look);
   }
 
-  /** Removes directories of Pods that died before they were registered: a free lock and no entry. */
+  /**
+   * Removes directories of Pods that died before they were registered: no entry, and a free lock or
+   * nothing at all in them.
+   */
   #sweepAbandoned(table: operations.Allocations): void {
     for (const name of readdirSync(this.base)) {
       if (!isPodName(name) || operations.findByName(table, name) !== undefined) continue;
       try {
-        // Without a lock it was not made by a Pod, or is just being made.
+        // Without a lock and with something in it, it was not made by a Pod.
         if (pathExists(podPaths(this.base, name).lock)) {
           takeLifeIfPresent(this.base, name)?.removeDirectory();
-        }
+        } else removeIfEmpty(this.base, name);
       } catch (error) {
         log("warn", `could not remove what a pod \`${name}\` left`, messageOf(error));
       }
@@ -248,14 +251,22 @@ export class Registry {
       for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
       // When the request is refused, the dead stay removed all the same.
       if (loaded.mended || decided.table !== loaded.allocations) {
-        const noted = decided.refused ? [] : (decided.noted ?? []);
-        for (const entry of noted) keepOwnRecord(this.base, entry);
-        saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
+        const undo: (() => void)[] = [];
+        try {
+          for (const entry of decided.refused ? [] : (decided.noted ?? [])) {
+            undo.push(keepOwnRecord(this.base, entry));
+          }
+          saveTable(this.base, { allocations: decided.table, rest: loaded.rest });
+        } catch (error) {
+          for (const takeBack of undo) takeBack();
+          throw error;
+        }
       }
       return decided;
     });
-    // Deleting may take long; nobody has to wait for it with the lock.
-    if (decision.reclaimed.length > 0) await sweepGone(this.base);
+    // Deleting may take long; nobody has to wait for it with the lock. A thorough look also finds what
+    // somebody moved aside who died before deleting it.
+    if (look.thorough === true || decision.reclaimed.length > 0) await sweepGone(this.base);
     if (decision.refused) throw decision.why;
     return { value: decision.value, table: decision.table, reclaimed: decision.reclaimed };
   }

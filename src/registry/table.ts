@@ -216,6 +216,10 @@ function keepBackup(base: string): void {
     if (errnoCode(error) === "ENOENT") return;
     throw error;
   }
-  renameSync(link, backup);
-  removeFile(link); // rename(2) does nothing when both names are the same file already
+  try {
+    renameSync(link, backup);
+  } finally {
+    // After a failure; and rename(2) does nothing when both names are the same file already.
+    removeFile(link);
+  }
 }

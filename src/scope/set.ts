@@ -17,7 +17,19 @@ export type Access = "none" | Permission;
 /** Where path `a` lies, seen from path `b`. */
 type Position = "equal" | "parent" | "ancestor" | "child" | "descendant" | "unrelated";
 
+/**
+ * True when the first characters in which two paths differ lie inside names that differ in them, so
+ * that no path is below both. Saves splitting them: a registry of 1,000 compares 2,000 at once.
+ */
+function partInside(a: string, b: string): boolean {
+  const length = Math.min(a.length, b.length);
+  let i = 0;
+  while (i < length && a.charCodeAt(i) === b.charCodeAt(i)) i += 1;
+  return i < length && !"/.".includes(a.charAt(i)) && !"/.".includes(b.charAt(i));
+}
+
 function positionOf(a: string, b: string): Position {
+  if (partInside(a, b)) return "unrelated";
   const left = componentsOf(a);
   const right = componentsOf(b);
   const common = Math.min(left.length, right.length);

@@ -20,14 +20,13 @@ import { findPromptDirectories, type PromptDirectories } from "../manifest/disco
 import { type Fallback, loadManifest } from "../manifest/load.ts";
 import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { planOptions } from "../model/anthropic-options.ts";
-import { resolveModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
-import { createModel } from "../model/provider.ts";
+import { checkRequestOptions, createModel } from "../model/provider.ts";
 import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
+import { childModels, type PodModels, rootModels } from "./models.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
@@ -48,6 +47,7 @@ export interface PodOptions {
 export interface Configuration {
   readonly manifest: Manifest;
   readonly model: Model;
+  readonly models: PodModels;
   readonly cwd: string;
   /** Runtime base directory. */
   readonly base: string;
@@ -77,10 +77,10 @@ export async function configure(
     ...(env.HOME === undefined ? {} : { home: env.HOME }),
   };
   const { overlay, fallback } = options;
+  const loaded =
+    launch === undefined ? await loadManifest({ ...search, overlay, fallback }) : undefined;
   const manifest =
-    launch === undefined
-      ? (await loadManifest({ ...search, overlay, fallback })).manifest
-      : receivedManifest(launch.manifest, launch.program === VERSION);
+    loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION);
   const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
   try {
     ensurePrivateDirectory(store);
@@ -94,13 +94,21 @@ export async function configure(
   const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
-    const resolved = resolveModel(manifest.model);
-    if (resolved.scheme !== "script") planOptions(resolved, requestOptions(manifest));
-    const model = await createModel(resolved, { env, podName: name });
+    const models =
+      launch === undefined
+        ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
+        : childModels(manifest, bases, env);
+    await checkRequestOptions(models.own, requestOptions(manifest));
+    const model = await createModel(models.own, {
+      env,
+      podName: name,
+      userAgent: `pod/${VERSION}`,
+    });
     checkInstruction(manifest.worker.instruction, prompts);
     return {
       manifest,
       model,
+      models,
       cwd: here,
       base,
       store,

@@ -6,7 +6,6 @@
 import { log } from "../base/log.ts";
 import { messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
-import { childEnvironment } from "../base/process.ts";
 import { attachmentsFor } from "../controller/attachments.ts";
 import { Controller } from "../controller/controller.ts";
 import { RuntimeFiles } from "../controller/runtime-files.ts";
@@ -145,7 +144,7 @@ async function assemble(
   session: string,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, cwd, base, parent } = configuration;
+  const { manifest, model, models, cwd, base, parent } = configuration;
   const { paths, allocation } = membership;
   const self: Spawner = {
     name: allocation.pod_name,
@@ -184,7 +183,7 @@ async function assemble(
       return spawnCommand(env);
     },
     env: {
-      ...childEnvironment(env),
+      ...models.childEnvironment,
       INSOMNIA_RUNTIME_DIR: base,
       // Keeps JavaScriptCore from touching heap in advance that an idle Pod never needs (0.7 MiB).
       BUN_JSC_useWarmUpMarkedBlocks: "0",
@@ -192,7 +191,8 @@ async function assemble(
     store: configuration.store,
     prompts: configuration.prompts,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
-    childManifest: (child) => childManifest(manifest, child),
+    models,
+    childManifest: (child) => childManifest(configuration, child),
     report: (event) => uplink.report(event),
   };
   const commands = commandsOf(

@@ -1,7 +1,7 @@
 /** How a configuration becomes what the parts of a Pod take: greeting, system prompt, child manifest. */
 import type { Environment } from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
-import type { Manifest } from "../manifest/schema.ts";
+import { explicitConfig } from "../model/catalog.ts";
 import { readAgentsMd } from "../prompts/agents-md.ts";
 import { buildSystemPrompt } from "../prompts/system.ts";
 import { promptVariables } from "../prompts/template.ts";
@@ -64,13 +64,24 @@ export function systemPrompt(
   };
 }
 
-/** The manifest a child gets: its spawner's, with the name, instruction and exact scope of the child. */
-export function childManifest(manifest: Manifest, child: ChildConfiguration): unknown {
-  const { name, instruction, allow, deny } = child;
+/**
+ * The manifest a child gets: its spawner's, with the name, instruction, model and exact scope of the
+ * child.
+ */
+export function childManifest(
+  { manifest, models }: Pick<Configuration, "manifest" | "models">,
+  child: ChildConfiguration,
+): unknown {
+  const { name, instruction, model, allow, deny } = child;
   return {
     ...manifest,
     pod: { ...manifest.pod, name },
+    model,
     worker: { ...manifest.worker, ...(instruction === undefined ? {} : { instruction }) },
     scope: { allow, deny },
+    // A child reads no catalog, so it is told in full what a `ref` stands for.
+    ...(manifest.compaction === undefined || models.compaction === undefined
+      ? {}
+      : { compaction: { ...manifest.compaction, model: explicitConfig(models.compaction) } }),
   };
 }

@@ -11,6 +11,8 @@ import type { Family } from "./family.ts";
 export interface ChildConfiguration {
   readonly name: string;
   readonly instruction: string | undefined;
+  /** The resolved `[model]` table. */
+  readonly model: unknown;
   readonly allow: readonly ScopeRule[];
   readonly deny: readonly ScopeRule[];
 }
@@ -32,6 +34,16 @@ export interface SpawnContext {
   readonly prompts: { readonly user?: string | undefined; readonly workspace?: string | undefined };
   /** Bytes of one tool result; ReadPodOutput hands out no more at once. */
   readonly maxOutputBytes: number;
+  /** Models that a child may have; `forChild` without a `ref` gives this Pod's own. */
+  readonly models: {
+    readonly allowed: readonly string[];
+    forChild(ref?: string): Promise<{
+      /** The resolved `[model]` table. */
+      readonly table: unknown;
+      /** Variables with keys that the child must not have. */
+      readonly unneeded: readonly string[];
+    }>;
+  };
   /** The resolved manifest for a child, as plain JSON data. */
   readonly childManifest: (child: ChildConfiguration) => unknown;
   /** Sends an event to this Pod's own parent, if it has one. */

@@ -26,6 +26,14 @@ export const SpawnInputSchema = z.object({
       "Reference to an instruction asset, e.g. `$insomnia/default` or `$user/my-agent`. " +
         "Default: the same as yours.",
     ),
+  model: z
+    .string()
+    .nullable()
+    .optional()
+    .describe(
+      "Model of the new Pod as `provider/model`, if the manifest allows another than yours: e.g. a " +
+        "cheaper one for simple work. Default: the same as yours.",
+    ),
   task: z.string().describe("The first message to the new Pod: everything it needs to know."),
   scope: z
     .array(
@@ -76,6 +84,16 @@ export function planSpawn(context: SpawnContext, input: SpawnInput): SpawnPlan {
     assertSocketPath(paths.socket);
   } catch (error) {
     refuse(messageOf(error));
+  }
+  const model = input.model ?? undefined;
+  const { allowed } = context.models;
+  if (model !== undefined && !allowed.includes(model)) {
+    const choice =
+      allowed.length === 0 ? "the manifest allows none" : `allowed: ${allowed.join(", ")}`;
+    refuse(
+      `model \`${model}\` must not be used for a child; ${choice} (limits.child_models); ` +
+        "leave `model` out to use your own",
+    );
   }
   const cwd = input.cwd ?? undefined;
   if (cwd === undefined) return { input, rules, paths, cwd };

@@ -19,6 +19,8 @@ import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan
 import { Reservations } from "./reservations.ts";
 import { SpawnUndo } from "./undo.ts";
 
+type ChildModel = Awaited<ReturnType<SpawnContext["models"]["forChild"]>>;
+
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
 /** A process that dies closes its sockets an instant before the kernel reports its end. */
@@ -38,7 +40,10 @@ export function spawnPodTool(
       "begins `task` at once; this call returns as soon as it has accepted the task and does not " +
       "wait for the result. It keeps running after your turn ends, and you are notified when it " +
       "finishes a turn, fails or ends. Use SendToPod, ReadPodOutput, StopPod and ListPods with its " +
-      "`name` to talk to it, read from it and end it.",
+      "`name` to talk to it, read from it and end it." +
+      (context.models.allowed.length === 0
+        ? ""
+        : ` Values for \`model\`: ${context.models.allowed.join(", ")}.`),
     schema: SpawnInputSchema,
     execute: async (input, { signal }) =>
       await spawn(context, reservations, input, deliveryMs, signal),
@@ -53,6 +58,7 @@ async function spawn(
   signal: AbortSignal,
 ): Promise<ToolOutput> {
   const plan = planSpawn(context, input);
+  const model = await context.models.forChild(input.model ?? undefined);
   const instance = crypto.randomUUID();
   const entry = await reserve(reservations, plan, instance, signal);
   const undo = new SpawnUndo(context, entry);
@@ -60,7 +66,7 @@ async function spawn(
   try {
     if (signal.aborted) throw cancelled();
     const cwd = chooseCwd(context, plan, entry);
-    const child = start(context, plan, entry, cwd, undo);
+    const child = start(context, plan, entry, { cwd, model }, undo);
     await becomeReady(context, entry, child, undo, signal);
     doubt = await deliverTask(plan, entry, child, undo, { timeoutMs: deliveryMs, signal });
   } catch (error) {
@@ -109,7 +115,7 @@ function start(
   context: SpawnContext,
   plan: SpawnPlan,
   entry: Allocation,
-  cwd: string,
+  { cwd, model }: { readonly cwd: string; readonly model: ChildModel },
   undo: SpawnUndo,
 ): Launched {
   const { paths } = plan;
@@ -133,6 +139,7 @@ function start(
       manifest: context.childManifest({
         name: entry.pod_name,
         instruction: plan.input.instruction ?? undefined,
+        model: model.table,
         allow: entry.scope_allow,
         deny: entry.scope_deny,
       }),
@@ -151,7 +158,9 @@ function start(
       paths.launch,
     ],
     cwd,
-    env: context.env,
+    env: Object.fromEntries(
+      Object.entries(context.env).filter(([variable]) => !model.unneeded.includes(variable)),
+    ),
     instance: entry.instance,
     stderr: undo.stderr,
   });

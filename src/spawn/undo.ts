@@ -58,14 +58,22 @@ export class SpawnUndo {
           `\`${this.#entry.pod_name}\` stays listed and keeps its scope`,
       );
     }
-    if (this.record !== undefined) this.#context.children.remove(this.record);
     // Each step for itself: what cannot be done must not keep the rest from being done.
-    const failures = [
-      await failureOf(() => this.#removeDirectory()),
-      await failureOf(() => this.#giveBack()),
-    ].filter((text) => text !== undefined);
+    const removed = await failureOf(() => this.#removeDirectory());
+    const givenBack = await failureOf(() => this.#giveBack());
+    const failures = [removed, givenBack].filter((text) => text !== undefined);
+    const { children } = this.#context;
+    if (this.record !== undefined) {
+      // What could not be given back stays listed, so that StopPod can try again (I4).
+      if (givenBack === undefined) children.remove(this.record);
+      else children.end(this.record);
+    }
     if (failures.length === 0) return cause;
-    const text = `${messageOf(cause)}; undoing it failed: ${failures.join("; ")}`;
+    const retry =
+      givenBack === undefined || this.record === undefined
+        ? ""
+        : `; it keeps its scope: call StopPod for \`${this.#entry.pod_name}\` to try again`;
+    const text = `${messageOf(cause)}; undoing it failed: ${failures.join("; ")}${retry}`;
     return new PodError("spawn_failed", text);
   }
 

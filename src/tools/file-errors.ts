@@ -54,12 +54,19 @@ export function ioFailure(path: string, cause: unknown): Error {
   return failed(`I/O error at ${path}: ${osText(cause)}`);
 }
 
+/** Texts of strerror(3) that the runtime does not have, or has in words of its own. */
+const OS_TEXTS: Readonly<Record<string, string>> = {
+  EDQUOT: "Disk quota exceeded",
+  EIO: "Input/output error",
+};
+
 function osText(cause: unknown): string {
+  const known = OS_TEXTS[errnoCode(cause) ?? ""];
   // `ENOTDIR: not a directory, open '/x'` without its code, call and (maybe internal) path.
   const text = messageOf(cause)
     .replace(/^E[A-Z0-9]+: /, "")
     .replace(/, [a-z]+(?: '.*)?$/, "");
-  const sentence = text.charAt(0).toUpperCase() + text.slice(1);
+  const sentence = known ?? text.charAt(0).toUpperCase() + text.slice(1);
   const number =
     typeof cause === "object" && cause !== null && "errno" in cause ? cause.errno : undefined;
   return typeof number === "number" ? `${sentence} (os error ${Math.abs(number)})` : sentence;

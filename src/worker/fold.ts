@@ -55,6 +55,8 @@ interface StartedCall {
 interface FinishedCall extends StartedCall {
   /** As the model wrote them. */
   readonly raw: string;
+  /** Goes back to the vendor with the call. */
+  readonly provider?: ToolCallItem["provider"];
 }
 
 /** Collector of one response. Feed it with `accept` until it returns true, then take `result`. */
@@ -161,7 +163,7 @@ export class ResponseFold {
         return emit({ event: "tool_call_args_delta", data });
       }
       case "tool_done":
-        this.#finishCall(event.callId, event.name, event.arguments);
+        this.#finishCall(event);
         return this.#count(event.arguments.length);
       case "warning":
         return warn(event.message);
@@ -185,10 +187,11 @@ export class ResponseFold {
     return call;
   }
 
-  #finishCall(vendorId: string, name: string, raw: string): void {
+  #finishCall(event: Extract<ModelEvent, { type: "tool_done" }>): void {
+    const { callId: vendorId, name, arguments: raw, provider } = event;
     const { callId } = this.#started.get(vendorId) ?? this.#start(vendorId, name);
     this.#started.delete(vendorId);
-    this.#calls.push({ callId, name, raw });
+    this.#calls.push({ callId, name, raw, ...(provider === undefined ? {} : { provider }) });
     const parsed = parseArguments(raw);
     const text = parsed.ok ? parsed.text : NO_ARGUMENTS;
     this.#context.emit({ event: "tool_call_done", data: { id: callId, name, arguments: text } });
@@ -240,8 +243,16 @@ function planCall(
   return { item: callItem(call, parsed.text), call: { callId, name, input: parsed.input } };
 }
 
-function callItem(call: StartedCall, text: string): ToolCallItem {
-  return { type: "tool_call", call_id: call.callId, name: call.name, arguments: text };
+function callItem(call: StartedCall | FinishedCall, text: string): ToolCallItem {
+  const { callId, name } = call;
+  const provider = "provider" in call ? call.provider : undefined;
+  return {
+    type: "tool_call",
+    call_id: callId,
+    name,
+    arguments: text,
+    ...(provider === undefined ? {} : { provider }),
+  };
 }
 
 function refuse({ callId, name }: StartedCall, refusal: string): PlannedCall {
@@ -255,10 +266,12 @@ function carriesReasoning(item: ReasoningItem): boolean {
 
 /** The newest value of every field that has one (1.2). */
 export function mergeUsage(known: Usage | undefined, next: Usage): Usage {
+  const reasoning = next.reasoning ?? known?.reasoning;
   return {
     input: next.input ?? known?.input ?? null,
     output: next.output ?? known?.output ?? null,
     cacheRead: next.cacheRead ?? known?.cacheRead ?? null,
     cacheWrite: next.cacheWrite ?? known?.cacheWrite ?? null,
+    ...(reasoning === undefined ? {} : { reasoning }),
   };
 }

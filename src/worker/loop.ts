@@ -251,7 +251,14 @@ function reportUsage(
   historyLength: number,
 ): void {
   if (usage === undefined) return;
-  const data = { input_tokens: usage.input, output_tokens: usage.output };
+  const { input, output, cacheRead, cacheWrite, reasoning } = usage;
+  const data = {
+    input_tokens: input,
+    output_tokens: output,
+    ...(cacheRead === null ? {} : { cache_read_tokens: cacheRead }),
+    ...(cacheWrite === null ? {} : { cache_write_tokens: cacheWrite }),
+    ...(reasoning === undefined ? {} : { reasoning_tokens: reasoning }),
+  };
   deps.emit({ event: "usage", data });
   deps.recordUsage?.(usage, historyLength);
 }

@@ -198,8 +198,11 @@ describe("what is wrong with a value", () => {
       '1: model.scheme: expected one of "anthropic", "openai_chat", "openai_responses", "gemini", ' +
         '"script" (did you mean `anthropic`?)',
     ],
-    ['model.auth = { kind = "key" }', '1: model.auth.kind: expected one of "none", "api_key"'],
-    ["model.auth = {}", '1: model.auth.kind: expected one of "none", "api_key"'],
+    [
+      'model.auth = { kind = "key" }',
+      '1: model.auth.kind: expected one of "none", "api_key", "command"',
+    ],
+    ["model.auth = {}", '1: model.auth.kind: expected one of "none", "api_key", "command"'],
     ['model.base_url = "localhost:1"', "1: model.base_url: must be an http or https URL"],
     ['model.base_url = "file:///etc"', "1: model.base_url: must be an http or https URL"],
     ["compaction.model.max = 1", "1: compaction.model.max: unknown key"],

@@ -29,7 +29,7 @@ describe("the list of keys", () => {
 
   test("types are shown as one writes them", () => {
     const typeOf = (key: string) => keys.find((entry) => entry.key === key)?.type;
-    expect(typeOf("model.auth.kind")).toBe('"none" | "api_key"');
+    expect(typeOf("model.auth.kind")).toBe('"none" | "api_key" | "command"');
     expect(typeOf("worker.reasoning")).toBe("string | integer");
     expect(typeOf("worker.stop_sequences")).toBe("array of string");
     expect(typeOf("worker.tool_output.per_tool.*")).toBe("integer");

@@ -14,7 +14,7 @@ import { childrenOf, descriptorsOf, HAS_PROC, ownMemoryOf } from "./figures.ts";
 
 /** The first ones load code and fill caches. */
 const WARM_UP = 12;
-const SPAWNS = WARM_UP + rounds(400, 90);
+const SPAWNS = WARM_UP + rounds(400, 60);
 const BUSY_MS = 3_600_000;
 /**
  * What memory may grow by from the first ones on, beyond that of a Pod that has as many runs without

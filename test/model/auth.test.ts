@@ -11,9 +11,9 @@ function remote(config: ModelConfig): ResolvedRemoteModel {
   if (resolved.scheme === "script") throw new Error("not remote");
   return resolved;
 }
-function problem(config: ModelConfig, env: Record<string, string> = {}): string {
+async function problem(config: ModelConfig, env: Record<string, string> = {}): Promise<string> {
   try {
-    resolveKey(remote(config), env);
+    await resolveKey(remote(config), env);
   } catch (error) {
     return isPodError(error, "invalid_manifest") ? error.message : `unexpected ${error}`;
   }
@@ -27,20 +27,22 @@ test("a variable wins over a file", async () => {
   const file = dir.join("key");
   writeFileSync(file, "from-file\n");
   const resolved = remote({ ref, auth: { kind: "api_key", env: "K", file } });
-  expect(resolveKey(resolved, { K: "from-env" })).toEqual({
+  expect(await resolveKey(resolved, { K: "from-env" })).toEqual({
     value: "from-env",
     source: "environment variable K",
   });
-  expect(resolveKey(resolved, {})).toEqual({ value: "from-file", source: `file ${file}` });
-  expect(resolveKey(resolved, { K: "  " })?.value).toBe("from-file");
+  expect(await resolveKey(resolved, {})).toEqual({ value: "from-file", source: `file ${file}` });
+  expect((await resolveKey(resolved, { K: "  " }))?.value).toBe("from-file");
 });
 
-test("auth none has no key", () => {
-  expect(resolveKey(remote({ ref: "ollama-local/llama3.1" }), { [ENV]: "x" })).toBeUndefined();
+test("auth none has no key", async () => {
+  expect(
+    await resolveKey(remote({ ref: "ollama-local/llama3.1" }), { [ENV]: "x" }),
+  ).toBeUndefined();
 });
 
-test("vendor variables are not read", () => {
-  expect(problem({ ref }, { ANTHROPIC_API_KEY: "k" })).toBe(
+test("vendor variables are not read", async () => {
+  expect(await problem({ ref }, { ANTHROPIC_API_KEY: "k" })).toBe(
     "API key not provided for scheme Anthropic (for api.anthropic.com: " +
       `environment variable ${ENV} is not set; model.auth.file is not given)`,
   );
@@ -50,22 +52,22 @@ test("a missing key names everything that was looked at", async () => {
   await using dir = temp();
   const file = dir.join("empty");
   writeFileSync(file, "\n");
-  expect(problem({ ref, auth: { kind: "api_key", env: "K", file } }, { K: "" })).toBe(
+  expect(await problem({ ref, auth: { kind: "api_key", env: "K", file } }, { K: "" })).toBe(
     "API key not provided for scheme Anthropic (for api.anthropic.com: " +
       `environment variable K is empty; auth.file ${file} is empty)`,
   );
 });
 
-test("a withheld default key is explained", () => {
-  expect(problem({ ref, base_url: "https://proxy.example/x" }, { [ENV]: "k" })).toBe(
+test("a withheld default key is explained", async () => {
+  expect(await problem({ ref, base_url: "https://proxy.example/x" }, { [ENV]: "k" })).toBe(
     "API key not provided for scheme Anthropic (for proxy.example: " +
-      `${ENV} is only sent to api.anthropic.com unless model.auth.env names it; ` +
+      `${ENV} is only sent to api.anthropic.com unless model.auth names it; ` +
       "model.auth.file is not given)",
   );
 });
 
-test("a provider without a key variable of its own needs one to be named", () => {
-  expect(problem({ ref: "ollama-local/llama3.1", auth: { kind: "api_key" } })).toBe(
+test("a provider without a key variable of its own needs one to be named", async () => {
+  expect(await problem({ ref: "ollama-local/llama3.1", auth: { kind: "api_key" } })).toBe(
     "API key not provided for scheme Anthropic (for localhost:11434: " +
       "model.auth.env is not given; model.auth.file is not given)",
   );
@@ -74,19 +76,21 @@ test("a provider without a key variable of its own needs one to be named", () =>
 test("a key file must be absolute, there, and a file", async () => {
   await using dir = temp();
   const auth = (file: string): ModelConfig => ({ ref, auth: { kind: "api_key", file } });
-  expect(problem(auth("key"))).toBe("model configuration error: auth.file must be absolute: key");
+  expect(await problem(auth("key"))).toBe(
+    "model configuration error: auth.file must be absolute: key",
+  );
   const missing = dir.join("missing");
-  expect(problem(auth(missing))).toStartWith(
+  expect(await problem(auth(missing))).toStartWith(
     `model configuration error: failed to read auth.file ${missing}: ENOENT`,
   );
   mkdirSync(dir.join("dir"));
-  expect(problem(auth(dir.join("dir")))).toEndWith("not a regular file");
+  expect(await problem(auth(dir.join("dir")))).toEndWith("not a regular file");
   writeFileSync(dir.join("big"), "x".repeat(20_000));
-  expect(problem(auth(dir.join("big")))).toEndWith("larger than 16384 bytes");
+  expect(await problem(auth(dir.join("big")))).toEndWith("larger than 16384 bytes");
 });
 
-test("a key that cannot be a header is refused without being shown", () => {
-  const text = problem({ ref }, { [ENV]: "sec ret\nkey" });
+test("a key that cannot be a header is refused without being shown", async () => {
+  const text = await problem({ ref }, { [ENV]: "sec ret\nkey" });
   expect(text).toStartWith("model configuration error: the API key from environment variable");
   expect(text).not.toContain("sec");
 });

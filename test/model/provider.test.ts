@@ -8,12 +8,12 @@ import { collect, modelAt } from "./support.ts";
 
 const deps = { env: {}, podName: "p" };
 
-test("a missing key and an unbuilt scheme stop the creation of the model", async () => {
+test("a missing key and an unbuilt login stop the creation of the model", async () => {
   const keyless = createModel(resolveModel({ ref: "anthropic/claude-sonnet-4-6" }), deps);
   const error = await keyless.catch((e: unknown) => e);
   expect(isPodError(error, "invalid_manifest")).toBe(true);
   expect(String(error)).toContain("API key not provided for scheme Anthropic");
-  const unbuilt = createModel(resolveModel({ ref: "openrouter/openai/gpt-5" }), deps);
+  const unbuilt = createModel(resolveModel({ ref: "codex-oauth/gpt-5" }), deps);
   expect(isPodError(await unbuilt.catch((e: unknown) => e), "unsupported")).toBe(true);
 });
 
@@ -29,21 +29,36 @@ test("preloading is optional and may be repeated", async () => {
   expect((await collect(model)).at(-1)).toEqual({ type: "finish", reason: "stop" });
 });
 
-test("importing and creating a model loads no vendor library", async () => {
-  await using dir = temp();
-  const program = `
+test.each([
+  ["anthropic", "@ai-sdk/anthropic"],
+  ["openai_chat", "@ai-sdk/openai-compatible"],
+  ["openai_responses", "@ai-sdk/openai"],
+  ["gemini", "@ai-sdk/google"],
+])(
+  "making a model of scheme %s loads no vendor library, and preloading it loads %s alone",
+  async (scheme, library) => {
+    await using dir = temp();
+    const program = `
     import { createModel } from "${import.meta.dir}/../../src/model/provider.ts";
     import { resolveModel } from "${import.meta.dir}/../../src/model/catalog.ts";
-    const loaded = () =>
-      Object.keys(require.cache).filter((path) => /@ai-sdk|smol-toml/.test(path)).length;
-    const model = await createModel(resolveModel({ ref: "ollama-local/llama3.1" }), {
-      env: {}, podName: "p",
-    });
+    const loaded = () => [...new Set(Object.keys(require.cache).flatMap((path) =>
+      /node_modules\\/(@ai-sdk\\/[a-z-]+|smol-toml)/.exec(path)?.[1] ?? []))].sort();
+    const dialects = () => Object.keys(require.cache).flatMap((path) =>
+      /model\\/(anthropic|openai-chat|openai-responses|gemini)\\.ts$/.exec(path)?.[1] ?? []);
+    const model = await createModel(
+      resolveModel({ scheme: "${scheme}", model_id: "m", auth: { kind: "none" } }),
+      { env: {}, podName: "p" },
+    );
     const before = loaded();
     await model.preload();
-    console.log(JSON.stringify([before, loaded() > 0]));
+    console.log(JSON.stringify([before, loaded(), dialects()]));
   `;
-  await Bun.write(dir.join("program.ts"), program);
-  const child = Bun.spawn([process.execPath, dir.join("program.ts")], { stderr: "inherit" });
-  expect(JSON.parse(await child.stdout.text())).toEqual([0, true]);
-});
+    await Bun.write(dir.join("program.ts"), program);
+    const child = Bun.spawn([process.execPath, dir.join("program.ts")], { stderr: "inherit" });
+    expect(JSON.parse(await child.stdout.text())).toEqual([
+      [],
+      [library, "@ai-sdk/provider", "@ai-sdk/provider-utils"].sort(),
+      [scheme.replaceAll("_", "-")],
+    ]);
+  },
+);

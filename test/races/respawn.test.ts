@@ -17,7 +17,7 @@ import { within } from "../support/temp.ts";
 import { fakeChild, grant, startSpawner, type TestSpawner } from "../spawn/spawner.ts";
 import { draws, eachRound, LIMIT_MS, rounds } from "./rounds.ts";
 
-const ROUNDS = rounds(300, 16);
+const ROUNDS = rounds(300, 14);
 const FAST_STOP = { askMs: 600, termMs: 150, killMs: 2000 };
 const DEADLINE_MS = 20_000;
 

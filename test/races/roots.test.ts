@@ -1,6 +1,6 @@
 /**
- * A hundred roots at once, from the compiled program: with scopes of their own all come up, with one
- * name or one scope exactly one does, and the others say who has it (17, 18, 23).
+ * Many roots at once from the compiled program, a hundred in the full run: with scopes of their own all
+ * come up, with one name or one scope exactly one does, and the others say who has it (17, 18, 23).
  */
 import { expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
@@ -14,9 +14,10 @@ import {
   startWorld,
   type World,
 } from "../support/pod.ts";
+import { rounds } from "./rounds.ts";
 
-const ROOTS = 100;
-/** A hundred starts take three seconds on two idle processors. */
+const ROOTS = rounds(100, 40);
+/** Forty starts take about a second on two idle processors. */
 const READY_MS = 60_000;
 
 /** Starts all at once; those that came up, and what the others said. */
@@ -68,7 +69,7 @@ function expectOne(
   expect(world.processes()).toEqual([winner.pid]);
 }
 
-test("a hundred roots with disjoint scopes all come up, and none is lost (17)", async () => {
+test(`${ROOTS} roots with disjoint scopes all come up, and none is lost (17)`, async () => {
   await using world = startWorld();
   const { pods, refusals } = await startAll(world, (index) => ({
     name: `root-${index}`,
@@ -82,7 +83,7 @@ test("a hundred roots with disjoint scopes all come up, and none is lost (17)", 
   expect(world.directories().toSorted()).toEqual(names(table).toSorted());
 }, 120_000);
 
-test("of a hundred roots with one name one comes up, all others are told that it is taken (23)", async () => {
+test(`of ${ROOTS} roots with one name one comes up, all others are told that it is taken (23)`, async () => {
   await using world = startWorld();
   const { pods, refusals } = await startAll(world, (index) => ({
     name: "same",
@@ -91,7 +92,7 @@ test("of a hundred roots with one name one comes up, all others are told that it
   expectOne(world, pods, refusals, /ended with 1: error: .*pod name `same` is already registered/);
 }, 120_000);
 
-test("of a hundred roots with one scope one comes up, all others name it (18)", async () => {
+test(`of ${ROOTS} roots with one scope one comes up, all others name it (18)`, async () => {
   await using world = startWorld();
   const { pods, refusals } = await startAll(world, (index) => ({ name: `root-${index}` }));
   const winner = pods[0]?.name ?? "";

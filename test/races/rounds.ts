@@ -56,13 +56,22 @@ export interface Aim {
   was(outcome: "short" | "long"): void;
 }
 
-/** Begins with `first`; corrects by `step`, and scatters by as much to both sides. */
+/**
+ * Begins with `first`, scatters by `step` to both sides, and corrects by `step`, twice as much each time
+ * that the correction before was in the same direction: a busy machine is slower at once, and by far.
+ */
 export function aimAt(first: number, step: number, draw: Draw): Aim {
   let span = first;
+  let correction = 0;
   return {
     next: () => Math.max(0, Math.round(span - step + draw.number(2 * step + 1))),
     was: (outcome) => {
-      span = Math.max(0, span + (outcome === "short" ? step : -step));
+      const direction = outcome === "short" ? 1 : -1;
+      const again = Math.sign(correction) === direction;
+      correction = again
+        ? Math.sign(correction) * Math.min(Math.abs(correction) * 2, step * 16)
+        : step * direction;
+      span = Math.max(0, span + correction);
     },
   };
 }

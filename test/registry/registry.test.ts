@@ -247,6 +247,20 @@ describe("a Pod that died", () => {
   });
 });
 
+test("a look removes what those left who died while they came or cleared up", async () => {
+  await using dir = temp();
+  const registry = new Registry(dir.path);
+  // Between making the directory and its lock; between moving one aside and deleting it.
+  mkdirSync(dir.join("came"));
+  mkdirSync(dir.join(".gone-1", "bash-output"), { recursive: true });
+  // Not empty and without a lock: no Pod's.
+  mkdirSync(dir.join("work"));
+  writeFileSync(dir.join("work", "file"), "mine");
+  writeFileSync(dir.join("note"), "mine");
+  await registry.reclaim();
+  expect(readdirSync(dir.path).toSorted()).toEqual(["note", "pods.lock", "work"]);
+});
+
 describe("a long table", () => {
   test.skipIf(!LINUX)(
     "is freed of a zombie as soon as that is in the way, or when asked to",

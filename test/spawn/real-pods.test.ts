@@ -432,10 +432,12 @@ describe("a real child", () => {
   /** Starts a child by hand with a launch file of this content; resolves with its end. */
   async function adopt(root: TestSpawner, name: string, instance: string) {
     const { world, context } = root;
+    const { table: model } = await context.models.forChild();
     const path = join(world.home, "launch.json");
     const manifest = context.childManifest({
       name,
       instruction: undefined,
+      model,
       allow: [rule(root.directory("src"))],
       deny: [],
     });

@@ -398,3 +398,50 @@ describe("limits", () => {
     await refuses(child, { name: "b", task: "t", scope: [grant(target)] }, text);
   });
 });
+
+describe("the model of a child", () => {
+  const REF = "openai/gpt-5-mini";
+
+  test("may be chosen among those that the manifest allows", async () => {
+    await using spawner = await startSpawner({ models: [REF, "a/b"] });
+    const chosen: unknown[] = [];
+    const context: typeof spawner.context = {
+      ...spawner.context,
+      command: fakeChild(...POLITE),
+      childManifest: (child) => {
+        chosen.push(child.model);
+        return spawner.context.childManifest(child);
+      },
+    };
+    const call = (name: string, model?: string) =>
+      spawner.call(spawnPodTool(context), {
+        name,
+        task: "go",
+        scope: [grant(spawner.directory(name))],
+        ...(model === undefined ? {} : { model }),
+      });
+    expect((await call("cheap", REF)).isError).toBe(false);
+    expect((await call("same")).isError).toBe(false);
+    expect(chosen).toEqual([
+      expect.objectContaining({ model_id: REF }),
+      expect.not.objectContaining({ model_id: expect.anything() }),
+    ]);
+  });
+
+  test("that is not allowed is refused with what is", async () => {
+    await using spawner = await startSpawner({ models: [REF, "a/b"] });
+    const input = { name: "x", task: "t", scope: [grant(spawner.directory("src"))], model: "c/d" };
+    await refuses(
+      spawner,
+      input,
+      `model \`c/d\` must not be used for a child; allowed: ${REF}, a/b (limits.child_models)`,
+      "leave `model` out to use your own",
+    );
+  });
+
+  test("is the spawner's when the manifest allows no other", async () => {
+    await using spawner = await startSpawner();
+    const input = { name: "x", task: "t", scope: [grant(spawner.directory("src"))], model: REF };
+    await refuses(spawner, input, "the manifest allows none (limits.child_models)");
+  });
+});

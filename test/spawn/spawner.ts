@@ -51,8 +51,12 @@ export interface SpawnerOptions {
   readonly rules?: readonly ScenarioRule[];
   readonly readyTimeoutMs?: number;
   readonly maxChildren?: number;
+  /** `ref`s that children may be given. */
+  readonly models?: readonly string[];
   readonly maxDepth?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where it lives, and what outlives it; default a world of its own, which ends with it. */
+  readonly world?: World;
   /** Lives in the world of this spawner, as its child with all of this directory. */
   readonly parent?: { readonly spawner: TestSpawner; readonly target: string };
 }
@@ -101,11 +105,13 @@ export function readJson(path: string): unknown {
 }
 
 export async function startSpawner(options: SpawnerOptions = {}): Promise<TestSpawner> {
-  const world = options.parent?.spawner.world ?? startWorld(options.runtimeName);
+  const world = options.world ?? options.parent?.spawner.world ?? startWorld(options.runtimeName);
   try {
     return await assemble(world, options);
   } catch (error) {
-    if (options.parent === undefined) await world[Symbol.asyncDispose]();
+    if (options.parent === undefined && options.world === undefined) {
+      await world[Symbol.asyncDispose]();
+    }
     throw error;
   }
 }
@@ -182,10 +188,18 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     store: join(world.home, "sessions"),
     maxOutputBytes: 16_384,
     prompts: {},
+    models: {
+      allowed: options.models ?? [],
+      forChild: (ref) =>
+        Promise.resolve({
+          table: { scheme: "script", script, ...(ref === undefined ? {} : { model_id: ref }) },
+          unneeded: [],
+        }),
+    },
     childManifest: (child) =>
       parseResolvedManifest({
         pod: { name: child.name },
-        model: { scheme: "script", script },
+        model: child.model,
         ...(child.instruction === undefined ? {} : { worker: { instruction: child.instruction } }),
         scope: { allow: child.allow, deny: child.deny },
       }),
@@ -260,7 +274,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
       }
       await attempt(() => server.close());
       await attempt(() => membership.leave());
-      if (options.parent === undefined)
+      if (options.parent === undefined && options.world === undefined)
         await attempt(async () => await world[Symbol.asyncDispose]());
       if (errors.length > 0) throw new Error(errors.map(messageOf).join("; "));
     },

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { identityOf } from "../../src/base/process.ts";
 import { PodError } from "../../src/base/errors.ts";
+import { stopPodTool } from "../../src/spawn/control-tools.ts";
 import { SpawnUndo } from "../../src/spawn/undo.ts";
 import { listed } from "./fake-pod.ts";
 import { rule, startSpawner } from "./spawner.ts";
@@ -64,5 +65,35 @@ describe("the undo of a spawn", () => {
     expect(error).toMatchObject({ message: "boom; undoing it failed: locked" });
     world.registry.release = release;
     await world.registry.release(kid);
+  });
+
+  test("of a started pod that cannot give the reservation back keeps it listed for StopPod", async () => {
+    await using spawner = await startSpawner();
+    const { context, world } = spawner;
+    const target = spawner.directory("src");
+    const kid = { name: "kid", instance: "k" };
+    const { table, value } = await world.registry.delegate(
+      context.self,
+      kid,
+      [rule(target)],
+      context.limits,
+    );
+    context.family.apply(table);
+    const undo = new SpawnUndo(context, value);
+    undo.record = listed(spawner, "kid", { instance: "k", phase: "starting", exited: undefined });
+    const release = world.registry.release.bind(world.registry);
+    world.registry.release = () => Promise.reject(new PodError("registry_locked", "locked"));
+    const error = await undo.run(new Error("boom"));
+    world.registry.release = release;
+    expect(error).toMatchObject({
+      message:
+        "boom; undoing it failed: locked; it keeps its scope: call StopPod for `kid` to try again",
+    });
+    expect(spawner.access(target)).toBe("read");
+    const stopped = await spawner.call(stopPodTool(context), { name: "kid" });
+    expect(stopped).toMatchObject({ isError: false });
+    expect(spawner.access(target)).toBe("write");
+    expect(spawner.entry("kid")).toBeUndefined();
+    expect(context.children.list()).toEqual([]);
   });
 });

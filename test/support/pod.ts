@@ -15,7 +15,7 @@ import { Registry } from "../../src/registry/registry.ts";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { type StopLimits, stopPod } from "../../src/spawn/stop.ts";
 import { connectPod, type PodClient, request } from "../../src/transport/client.ts";
-import { temp, within } from "./temp.ts";
+import { temp, type TempDirectory, within } from "./temp.ts";
 
 /** How a Pod is started from source; `[podBinary()]` is the other way. */
 export const SOURCE_COMMAND: readonly string[] = [
@@ -115,14 +115,14 @@ export interface RootPod extends AsyncDisposable {
 
 /**
  * A fresh world. At its end every Pod in it is stopped, and what is left fails the test.
- * `runtimeName` is the last component of the runtime directory.
+ * `runtimeName` is the last component of the runtime directory. `dir` is where it stands, when another
+ * process may have made it.
  */
-export function startWorld(runtimeName = "run"): World {
-  const dir = temp();
+export function startWorld(runtimeName = "run", dir: TempDirectory = temp()): World {
   const runtime = dir.join(runtimeName);
   const work = dir.join("work");
-  mkdirSync(runtime, { mode: 0o700 });
-  mkdirSync(work);
+  mkdirSync(runtime, { mode: 0o700, recursive: true });
+  mkdirSync(work, { recursive: true });
   const registry = new Registry(runtime);
   const env = {
     PATH: process.env.PATH ?? "/usr/bin:/bin",

@@ -3,11 +3,14 @@ import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A fresh private directory (0700, canonical path, short enough for sockets): `await using dir = temp()`. */
-export function temp(): AsyncDisposable & {
+/** A directory of a test. */
+export interface TempDirectory extends AsyncDisposable {
   readonly path: string;
   join(...names: string[]): string;
-} {
+}
+
+/** A fresh private directory (0700, canonical path, short enough for sockets): `await using dir = temp()`. */
+export function temp(): TempDirectory {
   const path = realpathSync(mkdtempSync(join(tmpdir(), "pod-")));
   return {
     path,

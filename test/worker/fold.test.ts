@@ -185,6 +185,22 @@ describe("the end of a stream", () => {
     ];
     expect(fold(events).usage).toEqual({ input: 10, output: 5, cacheRead: 3, cacheWrite: null });
     expect(fold([finish()]).usage).toBeUndefined();
+    const thought = [counts({ reasoning: 7 }), counts({ output: 9 }), finish()];
+    expect(fold(thought).usage).toMatchObject({ output: 9, reasoning: 7 });
+  });
+
+  test("a call keeps what its vendor signed (W5)", () => {
+    const provider = { vendor: "h", google: { thoughtSignature: "s" } };
+    const done = { type: "tool_done", name: "t", arguments: "{}" } as const;
+    const { items } = fold([
+      { ...done, callId: "a", provider },
+      { ...done, callId: "b" },
+      finish("tool_calls"),
+    ]);
+    expect(items).toEqual([
+      { type: "tool_call", call_id: "a", name: "t", arguments: "{}", provider },
+      { type: "tool_call", call_id: "b", name: "t", arguments: "{}" },
+    ]);
   });
 
   test("a failed response keeps complete text only, and its usage (W26)", () => {

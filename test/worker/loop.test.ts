@@ -259,6 +259,17 @@ describe("a run", () => {
   });
 });
 
+test("usage is told with its parts, where the vendor tells them apart", async () => {
+  const tokens = { input: 10, output: 5, cacheRead: 3, cacheWrite: null, reasoning: 2 };
+  const { deps, events } = setUp(
+    script([...text("A"), { type: "usage", usage: tokens }, finish()]),
+  );
+  await runTurns(deps, never);
+  expect(dataOf(events, "usage")).toEqual([
+    { input_tokens: 10, output_tokens: 5, cache_read_tokens: 3, reasoning_tokens: 2 },
+  ]);
+});
+
 describe("a broken stream", () => {
   test("ends the run as provider error, keeps its number and reports its usage (26)", async () => {
     const model = script([usage(5, null), { type: "failed", message: "HTTP error: reset" }]);

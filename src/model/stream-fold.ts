@@ -1,13 +1,14 @@
 /**
- * Folds the library's stream parts into model events. Pure: one part in, some events out. Blocks are
+ * Folds the libraries' stream parts into model events. Pure: one part in, some events out. Blocks are
  * kept apart by id; whatever is still open when the answer finishes is closed, so that nothing the
  * model said is lost (worker W2). An unfinished stream closes nothing (W26).
  */
-import { messageOf } from "../base/errors.ts";
 import type { SdkPart } from "./ai-sdk.ts";
-import { reasoningProvider } from "./anthropic-messages.ts";
-import { type Failure, formatApiError, isRecord, readStreamError } from "./failure.ts";
+import { madeBy } from "./conversation.ts";
+import type { Dialect } from "./dialect.ts";
+import { type Failure, isRecord, readStreamError, streamFailure } from "./failure.ts";
 import type { FinishReason, ModelEvent, Usage } from "./model.ts";
+import { ENDED_EARLY_KIND } from "./transport.ts";
 
 /** State of one answer. */
 export interface Fold {
@@ -15,6 +16,8 @@ export interface Fold {
   push(part: SdkPart): ModelEvent[];
   /** Set when the stream reported an error or held data that cannot be read. */
   readonly failure: Failure | undefined;
+  /** True when the failure is that the body ended before the answer did. */
+  readonly endedEarly: boolean;
   /** True after the vendor's own end mark. */
   readonly finished: boolean;
   /** Usage so far as a broken stream leaves it; undefined when none is known or it was yielded. */
@@ -28,22 +31,29 @@ interface Thinking {
 interface ToolCall {
   readonly name: string;
   json: string;
+  readonly metadata: Record<string, unknown>;
 }
 
-/** A fold for one answer; thinking is marked as made by `vendor`. */
-export function createFold(vendor: string): Fold {
+/** A fold for one answer of `dialect`; what the host signed is marked as made by `vendor`. */
+export function createFold(vendor: string, dialect: Dialect): Fold {
+  const { vendorKey } = dialect;
+  const own = (metadata: unknown): Record<string, unknown> => {
+    const data = isRecord(metadata) ? metadata[vendorKey] : undefined;
+    return isRecord(data) ? definedOnly(data) : {};
+  };
   const texts = new Map<string, string>();
   const thinkings = new Map<string, Thinking>();
   const calls = new Map<string, ToolCall>();
   const ignored = new Set<string>();
   let failure: Failure | undefined;
+  let endedEarly = false;
   let finished = false;
   let pendingUsage: Usage | undefined;
 
   const endText = (block: string): ModelEvent[] => {
     const text = texts.get(block);
     texts.delete(block);
-    return text === undefined ? [] : [{ type: "text_done", block, text }];
+    return text === undefined || text === "" ? [] : [{ type: "text_done", block, text }];
   };
   const endThinking = (block: string): ModelEvent[] => {
     const thinking = thinkings.get(block);
@@ -53,19 +63,29 @@ export function createFold(vendor: string): Fold {
     const item = {
       type: "reasoning" as const,
       text,
-      ...(Object.keys(metadata).length === 0
+      ...(Object.keys(metadata).length === 0 && !dialect.plainThinking
         ? {}
-        : { provider: reasoningProvider(vendor, metadata) }),
+        : { provider: madeBy(vendor, vendorKey, metadata) }),
     };
     return [{ type: "thinking_done", block, item }];
   };
-  const endCall = (callId: string, whole: string): ModelEvent[] => {
+  const endCall = (callId: string, whole: string, metadata?: unknown): ModelEvent[] => {
     const call = calls.get(callId);
     calls.delete(callId);
     if (call === undefined) return [];
+    Object.assign(call.metadata, own(metadata));
     // The library writes `{}` for an empty text; some servers send the whole input at the start.
     const text = call.json === "" && whole !== "{}" ? whole : call.json;
-    return [{ type: "tool_done", callId, name: call.name, arguments: text }];
+    const signed = dialect.signedCalls && Object.keys(call.metadata).length > 0;
+    return [
+      {
+        type: "tool_done",
+        callId,
+        name: call.name,
+        arguments: text,
+        ...(signed ? { provider: madeBy(vendor, vendorKey, call.metadata) } : {}),
+      },
+    ];
   };
 
   const handlers: { [Type in SdkPart["type"]]?: (part: PartOf<Type>) => ModelEvent[] } = {
@@ -81,19 +101,22 @@ export function createFold(vendor: string): Fold {
     },
     "text-end": ({ id }) => endText(id),
     "reasoning-start": ({ id, providerMetadata }) => {
-      thinkings.set(id, { text: "", metadata: { ...providerMetadata?.anthropic } });
+      thinkings.set(id, { text: "", metadata: own(providerMetadata) });
       return [{ type: "thinking_start", block: id }];
     },
     "reasoning-delta": ({ id, delta, providerMetadata }) => {
       const thinking = thinkings.get(id);
       if (thinking === undefined) return [];
-      Object.assign(thinking.metadata, providerMetadata?.anthropic);
+      Object.assign(thinking.metadata, own(providerMetadata));
       thinking.text += delta;
       return delta === "" ? [] : [{ type: "thinking_delta", block: id, text: delta }];
     },
-    "reasoning-end": ({ id }) => endThinking(id),
-    "tool-input-start": ({ id, toolName }) => {
-      calls.set(id, { name: toolName, json: "" });
+    "reasoning-end": ({ id, providerMetadata }) => {
+      Object.assign(thinkings.get(id)?.metadata ?? {}, own(providerMetadata));
+      return endThinking(id);
+    },
+    "tool-input-start": ({ id, toolName, providerMetadata }) => {
+      calls.set(id, { name: toolName, json: "", metadata: own(providerMetadata) });
       return [{ type: "tool_start", callId: id, name: toolName }];
     },
     "tool-input-delta": ({ id, delta }) => {
@@ -102,15 +125,25 @@ export function createFold(vendor: string): Fold {
       call.json += delta;
       return [{ type: "tool_delta", callId: id, json: delta }];
     },
-    "tool-call": ({ toolCallId, input }) => endCall(toolCallId, input),
+    "tool-call": ({ toolCallId, input, providerMetadata }) =>
+      endCall(toolCallId, input, providerMetadata),
     custom: ({ kind, providerMetadata }) => {
-      if (kind === "anthropic.message_start") pendingUsage = firstUsage(providerMetadata);
+      pendingUsage = dialect.earlyUsage?.(kind, providerMetadata) ?? pendingUsage;
+      return [];
+    },
+    raw: ({ rawValue }) => {
+      // An error with anything beside it looks to the library like an ordinary event.
+      if (isRecord(rawValue) && isRecord(rawValue.error)) {
+        endedEarly ||= rawValue.error.type === ENDED_EARLY_KIND;
+        failure = streamFailure(rawValue.error);
+      }
       return [];
     },
     error: ({ error }) => {
-      const unknownKind = unknownTag(error);
+      const unknownKind = dialect.unknownKind?.(error);
       if (unknownKind === undefined) {
-        failure = streamFailure(error);
+        endedEarly ||= readStreamError(error)?.code === ENDED_EARLY_KIND;
+        failure ??= streamFailure(error);
         return [];
       }
       if (ignored.has(unknownKind)) return [];
@@ -120,6 +153,13 @@ export function createFold(vendor: string): Fold {
     finish: ({ finishReason, usage }) => {
       // The library's word for a stream that ended without the vendor's end mark.
       if (finishReason.unified === "interrupted") return [];
+      if (finishReason.unified === "error" && finishReason.raw !== "MALFORMED_FUNCTION_CALL") {
+        failure = {
+          message: `API error: the model gave up (${finishReason.raw ?? "no reason given"})`,
+          retryable: false,
+        };
+        return [];
+      }
       finished = true;
       pendingUsage = undefined;
       return [
@@ -133,6 +173,9 @@ export function createFold(vendor: string): Fold {
             output: usage.outputTokens.total ?? null,
             cacheRead: usage.inputTokens.cacheRead ?? null,
             cacheWrite: usage.inputTokens.cacheWrite ?? null,
+            ...(usage.outputTokens.reasoning === undefined
+              ? {}
+              : { reasoning: usage.outputTokens.reasoning }),
           },
         },
         { type: "finish", reason: REASONS[finishReason.unified] ?? "other" },
@@ -148,6 +191,9 @@ export function createFold(vendor: string): Fold {
     },
     get failure() {
       return failure;
+    },
+    get endedEarly() {
+      return endedEarly;
     },
     get finished() {
       return finished;
@@ -167,55 +213,7 @@ const REASONS: Readonly<Record<string, FinishReason>> = {
   "content-filter": "refusal",
 };
 
-/** Tokens of the prompt as the vendor counts them at the start of an answer. */
-function firstUsage(metadata: unknown): Usage | undefined {
-  const vendor = isRecord(metadata) ? metadata.anthropic : undefined;
-  const usage = isRecord(vendor) ? vendor.usage : undefined;
-  if (!isRecord(usage)) return undefined;
-  const count = (key: string): number => (typeof usage[key] === "number" ? usage[key] : 0);
-  const cacheRead = count("cache_read_input_tokens");
-  const cacheWrite = count("cache_creation_input_tokens");
-  const input = count("input_tokens") + cacheRead + cacheWrite;
-  return { input, output: null, cacheRead, cacheWrite };
-}
-
-/** An error inside the stream: final, because part of the answer may have been shown (W3). */
-function streamFailure(error: unknown): Failure {
-  const reported = readStreamError(error);
-  const message =
-    reported === undefined
-      ? `JSON parse error: ${messageOf(error)}`
-      : formatApiError(undefined, reported.code, reported.message);
-  return { message, retryable: false };
-}
-
-const KNOWN_EVENTS = [
-  "message_start",
-  "content_block_start",
-  "content_block_delta",
-  "content_block_stop",
-  "message_delta",
-  "message_stop",
-  "ping",
-  "error",
-];
-const KNOWN_BLOCKS = ["text", "thinking", "redacted_thinking", "tool_use"];
-const KNOWN_DELTAS = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta"];
-
-/**
- * What an event is that the library refuses only because it is newer than the library: reported as
- * `event "x"`, `block "x"` or `delta "x"`. Undefined for damaged data.
- */
-function unknownTag(error: unknown): string | undefined {
-  if (!isRecord(error) || !isRecord(error.value)) return undefined;
-  const event = error.value;
-  const check = (kind: string, tag: unknown, known: readonly string[]): string | undefined =>
-    typeof tag === "string" && !known.includes(tag) ? `${kind} "${tag.slice(0, 64)}"` : undefined;
-  return (
-    check("event", event.type, KNOWN_EVENTS) ??
-    (isRecord(event.content_block)
-      ? check("block", event.content_block.type, KNOWN_BLOCKS)
-      : undefined) ??
-    (isRecord(event.delta) ? check("delta", event.delta.type, KNOWN_DELTAS) : undefined)
-  );
+/** Libraries write null for what the vendor has not sent yet. */
+function definedOnly(data: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(data).filter(([, value]) => value != null));
 }

@@ -1,12 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { toConversation } from "../../src/model/anthropic-messages.ts";
+import { ANTHROPIC } from "../../src/model/anthropic.ts";
+import { toConversation } from "../../src/model/conversation.ts";
 import { type Item, textMessage } from "../../src/protocol/history.ts";
 
 const VENDOR = "api.anthropic.com";
 
 function convert(items: readonly Item[], system = "", breakpoints = 0) {
-  return toConversation({ system, items, tools: [] }, { vendor: VENDOR, breakpoints });
+  return toConversation(
+    { system, items, tools: [] },
+    { vendor: VENDOR, dialect: ANTHROPIC, breakpoints },
+  );
 }
 const call = (call_id: string, args = "{}", name = "Read"): Item => ({
   type: "tool_call",
@@ -196,7 +200,7 @@ describe("cache breakpoints", () => {
   const marked = (items: readonly Item[], breakpoints: number): string[] => {
     const conversation = toConversation(
       { system: "sys", items, tools },
-      { vendor: VENDOR, breakpoints },
+      { vendor: VENDOR, dialect: ANTHROPIC, breakpoints },
     );
     const found: string[] = [];
     const look = (name: string, value: object): void => {

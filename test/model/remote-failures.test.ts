@@ -92,7 +92,9 @@ describe("before the first byte", () => {
     }));
     const events = await collect(await modelAt(server.url, { clock: virtualClock() }));
     expect(server.requests).toHaveLength(1);
-    const source = status === 401 ? " (the key came from environment variable TEST_KEY)" : "";
+    const host = server.url.slice("http://".length);
+    const source =
+      status === 401 ? ` (${host} got the key from environment variable TEST_KEY)` : "";
     expect(events).toEqual([
       { type: "failed", message: `API error (status: ${status}) [${type}]: no${source}` },
     ]);

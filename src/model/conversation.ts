@@ -1,7 +1,8 @@
 /**
- * A conversation in the shape of the Anthropic Messages API, through the library's prompt type.
- * Pure. Whatever the history holds, the result is something the API accepts: it ends with the user,
- * tool results stand first in their message, no text is empty, no string is malformed.
+ * A conversation in the libraries' common prompt type. Pure. Whatever the history holds, the result
+ * is something that the strictest API accepts: it ends with the user, tool results stand first in
+ * their message, no text is empty, no string is malformed. What a vendor signed or encrypted goes
+ * back to that vendor only.
  */
 import {
   messageText,
@@ -10,10 +11,13 @@ import {
   type ToolCallItem,
   type ToolResultItem,
 } from "../protocol/history.ts";
-import type { SdkMessage, SdkPrompt, SdkTool } from "./ai-sdk.ts";
+import type { SdkMessage, SdkPrompt, SdkProviderOptions, SdkTool } from "./ai-sdk.ts";
+import type { Dialect } from "./dialect.ts";
 import { isRecord } from "./failure.ts";
 import type { ModelRequest } from "./model.ts";
 
+/** Longest id of a tool call that every API takes. */
+const MAX_ID_CHARACTERS = 64;
 /** Said for the user when a history ends with the assistant; newer models refuse to be prefilled. */
 export const CONTINUE_TEXT = "Continue.";
 /** The API refuses blank texts. */
@@ -24,8 +28,9 @@ const MAX_BREAKPOINTS = 4;
 
 /** How a conversation is converted. */
 export interface ConversionOptions {
-  /** Host that made the thinking which may be sent back; other thinking is dropped. */
+  /** Host that made what may be sent back to it; what another host made is dropped. */
   readonly vendor: string;
+  readonly dialect: Pick<Dialect, "vendorKey" | "replay" | "plainThinking" | "signedCalls">;
   /** Cache breakpoints that the model's capability allows; 0 for models that cache by themselves. */
   readonly breakpoints: number;
 }
@@ -37,11 +42,10 @@ export interface Conversation {
 }
 
 type FunctionTool = Extract<SdkTool, { type: "function" }>;
-type ProviderOptions = NonNullable<SdkMessage["providerOptions"]>;
 type AssistantPart = Extract<SdkMessage, { role: "assistant" }>["content"][number];
 type UserPart = Extract<SdkMessage, { role: "user" }>["content"][number];
 type ToolPart = Extract<SdkMessage, { role: "tool" }>["content"][number];
-type Markable = { providerOptions?: ProviderOptions };
+type Markable = { providerOptions?: SdkProviderOptions };
 
 /** A run of items of one side. */
 type Block =
@@ -57,7 +61,8 @@ export function toConversation(
   request: Pick<ModelRequest, "system" | "items" | "tools">,
   options: ConversionOptions,
 ): Conversation {
-  const builder = new Builder(options.vendor);
+  const newest = newestUserMessage(request.items);
+  const builder = new Builder(options, newest);
   request.items.forEach((item, index) => builder.add(item, index));
   const messages = builder.finish();
   const system: SdkMessage[] =
@@ -72,7 +77,7 @@ export function toConversation(
   const places = [
     builder.last(),
     system[0],
-    builder.before(newestUserMessage(request.items)),
+    builder.before(newest),
     startsWithSummary(request.items) ? builder.before(1) : undefined,
     tools.at(-1),
   ];
@@ -103,7 +108,8 @@ function startsWithSummary(items: readonly Item[]): boolean {
 }
 
 class Builder {
-  readonly #vendor: string;
+  readonly #options: ConversionOptions;
+  readonly #newestUser: number;
   readonly #blocks: Block[] = [];
   /**
    * Thinking that waits for what the model said after it. A turn that broke off right there leaves
@@ -114,8 +120,10 @@ class Builder {
   /** Parts that may carry a breakpoint, with the index of their item. */
   readonly #markable: { readonly index: number; readonly part: Markable }[] = [];
 
-  constructor(vendor: string) {
-    this.#vendor = vendor;
+  /** `newestUser` is the index of the newest user message; what follows it is this turn. */
+  constructor(options: ConversionOptions, newestUser: number) {
+    this.#options = options;
+    this.#newestUser = newestUser;
   }
 
   add(item: Item, index: number): void {
@@ -125,13 +133,13 @@ class Builder {
         break;
       case "tool_call":
         this.#toolNames.set(item.call_id, item.name);
-        this.#mark(index, this.#assistant(toolCallPart(item)));
+        this.#mark(index, this.#assistant(toolCallPart(item, this.#options)));
         break;
       case "tool_result":
         this.#addResult(item, index);
         break;
       case "reasoning": {
-        const part = reasoningPart(item, this.#vendor);
+        const part = reasoningPart(item, this.#options, index > this.#newestUser);
         if (part !== undefined) this.#thinking.push(part);
         break;
       }
@@ -214,12 +222,19 @@ function blockMessages(block: Block): SdkMessage[] {
   return messages;
 }
 
-function toolCallPart(item: ToolCallItem): Extract<AssistantPart, { type: "tool-call" }> {
+function toolCallPart(
+  item: ToolCallItem,
+  options: ConversionOptions,
+): Extract<AssistantPart, { type: "tool-call" }> {
+  const data = options.dialect.signedCalls ? vendorData(item, options) : undefined;
   return {
     type: "tool-call",
     toolCallId: safeId(item.call_id),
     toolName: safeName(item.name),
     input: toolInput(item.arguments),
+    ...(data === undefined || Object.keys(data).length === 0
+      ? {}
+      : { providerOptions: { [options.dialect.vendorKey]: data } as SdkProviderOptions }),
   };
 }
 
@@ -237,34 +252,45 @@ function toolInput(text: string): unknown {
   return { rawInvalidInput: wellFormed(text) };
 }
 
-/** Provider data of a thinking item: who made it, and the library's metadata under its own name. */
-export function reasoningProvider(
+/** Data that a host gave with an item: who made it, and the library's metadata under its name. */
+export function madeBy(
   vendor: string,
+  vendorKey: string,
   metadata: Readonly<Record<string, unknown>>,
 ): NonNullable<ReasoningItem["provider"]> {
-  return { vendor, anthropic: { ...metadata } };
+  return { vendor, [vendorKey]: { ...metadata } };
+}
+
+/** What the host that we talk to gave with an item; undefined when another host made it. */
+function vendorData(
+  item: ReasoningItem | ToolCallItem,
+  { vendor, dialect }: ConversionOptions,
+): Record<string, unknown> | undefined {
+  if (item.provider?.vendor !== vendor) return undefined;
+  const data = item.provider[dialect.vendorKey];
+  return isRecord(data) ? data : undefined;
 }
 
 function reasoningPart(
   item: ReasoningItem,
-  vendor: string,
+  options: ConversionOptions,
+  thisTurn: boolean,
 ): Extract<AssistantPart, { type: "reasoning" }> | undefined {
-  const metadata = item.provider?.vendor === vendor ? item.provider.anthropic : undefined;
-  if (!isRecord(metadata)) return undefined;
-  const { signature, redactedData } = metadata;
-  // Not made well-formed: a signature covers the text as it is.
-  if (typeof signature === "string") {
-    return { type: "reasoning", text: item.text, providerOptions: { anthropic: { signature } } };
-  }
-  if (typeof redactedData === "string") {
-    return { type: "reasoning", text: "", providerOptions: { anthropic: { redactedData } } };
-  }
-  return undefined;
+  const data = vendorData(item, options);
+  const back = data === undefined ? undefined : options.dialect.replay(data, thisTurn);
+  if (back === undefined) return undefined;
+  return {
+    type: "reasoning",
+    // What is signed is not made well-formed: a signature covers the text as it is.
+    text: !back.text ? "" : back.options === undefined ? wellFormed(item.text) : item.text,
+    ...(back.options === undefined ? {} : { providerOptions: back.options }),
+  };
 }
 
-/** Ids of another vendor may hold characters that this API refuses. */
+/** Ids of another vendor may be too long or hold characters that this API refuses. */
 function safeId(id: string): string {
-  return id.replace(/[^A-Za-z0-9_-]/g, "_") || "_";
+  // The end is kept: there the worker puts what makes a repeated id unique.
+  return id.replace(/[^A-Za-z0-9_-]/g, "_").slice(-MAX_ID_CHARACTERS) || "_";
 }
 
 function safeName(name: string): string {

@@ -1,0 +1,72 @@
+/**
+ * TOML text to plain data, with the place of what is wrong. smol-toml is loaded at the first call: a
+ * child that gets its manifest as JSON never loads it.
+ */
+import { readFileSync } from "node:fs";
+import { messageOf } from "../base/errors.ts";
+import { ManifestError, type Problem } from "./problem.ts";
+
+/** Larger than any file that a person writes. */
+const MAX_FILE_BYTES = 1024 * 1024;
+const MAX_EXCERPT_CHARACTERS = 160;
+
+/** Reads a configuration file; `ManifestError` with `failed to read <what> <path>: …`. */
+export function readConfigurationFile(path: string, what: string): string {
+  const failure = (message: string, cause?: unknown): ManifestError =>
+    new ManifestError(
+      [{ prefix: `failed to read ${what} ${path}`, problems: [{ message }] }],
+      cause,
+    );
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw failure(messageOf(error), error);
+  }
+  if (bytes.length > MAX_FILE_BYTES) {
+    throw failure(`${bytes.length} bytes, limit is ${MAX_FILE_BYTES}`);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw failure("not valid UTF-8", error);
+  }
+}
+
+/** Parses text of `file` (absent: text that is in no file); `ManifestError` under `prefix`. */
+export async function parseTomlText(
+  text: string,
+  prefix: string,
+  file: string | undefined,
+): Promise<Record<string, unknown>> {
+  const { parse, TomlError } = await import("smol-toml");
+  const failure = (problem: Problem, cause?: unknown): ManifestError =>
+    new ManifestError(
+      [{ prefix, problems: [file === undefined ? problem : { file, ...problem }] }],
+      cause,
+    );
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw failure({ message: messageOf(error) }, error);
+    const [headline = ""] = error.message.split("\n");
+    throw failure({
+      line: error.line,
+      column: error.column,
+      message: headline.replace(/^Invalid TOML document: /, ""),
+      excerpt: excerptOf(text, error.line, error.column),
+    });
+  }
+}
+
+/** The line with a caret below the column; a password in an address is not shown (FIX 6). */
+function excerptOf(text: string, line: number, column: number): string {
+  const source = (text.split(/\r?\n/)[line - 1] ?? "")
+    .replaceAll("\t", " ")
+    .replace(/:\/\/[^\s"']*@/g, (user) => `://${"*".repeat(user.length - 4)}@`);
+  // A long line is shown from a little before the place.
+  const start = column > MAX_EXCERPT_CHARACTERS / 2 ? column - MAX_EXCERPT_CHARACTERS / 2 : 0;
+  const number = `${line} | `;
+  const shown = source.slice(start, start + MAX_EXCERPT_CHARACTERS);
+  return `${number}${shown}\n${" ".repeat(number.length + column - 1 - start)}^`;
+}
