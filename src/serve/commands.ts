@@ -74,8 +74,7 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
     import("../sandbox/landlock.ts"),
   ]);
   const { configuration, paths, scope, registry, self, env } = owner;
-  const { manifest, cwd, guarded } = configuration;
-  const { auth } = manifest.model;
+  const { manifest, cwd, guarded, models } = configuration;
   const shells = new Shells({
     scope,
     cwd,
@@ -91,7 +90,7 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
         .peek()
         .filter((entry) => entry.pod_name !== self.name)
         .flatMap((entry) => writeRules(entry.scope_allow)),
-    secrets: auth?.kind === "api_key" && auth.env !== undefined ? [auth.env] : [],
+    secrets: models.keyVariables,
   });
   return new BashSession(shells, notify);
 }
