@@ -108,7 +108,7 @@ export type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUin
 const ENOSYS = 38;
 
 /** Numbers of the system calls that the sandbox and `pod doctor` make (Linux; the newer ones are the same everywhere). */
-export const SYSTEM_CALLS = {
+const SYSTEM_CALLS = {
   ...(process.arch === "arm64"
     ? {
         getppid: 173,

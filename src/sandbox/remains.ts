@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { readStat } from "../base/process.ts";
 
 /** Name of the variable that every command has; its value names the Pod's process and the command. */
-export const SHELL_MARK = "INSOMNIA_SHELL_OF";
+const SHELL_MARK = "INSOMNIA_SHELL_OF";
 
 /**
  * The mark of one command of the Pod with this pid, as it stands in the environment; without a number

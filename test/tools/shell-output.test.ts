@@ -1,8 +1,13 @@
 /** The collector of a command's output, piece by piece against all at once. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { openSync, readFileSync } from "node:fs";
-import { CommandOutput, INLINE_BYTES, INLINE_LINES } from "../../src/tools/shell/output.ts";
+import { openSync, readFileSync, statSync } from "node:fs";
+import {
+  CommandOutput,
+  INLINE_BYTES,
+  INLINE_LINES,
+  MAX_FILE_BYTES,
+} from "../../src/tools/shell/output.ts";
 import { temp } from "../support/temp.ts";
 
 function collect(path: string, pieces: readonly Uint8Array[]): CommandOutput {
@@ -66,6 +71,26 @@ describe("an output", () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  test("without end fills its file up to a limit, and says so", async () => {
+    await using dir = temp();
+    const path = dir.join("a");
+    const piece = Buffer.alloc(1024 * 1024, "0123456\n");
+    const pieces = MAX_FILE_BYTES / piece.length + 1;
+    const output = collect(
+      path,
+      Array.from({ length: pieces }, () => piece),
+    );
+    output.add(Buffer.from("last\n"));
+    output.close();
+    expect(statSync(path).size).toBe(MAX_FILE_BYTES);
+    const shown = output.shown()?.text ?? "";
+    expect(shown).toStartWith(
+      `[showing last 80 lines (tail of ${pieces * piece.length + 5}-byte output) — ` +
+        `first ${MAX_FILE_BYTES} bytes at ${path}]\n`,
+    );
+    expect(shown).toEndWith("0123456\nlast\n");
   });
 
   test("whose file cannot be made is shown all the same, with the reason", () => {

@@ -21,7 +21,7 @@ import {
 import { type Sweep, wrapCommand } from "./wrapper.ts";
 
 /** Time between SIGTERM and SIGKILL (W17). */
-export const TERM_GRACE_MS = 2000;
+const TERM_GRACE_MS = 2000;
 /** How long the kernel may take to end what was killed, and the last output to arrive. */
 const CLEAR_MS = 3000;
 const FIRST_LOOK_MS = 1;

@@ -60,7 +60,7 @@ export interface Shell {
 }
 
 /** Longest command in bytes: the kernel takes 128 KiB for one argument (execve(2)), wrapper included. */
-export const MAX_COMMAND_BYTES = 100_000;
+const MAX_COMMAND_BYTES = 100_000;
 
 /** Files with long outputs that are kept; then those of commands that are over go, oldest first. */
 export const MAX_SPILLS = 32;
