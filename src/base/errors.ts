@@ -97,9 +97,12 @@ export function ioError(action: string, cause: unknown): PodError {
   });
 }
 
-/** What a person sees on the terminal: `error: …`, never a stack trace. */
+/**
+ * What a person sees on the terminal: `error: …`, never a stack trace. One line, except for faults of
+ * configuration, of which there may be many, each on its own.
+ */
 export function renderForTerminal(error: unknown): string {
-  return `error: ${messageOf(error)}`;
+  return `error: ${isPodError(error, "invalid_manifest") ? error.message : messageOf(error)}`;
 }
 
 /** Exit codes of the program (design, section 5). */

@@ -6,13 +6,16 @@ import { Command, CommanderError } from "commander";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
+import { addConfigCommands } from "./config-commands.ts";
 import { openStreams } from "./output.ts";
 
 const POD_PROCESS_HELP = `
 Without a command, \`pod\` is one Pod process, configured by manifests and these flags:
-  --overlay TOML          uppermost manifest layer
-  --user-manifest PATH    instead of <config>/manifest.toml
-  --project PATH          where the search for .insomnia/manifest.toml starts (default: here)
+  --manifest PATH         this file alone, without the user's and the project's
+  --user-manifest PATH    instead of <config>/manifest.toml; --no-user: without it
+  --project PATH          where the search for .insomnia/manifest.toml starts (default: here);
+                          --no-project: without it
+  --overlay TOML, --overlay-file PATH   uppermost manifest layer
   -s, --store DIR         session directory (default: <data>/sessions)
   --session UUID          resume a session (not available yet)
   --adopt, --callback, --launch   set by SpawnPod for the children it starts
@@ -105,6 +108,8 @@ export async function runCommand(
       const { runDoctor } = await import("./doctor/doctor.ts");
       exitCode = await runDoctor(options, env, streams);
     });
+
+  addConfigCommands(program, { env, cwd, streams }, (code) => (exitCode = code));
 
   for (const command of [program, ...program.commands]) {
     command

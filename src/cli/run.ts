@@ -4,7 +4,6 @@
  * are quiet, and takes what it started along unless told to keep it.
  */
 import { constants } from "node:os";
-import { basename } from "node:path";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
@@ -14,6 +13,7 @@ import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
 import type { Streams } from "./output.ts";
+import { runFallback } from "./run-defaults.ts";
 import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
 import { branchOf, killAll, stopInOrder, untilQuiet } from "./tree.ts";
 
@@ -24,9 +24,6 @@ export interface RunTaskOptions {
   readonly json: boolean;
   readonly keep: boolean;
 }
-
-/** The model when neither the command line nor a manifest names one. */
-const DEFAULT_MODEL = "anthropic/claude-sonnet-4-6";
 
 /** Runs the task; the exit code is 0 when the last run finished, 1 when it failed, 128+n on a signal. */
 export async function runTask(
@@ -41,18 +38,10 @@ export async function runTask(
   const { name } = options;
   if (name !== undefined) assertPodName(name);
   const overlay = overlayFor(options);
-  const fallback = { name: nameFrom(cwd), writable: cwd, model: { ref: DEFAULT_MODEL } };
+  const fallback = runFallback(cwd, crypto.randomUUID().slice(0, 4));
   const onFirstSignal = catchSignals();
   const pod = await startPod({ ...(overlay === "" ? {} : { overlay }), fallback }, env, cwd);
   return await new Foreground(pod, options, env, streams, onFirstSignal).run(task);
-}
-
-/** A name for a Pod nobody named: the directory's, made a valid name, with a random tail. */
-function nameFrom(cwd: string): string {
-  const stem = basename(cwd)
-    .replace(/[^A-Za-z0-9._-]+/g, "-")
-    .replace(/^[^A-Za-z0-9]+/, "");
-  return `${(stem || "pod").slice(0, 40)}-${crypto.randomUUID().slice(0, 4)}`;
 }
 
 function overlayFor({ model, name }: RunTaskOptions): string {

@@ -9,8 +9,19 @@ import type { PodOptions } from "../serve/configuration.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { announceReady, catchSignals, exitOnInternalFailure } from "../serve/process.ts";
 
-/** Flags with a value; `--adopt` has none. */
-const VALUED = ["user-manifest", "project", "overlay", "store", "callback", "launch", "session"];
+/** Flags with a value. */
+const VALUED = [
+  "user-manifest",
+  "project",
+  "manifest",
+  "overlay",
+  "overlay-file",
+  "store",
+  "callback",
+  "launch",
+  "session",
+];
+const SWITCHES = ["adopt", "no-user", "no-project"];
 const SHORT: Readonly<Record<string, string>> = { "-s": "--store" };
 
 /**
@@ -24,7 +35,8 @@ function readFlags(args: readonly string[]): ReadonlyMap<string, string> {
     const [, name = "", inline] =
       /^--([a-z-]+)(?:=(.*))?$/s.exec(SHORT[argument] ?? argument) ?? [];
     const isValued = VALUED.includes(name);
-    if (!isValued && name !== "adopt") throw usage(`unknown option '${printable(argument)}'`);
+    if (!isValued && !SWITCHES.includes(name))
+      throw usage(`unknown option '${printable(argument)}'`);
     if (flags.has(name)) throw usage(`--${name} is given twice`);
     if (!isValued && inline !== undefined) throw usage(`--${name} takes no value`);
     const value = isValued ? (inline ?? args[(at += 1)]) : "";
@@ -51,15 +63,38 @@ export function parsePodFlags(args: readonly string[]): PodOptions {
     throw new PodError("unsupported", "--session is not available yet: sessions cannot be resumed");
   }
   return {
-    userManifest: flags.get("user-manifest"),
-    project: flags.get("project"),
-    overlay: flags.get("overlay"),
+    ...manifestFlags(flags),
     store: flags.get("store"),
     adopt,
     callback: flags.get("callback"),
     launch: flags.get("launch"),
   };
 }
+
+/** Which manifests count; also of the commands that show and check them. */
+export function manifestFlags(
+  flags: ReadonlyMap<string, string>,
+): Pick<PodOptions, "userManifest" | "project" | "manifestFile" | "overlay" | "overlayFile"> {
+  for (const [one, other] of EXCLUSIVE) {
+    if (flags.has(one) && flags.has(other))
+      throw usage(`--${one} and --${other} exclude each other`);
+  }
+  return {
+    userManifest: flags.has("no-user") ? false : flags.get("user-manifest"),
+    project: flags.has("no-project") ? false : flags.get("project"),
+    manifestFile: flags.get("manifest"),
+    overlay: flags.get("overlay"),
+    overlayFile: flags.get("overlay-file"),
+  };
+}
+
+const EXCLUSIVE = [
+  ["overlay", "overlay-file"],
+  ["no-user", "user-manifest"],
+  ["no-project", "project"],
+  ["manifest", "user-manifest"],
+  ["manifest", "project"],
+] as const;
 
 function usage(message: string): PodError {
   return new PodError("usage", `${message} (see: pod --help)`);

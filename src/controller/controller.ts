@@ -242,7 +242,12 @@ export class Controller {
     const sender = { pod_name: self.name, instance: self.instance };
     switch (end.outcome) {
       case "finished":
-        return report({ kind: "turn_ended", ...sender });
+        // Half an answer is none that a parent should take for a whole one.
+        return report(
+          end.remark === undefined
+            ? { kind: "turn_ended", ...sender }
+            : { kind: "errored", ...sender, message: end.remark },
+        );
       case "limit_reached":
         return report({
           kind: "errored",
@@ -252,6 +257,7 @@ export class Controller {
       case "error":
         return report({ kind: "errored", ...sender, message: end.message });
       case "cancelled":
+      case "paused":
         return undefined;
     }
   }

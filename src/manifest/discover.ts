@@ -3,7 +3,7 @@
  * prompt texts beside them (spec manifest 2.1, FIX 10, FIX 20). Reads no file and no TOML, so a child
  * that got its manifest from its spawner can use it too.
  */
-import { realpathSync, statSync } from "node:fs";
+import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { BaseDirectories } from "../base/paths.ts";
 
@@ -11,6 +11,7 @@ import type { BaseDirectories } from "../base/paths.ts";
 const MARKER = ".insomnia";
 const MANIFEST = "manifest.toml";
 const PROMPTS = "prompts";
+const PACK = "prompts.toml";
 
 /** What the command line and the environment say about the places to look. */
 export interface SearchOptions {
@@ -31,10 +32,14 @@ export interface Project {
   readonly manifest: string;
 }
 
-/** Directories that `$user/…` and `$workspace/…` name; absent when there is none. Absolute. */
+/**
+ * Directories that `$user/…` and `$workspace/…` name, and the files `prompts.toml` beside them, the
+ * user's before the project's; absent when there is none. Absolute.
+ */
 export interface PromptDirectories {
   readonly user?: string;
   readonly workspace?: string;
+  readonly packs?: readonly string[];
 }
 
 /** The user's manifest, and whether it was asked for by name (then it must exist). */
@@ -58,25 +63,36 @@ export function findProject(options: SearchOptions): Project | undefined {
 }
 
 /**
- * The prompt directories that exist. They do not depend on manifests: `$user` lies beside the user's
- * manifest or where it would be, `$workspace` in the project or, without one, in the nearest
- * `.insomnia` upward that has prompts.
+ * The prompt directories and packs that exist. They do not depend on manifests: the user's lie beside
+ * the user's manifest or where it would be, the project's in its `.insomnia` or, without a project,
+ * in the nearest `.insomnia` upward that has prompts.
  */
 export function findPromptDirectories(options: SearchOptions): PromptDirectories {
   const manifest = userManifestPath(options)?.path;
-  const user = manifest === undefined ? undefined : join(dirname(manifest), PROMPTS);
+  const user = manifest === undefined ? undefined : promptsIn(dirname(manifest));
   const project = findProject(options);
   const roots = project === undefined ? projectCandidates(options) : [project.root];
   const workspace = roots
-    .map((root) => join(root, MARKER, PROMPTS))
-    .find((directory) => isKind(directory, "directory"));
+    .map((root) => promptsIn(join(root, MARKER)))
+    .find(({ directory, pack }) => directory !== undefined || pack !== undefined);
+  const packs = [user?.pack, workspace?.pack].filter((path) => path !== undefined);
   return {
-    ...(user !== undefined && isKind(user, "directory") ? { user } : {}),
-    ...(workspace === undefined ? {} : { workspace }),
+    ...(user?.directory === undefined ? {} : { user: user.directory }),
+    ...(workspace?.directory === undefined ? {} : { workspace: workspace.directory }),
+    ...(packs.length === 0 ? {} : { packs }),
   };
 }
 
-/** The start of the walk and its ancestors, up to but without `$HOME`. */
+function promptsIn(place: string): { directory: string | undefined; pack: string | undefined } {
+  const directory = join(place, PROMPTS);
+  const pack = join(place, PACK);
+  return {
+    directory: isKind(directory, "directory") ? directory : undefined,
+    pack: isKind(pack, "file") ? pack : undefined,
+  };
+}
+
+/** The start of the walk and its ancestors, up to but without `$HOME`, or to the repository's root. */
 function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
   if (project === false) return [];
   const stop = home !== undefined && isAbsolute(home) ? canonicalOrRaw(home) : undefined;
@@ -84,6 +100,8 @@ function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
   let directory = canonicalOrRaw(project === undefined ? cwd : resolve(cwd, project));
   while (directory !== stop) {
     candidates.push(directory);
+    // What lies above a repository is not the project's, and may be anybody's (FIX 20).
+    if (exists(join(directory, ".git"))) break;
     const parent = dirname(directory);
     if (parent === directory) break;
     directory = parent;
@@ -96,6 +114,15 @@ function canonicalOrRaw(path: string): string {
     return realpathSync.native(path);
   } catch {
     return resolve(path);
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    lstatSync(path);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -2,9 +2,7 @@
  * The cascade: built-in, user, project and overlay layers, read, merged in this order and resolved
  * (spec manifest 2). Everything that is wrong in any layer is reported at once; nothing is guessed.
  */
-import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { messageOf } from "../base/errors.ts";
 import { pathExists } from "../base/paths.ts";
 import {
   findProject,
@@ -19,14 +17,16 @@ import type { ModelTable } from "./model-table.ts";
 import { ManifestError } from "./problem.ts";
 import { resolveManifest } from "./resolve.ts";
 import { DEFAULTS, type Manifest, type ManifestLayer } from "./schema.ts";
-
-/** Larger than any manifest a person writes. */
-const MAX_MANIFEST_BYTES = 1024 * 1024;
+import { readConfigurationFile } from "./toml.ts";
 
 /** What to load. */
 export interface LoadOptions extends SearchOptions {
   /** `--overlay`: TOML of the uppermost layer; its relative paths start from `cwd`. */
   readonly overlay?: string | undefined;
+  /** `--overlay-file`: the same from a file, which keeps it out of the process list (FIX 6). */
+  readonly overlayFile?: string | undefined;
+  /** `--manifest`: this file in place of the user's and the project's (FIX 29). */
+  readonly manifestFile?: string | undefined;
   /** What is used when no layer says it: a person's `pod run` needs no manifest. */
   readonly fallback?: Fallback | undefined;
 }
@@ -39,21 +39,32 @@ export interface Fallback {
   readonly model: ModelTable;
 }
 
-function withFallback(merged: ManifestLayer, fallback: Fallback): ManifestLayer {
+/** The layers with what was missing, and the keys that were. */
+function withFallback(
+  merged: ManifestLayer,
+  fallback: Fallback,
+): { readonly merged: ManifestLayer; readonly filled: readonly string[] } {
   const named = merged.model?.ref !== undefined || merged.model?.scheme !== undefined;
   const scoped = (merged.scope?.allow?.length ?? 0) > 0;
   const own = { target: fallback.writable, permission: "write", recursive: true } as const;
   return {
-    ...merged,
-    pod: { name: fallback.name, ...merged.pod },
-    ...(named ? {} : { model: { ...fallback.model, ...merged.model } }),
-    ...(scoped ? {} : { scope: { ...merged.scope, allow: [own] } }),
+    merged: {
+      ...merged,
+      pod: { name: fallback.name, ...merged.pod },
+      ...(named ? {} : { model: { ...fallback.model, ...merged.model } }),
+      ...(scoped ? {} : { scope: { ...merged.scope, allow: [own] } }),
+    },
+    filled: [
+      ...(merged.pod?.name === undefined ? ["pod.name"] : []),
+      ...(named ? [] : ["model"]),
+      ...(scoped ? [] : ["scope.allow"]),
+    ],
   };
 }
 
 /** A layer that took part; `file`, `base` and `text` say where a value comes from. */
 export interface LoadedLayer {
-  readonly kind: "builtin" | "user" | "project" | "overlay";
+  readonly kind: "builtin" | "user" | "project" | "manifest" | "overlay";
   readonly file?: string;
   readonly base?: string;
   readonly text?: string;
@@ -65,6 +76,8 @@ export interface LoadedManifest {
   readonly manifest: Manifest;
   readonly layers: readonly LoadedLayer[];
   readonly prompts: PromptDirectories;
+  /** Keys that no layer has and that `fallback` gave. */
+  readonly filled: readonly string[];
 }
 
 const BUILTIN: LoadedLayer = {
@@ -77,10 +90,11 @@ const BUILTIN: LoadedLayer = {
  * under the prefixes of 7.5; when several layers are broken, the problems of all of them.
  */
 export async function loadManifest(options: LoadOptions): Promise<LoadedManifest> {
-  const search = { ...options, cwd: resolve(options.cwd) };
+  const search = searchOf({ ...options, cwd: resolve(options.cwd) });
   const attempts = await Promise.allSettled([
     loadUser(search),
     loadProject(search),
+    loadSingle(search),
     loadOverlay(search),
   ]);
   const layers = [BUILTIN];
@@ -96,12 +110,33 @@ export async function loadManifest(options: LoadOptions): Promise<LoadedManifest
       errors[0],
     );
   const written = layers.map(({ layer }) => layer).reduce(mergeLayers);
-  const merged = options.fallback === undefined ? written : withFallback(written, options.fallback);
+  const { merged, filled } =
+    options.fallback === undefined
+      ? { merged: written, filled: [] }
+      : withFallback(written, options.fallback);
   return {
+    filled,
     manifest: await prefixed("failed to resolve manifest cascade", () => resolveManifest(merged)),
     layers,
     prompts: findPromptDirectories(search),
   };
+}
+
+/** One file in place of the cascade switches the other files and their prompts off. */
+export function searchOf<Options extends SearchOptions & Pick<LoadOptions, "manifestFile">>(
+  options: Options,
+): Options {
+  return options.manifestFile === undefined
+    ? options
+    : { ...options, userManifest: false, project: false };
+}
+
+async function loadSingle({ manifestFile, cwd }: LoadOptions): Promise<LoadedLayer[]> {
+  if (manifestFile === undefined) return [];
+  const path = resolve(cwd, manifestFile);
+  return await prefixed("failed to load manifest", async () => [
+    await readLayer("manifest", path, dirname(path)),
+  ]);
 }
 
 async function loadUser(options: LoadOptions): Promise<LoadedLayer[]> {
@@ -123,41 +158,25 @@ async function loadProject(options: LoadOptions): Promise<LoadedLayer[]> {
   });
 }
 
-async function loadOverlay({ overlay, cwd }: LoadOptions): Promise<LoadedLayer[]> {
+async function loadOverlay({ overlay, overlayFile, cwd }: LoadOptions): Promise<LoadedLayer[]> {
+  if (overlayFile !== undefined) {
+    const path = resolve(cwd, overlayFile);
+    return await prefixed("failed to load overlay", async () => [
+      await readLayer("overlay", path, cwd),
+    ]);
+  }
   if (overlay === undefined) return [];
   const layer = await parseLayer(overlay, { base: cwd });
   return [{ kind: "overlay", base: cwd, text: overlay, layer }];
 }
 
 async function readLayer(
-  kind: "user" | "project",
+  kind: "user" | "project" | "manifest" | "overlay",
   file: string,
   base: string,
 ): Promise<LoadedLayer> {
-  const text = readManifest(file);
+  const text = readConfigurationFile(file, "manifest");
   return { kind, file, base, text, layer: await parseLayer(text, { file, base }) };
-}
-
-function readManifest(path: string): string {
-  const failure = (message: string, cause?: unknown): ManifestError =>
-    new ManifestError(
-      [{ prefix: `failed to read manifest ${path}`, problems: [{ message }] }],
-      cause,
-    );
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw failure(messageOf(error), error);
-  }
-  if (bytes.length > MAX_MANIFEST_BYTES) {
-    throw failure(`${bytes.length} bytes, limit is ${MAX_MANIFEST_BYTES}`);
-  }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (error) {
-    throw failure("not valid UTF-8", error);
-  }
 }
 
 async function prefixed<Value>(prefix: string, work: () => Value | Promise<Value>): Promise<Value> {

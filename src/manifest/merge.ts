@@ -10,12 +10,11 @@ type Section<Name extends keyof ManifestLayer> = NonNullable<ManifestLayer[Name]
 
 /**
  * `lower` with `upper` on top:
- * - plain values and `stop_sequences`: the upper one if there is one;
+ * - plain values and lists of them (`stop_sequences`, `sandbox.write`): the upper one if there is one;
  * - `worker.tool_output.per_tool`: name by name;
  * - `model` (also in `compaction`): key by key, `auth` and `capability` whole; an upper layer that
  *   says which model it is (`ref` or `scheme`) discards the lower table, so that no key or address
  *   goes to another provider;
- * - `sandbox.write`, `sandbox.env`: lower ones first, then those above;
  * - `scope.allow`, `scope.deny`: lower rules first; `inherit = false` discards the lower allow
  *   rules. Deny rules only ever take away, so no layer can lift one.
  */
@@ -27,7 +26,7 @@ export function mergeLayers(lower: ManifestLayer, upper: ManifestLayer): Manifes
     ...both("scope", lower.scope, upper.scope, mergeScope),
     ...both("compaction", lower.compaction, upper.compaction, mergeCompaction),
     ...both("limits", lower.limits, upper.limits, shallow),
-    ...both("sandbox", lower.sandbox, upper.sandbox, mergeSandbox),
+    ...both("sandbox", lower.sandbox, upper.sandbox, shallow),
   };
 }
 
@@ -68,16 +67,6 @@ function mergeCompaction(
   upper: Section<"compaction">,
 ): Section<"compaction"> {
   return { ...lower, ...upper, ...both("model", lower.model, upper.model, mergeModel) };
-}
-
-function mergeSandbox(lower: Section<"sandbox">, upper: Section<"sandbox">): Section<"sandbox"> {
-  const concat = (below: string[], above: string[]): string[] => [...below, ...above];
-  return {
-    ...lower,
-    ...upper,
-    ...both("write", lower.write, upper.write, concat),
-    ...both("env", lower.env, upper.env, concat),
-  };
 }
 
 function mergeScope(lower: Section<"scope">, upper: Section<"scope">): Section<"scope"> {

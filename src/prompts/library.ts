@@ -2,10 +2,11 @@
  * Texts of prompt assets: embedded ones, the user's and the project's. There is no fall-through
  * between libraries (spec manifest 6.1). Texts are handed out as they are, unrendered.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, messageOf, PodError } from "../base/errors.ts";
 import defaultText from "./assets/default.md" with { type: "text" };
+import compactSystemText from "./assets/internal/compact_system.md" with { type: "text" };
 import toolUsageText from "./assets/common/tool-usage.md" with { type: "text" };
 import workspaceText from "./assets/common/workspace.md" with { type: "text" };
 import { type PromptReference, qualifiedName } from "./reference.ts";
@@ -26,6 +27,7 @@ const EMBEDDED: ReadonlyMap<string, string> = new Map([
   ["default", defaultText],
   ["common/workspace", workspaceText],
   ["common/tool-usage", toolUsageText],
+  ["internal/compact_system", compactSystemText],
 ]);
 
 /** The names of all embedded assets, as `$insomnia/…`. */
@@ -55,8 +57,13 @@ export function loadAsset(reference: PromptReference, libraries: PromptLibraries
   return { label, text: readText(label, name) };
 }
 
+/** Larger than any text for a model. */
+const MAX_ASSET_BYTES = 1024 * 1024;
+
 function readText(file: string, name: string): string {
   try {
+    const { size } = statSync(file);
+    if (size > MAX_ASSET_BYTES) throw new Error(`${size} bytes, limit is ${MAX_ASSET_BYTES}`);
     return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(file));
   } catch (error) {
     const errno = errnoCode(error);

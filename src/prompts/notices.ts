@@ -11,3 +11,7 @@ export function notificationText(message: string): string {
     "Act on it if it matters for your task; otherwise go on with what you were doing."
   );
 }
+
+/** What a model reads between a turn that was paused and the request that came instead of going on. */
+export const INTERRUPT_NOTE =
+  "[The previous turn was interrupted by the user. The user's next request follows.]";

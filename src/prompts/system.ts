@@ -4,17 +4,26 @@
  * the cause and build again (FIX 17).
  */
 import { messageOf, PodError } from "../base/errors.ts";
-import type { ScopeRule } from "../scope/rule.ts";
-import { deniesTouching, type Scope, summarizeScope } from "../scope/set.ts";
-import { loadAsset, type PromptLibraries } from "./library.ts";
+import { lazily } from "../base/lazy.ts";
+import type { Scope } from "../scope/set.ts";
+import { boundariesText } from "./boundaries.ts";
+import type { PromptLibraries } from "./library.ts";
+import { assetOrigin } from "./origin.ts";
+import type { PromptCatalog } from "./pack.ts";
 import { parseReference } from "./reference.ts";
-import { promptVariables, type PromptVariables, renderAsset } from "./template.ts";
+import {
+  prepareOwn,
+  prepareTemplate,
+  promptVariables,
+  type PromptVariables,
+  type Template,
+} from "./template.ts";
 
 /** What a system prompt is made of. */
 export interface SystemPromptParts {
-  /** Asset reference (`worker.instruction`). */
-  readonly instruction: string;
-  readonly libraries: PromptLibraries;
+  /** From `prepareInstruction`. */
+  readonly instruction: Template;
+  readonly catalog: PromptCatalog;
   readonly variables: PromptVariables;
   /** The Pod's scope without rules the program adds for itself: the model is to see what is its own. */
   readonly scope: Scope;
@@ -27,42 +36,52 @@ export interface SystemPromptParts {
  * `failed to render system prompt template: …`.
  */
 export function buildSystemPrompt(parts: SystemPromptParts): string {
-  const body = within("failed to render system prompt template", () => renderInstruction(parts));
-  const sections = [
-    body.endsWith("\n") ? body : `${body}\n`,
-    section("Working boundaries", boundariesText(parts.scope)),
-    ...(parts.agentsMd === undefined
-      ? []
-      : [section("Project instructions (AGENTS.md)", parts.agentsMd)]),
-  ];
-  return trimTrailing(sections.join("\n"));
+  const { instruction, catalog, variables, scope, agentsMd } = parts;
+  return within("failed to render system prompt template", () => {
+    const body = within("system prompt template render error", () => instruction.render(variables));
+    const trailing = within("failed to render trailing section template", () => [
+      catalog.render("working_boundaries_section", { scope_summary: boundariesText(scope) }),
+      ...(agentsMd === undefined
+        ? []
+        : [catalog.render("agents_md_section", { agents_md: agentsMd })]),
+    ]);
+    const sections = trailing.map((text) => `${trimTrailing(text)}\n`);
+    return trimTrailing([body.endsWith("\n") ? body : `${body}\n`, ...sections].join("\n"));
+  });
 }
 
 /**
- * Renders the instruction and everything it includes with sample values, so that what is wrong is
- * known at start-up (FIX 18). Throws `invalid_argument` with `invalid system prompt template: …`.
+ * Reads the instruction and everything it includes and renders it with sample values, so that what
+ * is wrong is known at start-up (FIX 18). Throws `invalid_argument` with
+ * `invalid system prompt template: …`.
  */
-export function checkInstruction(instruction: string, libraries: PromptLibraries): void {
-  const variables = promptVariables("/", new Date(0), []);
-  within("invalid system prompt template", () =>
-    renderInstruction({ instruction, libraries, variables }),
-  );
+export async function prepareInstruction(
+  instruction: string,
+  libraries: PromptLibraries,
+): Promise<Template> {
+  try {
+    const { origin, isOwn } = within("failed to resolve instruction reference", () => {
+      const reference = parseReference(instruction);
+      return {
+        origin: assetOrigin(reference, libraries),
+        isOwn: reference.prefix === "insomnia",
+      };
+    });
+    // Our own are right as long as our tests are, and most children have one: parsed when needed.
+    if (isOwn) {
+      const own = lazily(() => prepareOwn(origin));
+      return { render: (values) => own().render(values) };
+    }
+    const template = await prepareTemplate(origin).catch((error: unknown) => {
+      throw prefixed("system prompt template parse error", error);
+    });
+    const sample = promptVariables("/", new Date(0), ["Read"]);
+    within("system prompt template render error", () => template.render(sample));
+    return template;
+  } catch (error) {
+    throw prefixed("invalid system prompt template", error);
+  }
 }
-
-/** The scope as the model reads it: `summarizeScope`, then the deny rules that matter (FIX 19). */
-export function boundariesText(scope: Scope): string {
-  const denied = deniesTouching(scope.deny, scope.allow);
-  if (denied.length === 0) return summarizeScope(scope);
-  return [summarizeScope(scope), "Except:", ...denied.map(describeDeny)].join("\n");
-}
-
-function describeDeny(rule: ScopeRule): string {
-  const left = rule.permission === "read" ? "no access" : "read only";
-  return `  - ${rule.target}${rule.recursive ? "" : " [non-recursive]"}: ${left}`;
-}
-
-const section = (title: string, text: string): string =>
-  `${trimTrailing(`---\n## ${title}\n\n${text}`)}\n`;
 
 /** Without the line ends and blanks at the end; not a pattern, which long runs of blanks make slow. */
 function trimTrailing(text: string): string {
@@ -71,23 +90,14 @@ function trimTrailing(text: string): string {
   return text.slice(0, end);
 }
 
-function renderInstruction(
-  parts: Pick<SystemPromptParts, "instruction" | "libraries" | "variables">,
-): string {
-  const reference = within("failed to resolve instruction reference", () => {
-    const parsed = parseReference(parts.instruction);
-    loadAsset(parsed, parts.libraries);
-    return parsed;
-  });
-  return within("system prompt template parse error", () =>
-    renderAsset(reference, parts.libraries, parts.variables),
-  );
-}
-
 function within<Value>(prefix: string, work: () => Value): Value {
   try {
     return work();
   } catch (error) {
-    throw new PodError("invalid_argument", `${prefix}: ${messageOf(error)}`, { cause: error });
+    throw prefixed(prefix, error);
   }
+}
+
+function prefixed(prefix: string, error: unknown): PodError {
+  return new PodError("invalid_argument", `${prefix}: ${messageOf(error)}`, { cause: error });
 }

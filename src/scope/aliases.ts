@@ -98,11 +98,24 @@ export function sharesFiles(
 
 /** Names that only differ in case or in how accents are written may be one on some file systems. */
 function isFoldedOnto(held: ScopeRule, wanted: ScopeRule, names: Names): boolean {
+  if (partPlainly(held.target, wanted.target)) return false;
   const [a, b] = [fold(held.target), fold(wanted.target)];
   if (!overlaps({ ...held, target: a }, { ...wanted, target: b })) return false;
   const depth = Math.min(componentsOf(a).length, componentsOf(b).length);
   const head = (path: string): string => `/${componentsOf(path).slice(0, depth).join("/")}`;
   return names.isSame(head(held.target), head(wanted.target));
+}
+
+/**
+ * True when the first characters in which two paths differ are plain ones (ASCII) that differ in more
+ * than case: then no folding makes one of them a part of the other. Spares folding a whole registry.
+ */
+function partPlainly(a: string, b: string): boolean {
+  const length = Math.min(a.length, b.length);
+  let i = 0;
+  while (i < length && a.charCodeAt(i) === b.charCodeAt(i)) i += 1;
+  const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+  return i < length && x < 128 && y < 128 && (x | 32) !== (y | 32);
 }
 
 function fold(path: string): string {

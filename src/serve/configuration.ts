@@ -8,6 +8,7 @@ import { messageOf, PodError } from "../base/errors.ts";
 import {
   assertPodName,
   assertSocketPath,
+  type BaseDirectories,
   ensurePrivateDirectory,
   type Environment,
   podPaths,
@@ -17,23 +18,26 @@ import {
 } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
-import { type Fallback, loadManifest } from "../manifest/load.ts";
+import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
 import { receivedManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { checkRequestOptions, createModel } from "../model/provider.ts";
-import { checkInstruction } from "../prompts/system.ts";
 import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
+import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
-  readonly userManifest?: string | undefined;
-  readonly project?: string | undefined;
+  readonly userManifest?: string | false | undefined;
+  readonly project?: string | false | undefined;
+  readonly manifestFile?: string | undefined;
   readonly overlay?: string | undefined;
+  readonly overlayFile?: string | undefined;
   readonly store?: string | undefined;
   readonly adopt?: boolean;
   readonly callback?: string | undefined;
@@ -52,7 +56,9 @@ export interface Configuration {
   /** Runtime base directory. */
   readonly base: string;
   readonly store: string;
-  readonly prompts: PromptDirectories;
+  /** Where prompt texts are; a child finds the same ones. */
+  readonly promptDirectories: PromptDirectories;
+  readonly prompts: Prompts;
   /** Directories of the program itself, which its agents must not write. */
   readonly guarded: readonly string[];
   readonly instance: string;
@@ -69,16 +75,8 @@ export async function configure(
   const launch = options.launch === undefined ? undefined : takeLaunchFile(options.launch);
   const bases = resolveBases(env);
   const here = canonicalCwd(cwd);
-  const search = {
-    cwd: here,
-    bases,
-    ...(options.userManifest === undefined ? {} : { userManifest: options.userManifest }),
-    ...(options.project === undefined ? {} : { project: options.project }),
-    ...(env.HOME === undefined ? {} : { home: env.HOME }),
-  };
-  const { overlay, fallback } = options;
-  const loaded =
-    launch === undefined ? await loadManifest({ ...search, overlay, fallback }) : undefined;
+  const load = loadOptions(options, env, here);
+  const loaded = launch === undefined ? await loadManifest(load) : undefined;
   const manifest =
     loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION);
   const store = resolve(here, requireSessionsDirectory(bases, launch?.store ?? options.store));
@@ -91,20 +89,15 @@ export async function configure(
   const { name } = manifest.pod;
   assertPodName(name);
   assertSocketPath(podPaths(base, name).socket);
-  const prompts = launch === undefined ? findPromptDirectories(search) : given(launch.prompts);
+  const promptDirectories =
+    launch === undefined ? findPromptDirectories(searchOf(load)) : given(launch.prompts);
   const what = options.adopt === true ? "spawned pod" : "pod";
   try {
     const models =
       launch === undefined
         ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
         : childModels(manifest, bases, env);
-    await checkRequestOptions(models.own, requestOptions(manifest));
-    const model = await createModel(models.own, {
-      env,
-      podName: name,
-      userAgent: `pod/${VERSION}`,
-    });
-    checkInstruction(manifest.worker.instruction, prompts);
+    const model = await modelFor(models.own, manifest, env);
     return {
       manifest,
       model,
@@ -112,14 +105,48 @@ export async function configure(
       cwd: here,
       base,
       store,
-      prompts,
-      guarded: [base, store, ...(bases.config === undefined ? [] : [bases.config])],
+      promptDirectories,
+      prompts: await preparePrompts(manifest, promptDirectories),
+      guarded: guardedDirectories(base, store, bases),
       instance: launch?.instance ?? crypto.randomUUID(),
       parent: options.callback === undefined ? undefined : { socket: options.callback, launch },
     };
   } catch (error) {
     throw named(`failed to create ${what}`, error);
   }
+}
+
+/** Directories of the program itself. */
+export function guardedDirectories(
+  base: string,
+  store: string,
+  { config }: Pick<BaseDirectories, "config">,
+): string[] {
+  return [base, store, ...(config === undefined ? [] : [config])];
+}
+
+/** What the cascade is loaded with. */
+export function loadOptions(options: PodOptions, env: Environment, cwd: string): LoadOptions {
+  const { userManifest, project, manifestFile, overlay, overlayFile, fallback } = options;
+  const bases = resolveBases(env);
+  return {
+    ...{ cwd, bases, userManifest, project, manifestFile, overlay, overlayFile, fallback },
+    home: env.HOME,
+  };
+}
+
+/** A model with its key or its scenario; throws what is wrong with either. */
+export async function modelFor(
+  resolved: ResolvedModel,
+  manifest: Manifest,
+  env: Environment,
+): Promise<Model> {
+  await checkRequestOptions(resolved, requestOptions(manifest));
+  return await createModel(resolved, {
+    env,
+    podName: manifest.pod.name,
+    userAgent: `pod/${VERSION}`,
+  });
 }
 
 /** The same error with a prefix that says what failed. */
@@ -129,7 +156,11 @@ export function named(prefix: string, error: unknown): PodError {
 }
 
 /** A root's scope: its manifest's with canonical targets, less the program's own directories. */
-export function rootScope({ manifest, cwd, guarded }: Configuration): Scope {
+export function rootScope({
+  manifest,
+  cwd,
+  guarded,
+}: Pick<Configuration, "manifest" | "cwd" | "guarded">): Scope {
   const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
   // No agent writes the registry or its user's configuration, whatever its scope contains.
   const own = guarded.flatMap((path): ScopeRule[] => {
@@ -148,14 +179,16 @@ export function assertReadableCwd(scope: Scope, cwd: string): void {
 }
 
 /** Without keys that have no value: absent means that there is no such library. */
-function given({ user, workspace }: LaunchFile["prompts"]): PromptDirectories {
+function given({ user, workspace, packs }: LaunchFile["prompts"]): PromptDirectories {
   return {
+    ...(packs === undefined ? {} : { packs }),
     ...(user === undefined ? {} : { user }),
     ...(workspace === undefined ? {} : { workspace }),
   };
 }
 
-function canonicalCwd(cwd: string): string {
+/** The working directory without links; throws the start-up error of spec manifest 7.6. */
+export function canonicalCwd(cwd: string): string {
   try {
     return realpathSync.native(cwd);
   } catch (error) {

@@ -12,7 +12,6 @@ import { RuntimeFiles } from "../controller/runtime-files.ts";
 import { Uplink } from "../controller/uplink.ts";
 import { renderManifest } from "../manifest/render.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { notificationText } from "../prompts/notices.ts";
 import type { Event } from "../protocol/event.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
@@ -26,6 +25,7 @@ import { Family } from "../spawn/family.ts";
 import { spawnPodTool } from "../spawn/spawn-pod.ts";
 import { readPodOutputTool, sendToPodTool } from "../spawn/talk-tools.ts";
 import { fileTools } from "../tools/file-tools.ts";
+import { globalExcludesFile } from "../tools/git-excludes.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
 import { bashTools } from "../tools/shell/bash.ts";
@@ -42,8 +42,15 @@ import {
   rootScope,
 } from "./configuration.ts";
 import { commandsOf } from "./commands.ts";
-import { childManifest, greetingOf, spawnCommand, systemPrompt } from "./settings.ts";
+import {
+  childManifest,
+  greetingOf,
+  newBoundaries,
+  spawnCommand,
+  systemPrompt,
+} from "./settings.ts";
 import { requestOptions } from "./request-options.ts";
+import { ToolOutputFiles } from "./tool-output.ts";
 
 /** How long the parent has to take the last reports, and clients their last events. */
 const LAST_REPORTS_MS = 5000;
@@ -145,6 +152,7 @@ async function assemble(
   env: Environment,
 ): Promise<RunningPod> {
   const { manifest, model, models, cwd, base, parent } = configuration;
+  const prompts = configuration.prompts.catalog;
   const { paths, allocation } = membership;
   const self: Spawner = {
     name: allocation.pod_name,
@@ -189,7 +197,7 @@ async function assemble(
       BUN_JSC_useWarmUpMarkedBlocks: "0",
     },
     store: configuration.store,
-    prompts: configuration.prompts,
+    prompts: configuration.promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     models,
     childManifest: (child) => childManifest(configuration, child),
@@ -203,7 +211,11 @@ async function assemble(
     },
   );
   const tools = [
-    ...fileTools({ scope, cwd }),
+    ...fileTools({
+      scope,
+      cwd,
+      globalExcludes: () => globalExcludesFile({ home: env.HOME, config: env.XDG_CONFIG_HOME }),
+    }),
     ...bashTools(commands.session),
     spawnPodTool(context),
     sendToPodTool(context),
@@ -219,10 +231,11 @@ async function assemble(
     for (const listener of listeners) listener(event);
   };
   const history = new History();
+  const outputs = new ToolOutputFiles(paths.directory, scope);
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const readable = new ScopedFiles(scope);
   const turns = { current: 0 };
-  const system = systemPrompt(configuration, scopeOf(membership), tools, (message) =>
+  const system = systemPrompt(configuration, scope, tools, (message) =>
     controller.alert("warn", "agents_md", message),
   );
   const ended = Promise.withResolvers<EndReason>();
@@ -245,9 +258,12 @@ async function assemble(
           options: requestOptions(manifest),
           maxTurns: manifest.worker.max_turns,
           output,
+          news: () => newBoundaries(system, history, scope),
           takeNotices: () => controller.takeNotices(),
           emit: (event) => controller.publish(event),
           turns,
+          spill: (_callId, content) => outputs.keep(content),
+          interrupted: prompts.render("interrupt_tool_result_summary"),
         },
         signal,
       );
@@ -262,14 +278,11 @@ async function assemble(
     report: (event) => uplink.report(event),
     unreported: () => uplink.waiting,
     finish: () => void leave(),
-    wrapNotice: notificationText,
+    wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
   if (manifest.compaction !== undefined) {
     controller.alert("warn", "compactor", "[compaction] has no effect yet in this version");
-  }
-  if (manifest.pod.prompt_pack !== undefined) {
-    controller.alert("warn", "pod", "pod.prompt_pack has no effect yet in this version");
   }
   files.writeStatic(await renderManifest(manifest));
   files.writeStatus("idle", session);

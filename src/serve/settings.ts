@@ -3,14 +3,16 @@ import type { Environment } from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
 import { explicitConfig } from "../model/catalog.ts";
 import { readAgentsMd } from "../prompts/agents-md.ts";
+import { boundariesNews, boundariesText } from "../prompts/boundaries.ts";
 import { buildSystemPrompt } from "../prompts/system.ts";
 import { promptVariables } from "../prompts/template.ts";
 import type { Greeting } from "../protocol/event.ts";
-import { type Scope, summarizeScope } from "../scope/set.ts";
+import { summarizeScope } from "../scope/set.ts";
 import type { Spawner } from "../spawn/children.ts";
 import type { ChildConfiguration } from "../spawn/context.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import type { Tool } from "../tools/tool.ts";
+import type { History } from "../worker/history.ts";
 import type { Configuration } from "./configuration.ts";
 
 /** The program that runs children. An override is one program name, never split (spec registry-and-spawn 1.3). */
@@ -39,29 +41,35 @@ export function greetingOf(
 
 /** The system prompt, built at the first request and the same from then on; a failure keeps nothing. */
 export function systemPrompt(
-  { manifest, cwd, prompts }: Configuration,
-  scope: Scope,
+  { cwd, prompts }: Configuration,
+  scope: LiveScope,
   tools: readonly Tool[],
   warn: (message: string) => void,
 ): () => string {
   let built: string | undefined;
   return () => {
     if (built !== undefined) return built;
-    const { text, warning } = readAgentsMd(cwd, scope);
+    const { text, warning } = readAgentsMd(cwd, scope.current());
     if (warning !== undefined) warn(warning);
+    const names = tools.map((tool) => tool.name);
     built = buildSystemPrompt({
-      instruction: manifest.worker.instruction,
-      libraries: prompts,
-      variables: promptVariables(
-        cwd,
-        new Date(),
-        tools.map((tool) => tool.name),
-      ),
-      scope,
+      ...prompts,
+      variables: promptVariables(cwd, new Date(), names),
+      scope: scope.own(),
       ...(text === undefined ? {} : { agentsMd: text }),
     });
     return built;
   };
+}
+
+/** What the next request must tell the model about its boundaries, if anything: see `boundariesNews`. */
+export function newBoundaries(
+  system: () => string,
+  history: History,
+  scope: LiveScope,
+): readonly string[] {
+  const news = boundariesNews(system(), history.items, boundariesText(scope.own()));
+  return news === undefined ? [] : [news];
 }
 
 /**

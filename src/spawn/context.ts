@@ -31,7 +31,11 @@ export interface SpawnContext {
   readonly env: Readonly<Record<string, string>>;
   readonly store: string;
   /** Directories of prompt texts; a child finds the same ones wherever it works (W45). */
-  readonly prompts: { readonly user?: string | undefined; readonly workspace?: string | undefined };
+  readonly prompts: {
+    readonly user?: string | undefined;
+    readonly workspace?: string | undefined;
+    readonly packs?: readonly string[] | undefined;
+  };
   /** Bytes of one tool result; ReadPodOutput hands out no more at once. */
   readonly maxOutputBytes: number;
   /** Models that a child may have; `forChild` without a `ref` gives this Pod's own. */

@@ -15,7 +15,14 @@ const LaunchFileSchema = z.object({
   name: z.string(),
   instance: z.string().min(1),
   /** Directories behind `$user` and `$workspace` prompts, as the spawner found them. */
-  prompts: z.object({ user: z.string().optional(), workspace: z.string().optional() }).default({}),
+  prompts: z
+    .object({
+      user: z.string().optional(),
+      workspace: z.string().optional(),
+      /** Files with prompt texts, lowest first. */
+      packs: z.array(z.string()).optional(),
+    })
+    .default({}),
   /** The resolved manifest as JSON; the manifest layer checks it. */
   manifest: z.unknown(),
   /** Session directory of the spawner. */

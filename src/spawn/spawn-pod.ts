@@ -135,7 +135,7 @@ function start(
       program: VERSION,
       name: entry.pod_name,
       instance: entry.instance,
-      prompts: context.prompts,
+      prompts: { ...context.prompts, packs: [...(context.prompts.packs ?? [])] },
       manifest: context.childManifest({
         name: entry.pod_name,
         instruction: plan.input.instruction ?? undefined,

@@ -83,6 +83,7 @@ export function readPodOutputTool(
 ): Tool {
   return defineTool({
     name: "ReadPodOutput",
+    overflow: "again",
     description:
       "Returns the text a Pod you spawned has written since you last read from it, and says " +
       "whether it is running, idle or stopped. Long output comes in parts: call again for more.",

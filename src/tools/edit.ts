@@ -6,7 +6,7 @@ import { z } from "zod/v3";
 import { fileError } from "./file-errors.ts";
 import { renderLines } from "./lines.ts";
 import { Pace } from "./pace.ts";
-import { MAX_FILE_BYTES, type ScopedFiles } from "./scoped-fs.ts";
+import { FILE_TOOL_LIMIT_MS, MAX_FILE_BYTES, type ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool, ToolError } from "./tool.ts";
 import type { FileTracker } from "./tracker.ts";
 
@@ -38,6 +38,7 @@ export function editTool({ files, tracker }: { files: ScopedFiles; tracker: File
     description: DESCRIPTION,
     schema: EditSchema,
     serial: true,
+    limitMs: FILE_TOOL_LIMIT_MS,
     async execute(input, { signal }) {
       const { file_path: path, old_string: from, new_string: to } = input;
       if (from === "") throw new ToolError("invalid_argument", "old_string must not be empty");

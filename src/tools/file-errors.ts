@@ -24,6 +24,8 @@ export const fileError = {
   directory: (path: string) => invalid(`path is a directory: ${path}`),
   special: (path: string, kind: string) =>
     invalid(`path is a ${kind}, not a regular file: ${path}`),
+  binary: (path: string, what: string, bytes: number) =>
+    invalid(`file is not text (${what}, ${bytes} bytes): ${path}; Read shows text only`),
   brokenLink: (path: string) =>
     invalid(
       `path is a symbolic link to something that does not exist: ${path}; ` +

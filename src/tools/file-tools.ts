@@ -16,8 +16,8 @@ export interface FileToolDependencies {
   readonly cwd: string;
   /** Given when others want to know which files were read lately. */
   readonly tracker?: FileTracker;
-  /** The user's own git ignore file for all repositories (`core.excludesFile`). */
-  readonly globalExcludes?: string;
+  /** Finds the user's own git ignore file for all repositories (`core.excludesFile`). */
+  readonly globalExcludes?: () => string | undefined;
 }
 
 /** Read, Write, Edit, Glob and Grep under one live scope, in the order of the reference. */

@@ -48,6 +48,6 @@ export interface GrepDependencies {
   readonly files: ScopedFiles;
   /** Where it searches unless told otherwise. */
   readonly cwd: string;
-  /** The user's own ignore file for all repositories, if any. */
-  readonly globalExcludes?: string | undefined;
+  /** Finds the user's own ignore file for all repositories, if any; asked at each search. */
+  readonly globalExcludes?: (() => string | undefined) | undefined;
 }

@@ -4,6 +4,7 @@ import { GlobSyntaxError } from "./glob-pattern.ts";
 import { DEFAULT_LIMIT, type GrepDependencies, type GrepInput } from "./grep-input.ts";
 import { type GrepQuery, type GrepResult, search } from "./grep-search.ts";
 import { Pace } from "./pace.ts";
+import { prefilterFor } from "./prefilter.ts";
 import { Regex, RegexSyntaxError } from "./regex.ts";
 import { searchFilter } from "./search-filter.ts";
 import { ToolError, type ToolOutput } from "./tool.ts";
@@ -20,7 +21,7 @@ export async function grep(
   const scope = files.scope.current();
   const base = searchBase(scope, input.path ?? cwd);
   const filter = orInvalid(() =>
-    searchFilter(base.canonical, { glob: input.glob, type, globalExcludes }),
+    searchFilter(base.canonical, { glob: input.glob, type, globalExcludes: globalExcludes?.() }),
   );
   const pace = new Pace(signal, SEARCH_LIMIT_MS);
   const result = await search({ files, scope, base, filter }, query, pace);
@@ -32,6 +33,7 @@ function queryOf(input: GrepInput): GrepQuery {
   const { multiline } = input;
   return {
     regex: orInvalid(() => new Regex(input.pattern, { ignoreCase: input["-i"], multiline })),
+    prefilter: prefilterFor(input.pattern, input["-i"]),
     multiline,
     mode: input.output_mode,
     numbers: input["-n"] ?? true,

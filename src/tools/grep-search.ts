@@ -2,13 +2,15 @@
  * One Grep call: which files, what is counted, when to stop. A file that cannot be read or searched
  * is counted and passed over, never a failure of the whole search (W16).
  */
-import { closeSync } from "node:fs";
+import { closeSync, fstatSync, readSync } from "node:fs";
 import { type ContentOptions, ContentPrinter } from "./grep-content.ts";
 import { matchingLines } from "./grep-match.ts";
 import { PORTION_BYTES, portionsOf } from "./grep-text.ts";
 import type { Pace } from "./pace.ts";
+import type { Prefilter } from "./prefilter.ts";
 import type { Regex } from "./regex.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";
+import { assertRegular } from "./verified-path.ts";
 import type { DirectoryFilter, SearchBase } from "./walk.ts";
 import { walk } from "./walk.ts";
 import type { Scope } from "../scope/set.ts";
@@ -20,6 +22,8 @@ const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
 /** What to search for and how to tell it. `limit` 0 means none; `offset` skips in the same unit. */
 export interface GrepQuery extends ContentOptions {
   readonly regex: Regex;
+  /** Tells files apart that cannot match; absent when nothing is known. */
+  readonly prefilter: Prefilter | undefined;
   readonly multiline: boolean;
   readonly mode: "files_with_matches" | "content" | "count";
   readonly limit: number;
@@ -71,12 +75,17 @@ class Search {
 
   async run(): Promise<GrepResult> {
     const { base, files, scope, filter } = this.#place;
-    if (base.kind === "file") await this.#file(base.canonical, base.shown);
+    if (base.kind === "file") {
+      await this.#file(base.shown, () => files.openChecked(base.canonical));
+    }
     if (base.kind === "directory") {
       const skipped = (): void => void (this.#skipped += 1);
       const options = { files, scope, pace: this.#pace, filter, skipped };
-      for await (const { canonical, relative } of walk(base.canonical, options)) {
-        await this.#file(canonical, `${base.shown}/${relative}`);
+      for await (const { canonical, relative, name, directory } of walk(base.canonical, options)) {
+        const searching = this.#file(`${base.shown}/${relative}`, () =>
+          directory === undefined ? files.openChecked(canonical) : directory.openEntry(name),
+        );
+        if (searching !== undefined) await searching;
         if (this.#full || this.#pace.expired) break;
         if (this.#pace.due) await this.#pace.rest();
       }
@@ -99,19 +108,50 @@ class Search {
     return this.#limited || this.#oversized;
   }
 
-  async #file(canonical: string, shown: string): Promise<void> {
+  /** Searches one file; without a promise when it is known at once that nothing is in it. */
+  #file(shown: string, open: () => number): Promise<void> | undefined {
+    let fd: number;
     try {
-      const fd = this.#place.files.openChecked(canonical);
-      try {
-        if (this.#query.mode === "content") await this.#showContent(fd, shown);
-        else await this.#countMatches(fd, shown);
-      } finally {
-        closeSync(fd);
-      }
+      fd = open();
+    } catch {
+      this.#skipped += 1;
+      return undefined;
+    }
+    let isDone = true;
+    try {
+      if (!this.#mayMatch(fd)) return undefined;
+      isDone = false;
+      return this.#searchOpen(fd, shown);
+    } catch {
+      this.#skipped += 1;
+      return undefined;
+    } finally {
+      if (isDone) closeSync(fd);
+    }
+  }
+
+  async #searchOpen(fd: number, shown: string): Promise<void> {
+    try {
+      if (this.#query.mode === "content") await this.#showContent(fd, shown);
+      else await this.#countMatches(fd, shown);
     } catch (error) {
       if (isPodError(error, "cancelled")) throw error;
       this.#skipped += 1;
+    } finally {
+      closeSync(fd);
     }
+  }
+
+  /** Refuses what is no regular file; false when a look at the whole of it shows that nothing matches. */
+  #mayMatch(fd: number): boolean {
+    const info = fstatSync(fd);
+    assertRegular(info, "");
+    const { prefilter } = this.#query;
+    // Files of /proc say 0 and have content all the same.
+    if (prefilter === undefined || info.size === 0 || info.size >= PORTION_BYTES) return true;
+    // By place, so that the search proper begins at the start again.
+    const length = readSync(fd, this.#buffer, 0, info.size, 0);
+    return length !== info.size || prefilter(this.#buffer.subarray(0, length));
   }
 
   async #showContent(fd: number, shown: string): Promise<void> {

@@ -73,6 +73,11 @@ export class LiveScope {
     return this.#snapshot;
   }
 
+  /** What is the Pod's own now: `current` without the places that the program added for itself. */
+  own(): Scope {
+    return { allow: this.#base.allow, deny: this.#snapshot.deny };
+  }
+
   /** Permission of a canonical path now. */
   accessTo(canonicalPath: string): Access {
     return accessTo(this.#snapshot, canonicalPath);

@@ -27,6 +27,8 @@ import { assertRegular, openVerifiedFile, VerifiedDirectory } from "./verified-p
 
 /** Largest file that is read or written whole (W30). */
 export const MAX_FILE_BYTES = 10 * 1024 * 1024;
+/** Time that one call of Read, Write or Edit may take: a disk that is gone must not stop a run. */
+export const FILE_TOOL_LIMIT_MS = 60_000;
 /** A directory file larger than this is listed off the event loop; below, a direct call is faster. */
 const LARGE_DIRECTORY_BYTES = 256 * 1024;
 const ATTEMPTS = 3;
@@ -129,9 +131,13 @@ export class ScopedFiles {
     }
   }
 
-  /** Entries of a directory whose canonical path the caller found inside its snapshot of the scope. */
-  async list(canonical: string): Promise<Dirent[]> {
-    using directory = VerifiedDirectory.open(canonical, canonical);
+  /** A directory whose canonical path the caller found inside its snapshot of the scope. */
+  openDirectory(canonical: string): VerifiedDirectory {
+    return VerifiedDirectory.open(canonical, canonical);
+  }
+
+  /** Entries of a directory. */
+  async list(directory: VerifiedDirectory): Promise<Dirent[]> {
     const options = { withFileTypes: true } as const;
     return fstatSync(directory.fd).size > LARGE_DIRECTORY_BYTES
       ? await promises.readdir(directory.self, options)

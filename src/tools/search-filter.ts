@@ -131,7 +131,8 @@ class SearchFilter implements DirectoryFilter {
 
   keeps(name: string, isDirectory: boolean): boolean {
     const { base, choice, type } = this.#shared;
-    const path = join(this.#directory, name);
+    // Not `join`: this is asked once for each file.
+    const path = `${this.#directory === "/" ? "" : this.#directory}/${name}`;
     if (choice !== undefined) {
       if (isChosen(choice, relativeTo(base, path), name, isDirectory)) return !choice.excludes;
       // A directory that is not chosen itself may hold files that are.

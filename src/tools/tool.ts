@@ -6,6 +6,7 @@
 import type { z } from "zod/v3";
 import { zodToJsonSchema } from "zod-to-json-schema";
 import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { settlesWithin } from "../base/process.ts";
 import type { JsonObjectSchema, ToolDefinition } from "../model/model.ts";
 
 /** Kinds of failure with the prefix the model sees (2.3). */
@@ -43,9 +44,22 @@ export interface ToolContext {
   readonly callId: string;
 }
 
+/**
+ * What becomes of content above the limit: the `head` or the `tail` is kept and all of it goes to a
+ * file that can be read; `again`: the head is kept, and another call gets the rest.
+ */
+export type Overflow = "head" | "tail" | "again";
+
+/** Time a call may take unless its tool says otherwise: above everything a tool allows itself. */
+export const DEFAULT_LIMIT_MS = 15 * 60_000;
+
 /** A tool: definition plus effect. `serial` calls of one batch run in call order (1.4). */
 export interface Tool extends ToolDefinition {
   readonly serial: boolean;
+  /** Absent: `head`. */
+  readonly overflow?: Overflow;
+  /** Milliseconds after which a call is told to stop and answered as failed; absent: `DEFAULT_LIMIT_MS`. */
+  readonly limitMs?: number;
   run(input: unknown, context: ToolContext): Promise<ToolOutput>;
 }
 
@@ -59,6 +73,8 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
   description: string;
   schema: Schema;
   serial?: boolean;
+  overflow?: Overflow;
+  limitMs?: number;
   execute(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutput>;
 }): Tool {
   let inputSchema: JsonObjectSchema | undefined;
@@ -66,6 +82,8 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
     name: spec.name,
     description: spec.description,
     serial: spec.serial ?? false,
+    ...(spec.overflow === undefined ? {} : { overflow: spec.overflow }),
+    ...(spec.limitMs === undefined ? {} : { limitMs: spec.limitMs }),
     // Converted when first asked for: a Pod that never calls a model does not pay for it.
     get inputSchema() {
       return (inputSchema ??= toObjectSchema(spec.name, spec.schema));
@@ -108,13 +126,43 @@ function describeIssues(error: z.ZodError): string {
 
 /**
  * Runs a call and always returns an outcome: failures as `Tool execution failed: {kind}: {message}`
- * (2.3). What an aborted call is called is the batch's business.
+ * (2.3). A call that takes longer than its tool may is told to stop and, when it does not within
+ * `settleMs`, left behind. What an aborted call is called is the batch's business.
  */
 export async function runTool(
   tool: Tool,
   input: unknown,
   context: ToolContext,
+  settleMs = LATE_SETTLE_MS,
 ): Promise<ToolOutcome> {
+  const limitMs = tool.limitMs ?? DEFAULT_LIMIT_MS;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), limitMs);
+  const signal = AbortSignal.any([context.signal, late.signal]);
+  const work = attempt(tool, input, { ...context, signal });
+  try {
+    const { promise: overdue, resolve } = Promise.withResolvers<undefined>();
+    late.signal.addEventListener("abort", () => resolve(undefined), { once: true });
+    const outcome = await Promise.race([work, overdue]);
+    // One that failed because it was told to stop failed for lack of time.
+    if (outcome !== undefined && !(late.signal.aborted && outcome.isError)) return outcome;
+    const ended = await settlesWithin(work, settleMs);
+    const failure =
+      `timed out after ${limitMs / 1000} s` +
+      (ended ? "" : "; it did not stop when it was told to and may still be at work");
+    return {
+      summary: `Tool execution failed: ${PREFIX.execution_failed}: ${failure}`,
+      isError: true,
+    };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** How long a call that is late gets to clean up, in milliseconds. */
+const LATE_SETTLE_MS = 5000;
+
+async function attempt(tool: Tool, input: unknown, context: ToolContext): Promise<ToolOutcome> {
   try {
     return { ...(await tool.run(input, context)), isError: false };
   } catch (error) {

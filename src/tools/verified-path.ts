@@ -21,6 +21,7 @@ import { errnoCode } from "../base/errors.ts";
 import { fileError, MovedError } from "./file-errors.ts";
 
 const LINUX = process.platform === "linux";
+const FILE_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 /** True when descriptor `fd` is at the canonical `path` at this moment. */
 function isAt(fd: number, path: string): boolean {
@@ -61,10 +62,9 @@ export function assertRegular(info: Stats, path: string): void {
  * for the other end of a FIFO. Throws `MovedError` when the proof fails, else the system's error.
  */
 export function openVerifiedFile(canonical: string, path: string): number {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   let fd: number;
   try {
-    fd = openSync(canonical, flags); // close-on-exec is set by the runtime
+    fd = openSync(canonical, FILE_FLAGS); // close-on-exec is set by the runtime
   } catch (error) {
     throw errnoCode(error) === "ELOOP" ? new MovedError(path) : error;
   }
@@ -109,6 +109,16 @@ export class VerifiedDirectory implements Disposable {
   /** A path of the entry `name` that holds wherever the directory has moved to. */
   at(name: string): string {
     return LINUX ? `/proc/self/fd/${this.fd}/${name}` : join(this.path, name);
+  }
+
+  /**
+   * Opens the entry `name` for reading, never through a link and never waiting. On Linux it is the
+   * entry of this very directory; elsewhere the proof is `openVerifiedFile`'s.
+   */
+  openEntry(name: string): number {
+    if (LINUX) return openSync(this.at(name), FILE_FLAGS);
+    const path = join(this.path, name);
+    return openVerifiedFile(path, path);
   }
 
   /** A path of the directory itself, for listing it. */

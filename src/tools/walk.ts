@@ -9,11 +9,15 @@ import { accessTo, containsRegion, overlaps, type Scope } from "../scope/set.ts"
 import { fileError, ioFailure } from "./file-errors.ts";
 import type { Pace } from "./pace.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";
+import type { VerifiedDirectory } from "./verified-path.ts";
 
 /** A file found. `relative` is below the root; `canonical` was canonical when it was found. */
 export interface WalkedFile {
   readonly canonical: string;
   readonly relative: string;
+  readonly name: string;
+  /** The directory it is in, open until the walk goes on; absent very deep down. */
+  readonly directory: VerifiedDirectory | undefined;
 }
 
 /** Says which entries of one directory are of interest. */
@@ -82,7 +86,11 @@ function reach(scope: Scope, directory: string): Reach {
   return whole ? "all" : "some";
 }
 
+/** Directories that a walk keeps open: deeper ones are opened once more for each of their files. */
+const MAX_OPEN = 64;
+
 interface Level {
+  readonly directory: VerifiedDirectory | undefined;
   readonly canonical: string;
   readonly relative: string;
   readonly reach: Reach;
@@ -93,30 +101,37 @@ interface Level {
 /** Walks the directory `root` (canonical) depth first; entries of a directory in code unit order. */
 export async function* walk(root: string, options: WalkOptions): AsyncGenerator<WalkedFile> {
   const { scope, pace } = options;
-  const first = await open(root, "", reach(scope, root), undefined, options);
-  const levels = first === undefined ? [] : [first];
-  for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-    if (pace.due) await pace.rest();
-    if (pace.expired) return;
-    const { done, value: entry } = level.entries.next();
-    if (done === true) {
-      levels.pop();
-      continue;
+  const levels: Level[] = [];
+  const enter = async (level: Promise<Level | undefined>): Promise<void> => {
+    const opened = await level;
+    if (opened !== undefined) levels.push(opened);
+  };
+  try {
+    await enter(open(root, "", reach(scope, root), undefined, 0, options));
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      if (pace.due) await pace.rest();
+      if (pace.expired) return;
+      const { done, value: entry } = level.entries.next();
+      if (done === true) {
+        levels.pop();
+        level.directory?.[Symbol.dispose]();
+        continue;
+      }
+      const { name } = entry;
+      const canonical = `${level.canonical === "/" ? "" : level.canonical}/${name}`;
+      const kind = kindOf(entry, canonical);
+      if (kind === "other" || level.filter?.keeps(name, kind === "directory") === false) continue;
+      const relative = level.relative === "" ? name : `${level.relative}/${name}`;
+      if (kind === "file") {
+        const readable = level.reach === "all" || accessTo(scope, canonical) !== "none";
+        if (readable) yield { canonical, relative, name, directory: level.directory };
+        continue;
+      }
+      const inner = level.reach === "all" ? "all" : reach(scope, canonical);
+      await enter(open(canonical, relative, inner, level.filter, levels.length, options));
     }
-    const canonical = `${level.canonical === "/" ? "" : level.canonical}/${entry.name}`;
-    const kind = kindOf(entry, canonical);
-    if (kind === "other" || level.filter?.keeps(entry.name, kind === "directory") === false) {
-      continue;
-    }
-    const relative = level.relative === "" ? entry.name : `${level.relative}/${entry.name}`;
-    if (kind === "file") {
-      const readable = level.reach === "all" || accessTo(scope, canonical) !== "none";
-      if (readable) yield { canonical, relative };
-      continue;
-    }
-    const inner = level.reach === "all" ? "all" : reach(scope, canonical);
-    const below = await open(canonical, relative, inner, level.filter, options);
-    if (below !== undefined) levels.push(below);
+  } finally {
+    for (const { directory } of levels) directory?.[Symbol.dispose]();
   }
 }
 
@@ -125,21 +140,30 @@ async function open(
   relative: string,
   reached: Reach,
   above: DirectoryFilter | undefined,
+  depth: number,
   { files, filter, skipped }: WalkOptions,
 ): Promise<Level | undefined> {
   if (reached === "none") return undefined;
+  let directory: VerifiedDirectory | undefined;
   let entries: Dirent[];
   try {
-    entries = await files.list(canonical);
+    directory = files.openDirectory(canonical);
+    entries = await files.list(directory);
   } catch {
+    directory?.[Symbol.dispose]();
     skipped?.();
     return undefined;
+  }
+  if (depth >= MAX_OPEN) {
+    directory[Symbol.dispose]();
+    directory = undefined;
   }
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   // The names are only wanted by filters: they look for ignore files among them.
   const names = filter === undefined ? [] : entries.map((entry) => entry.name);
   const last = relative.slice(relative.lastIndexOf("/") + 1);
   return {
+    directory,
     canonical,
     relative,
     reach: reached,

@@ -3,10 +3,12 @@
  * beside them, results in call order (spec worker-and-tools 1.4). Every call gets exactly one
  * outcome, whatever tools do, and an abort ends the batch within a bound.
  */
+import { messageOf } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
 import { runTool, type Tool, type ToolOutcome } from "../tools/tool.ts";
 import type { PlannedCall } from "./fold.ts";
 import { INTERRUPTED_BY_USER } from "./history.ts";
+import type { ToolHooks } from "./hooks.ts";
 import { outputLimit, truncateOutput, truncationAlert, type OutputLimits } from "./truncate.ts";
 
 /** How long a batch waits after an abort for tools to clean up, in milliseconds. */
@@ -20,6 +22,14 @@ export interface BatchOptions {
   readonly tools: ReadonlyMap<string, Tool>;
   readonly output: OutputLimits;
   readonly abortSettleMs?: number;
+  /**
+   * Keeps the whole content of a result that is cut, where the model can read it; the path, or
+   * undefined when that failed.
+   */
+  readonly spill?: (callId: string, content: string) => string | undefined;
+  readonly hooks?: ToolHooks;
+  /** Summary of calls that an abort ended; default `INTERRUPTED_BY_USER`. */
+  readonly interrupted?: string;
 }
 
 /** The end of one call: its outcome, cut to size, and the warning when it was cut. */
@@ -27,12 +37,14 @@ export interface CallResult {
   readonly callId: string;
   readonly outcome: ToolOutcome;
   readonly alert?: string;
+  /** Set when a hook ends the run with this result. */
+  readonly abort?: string;
 }
 
 /**
  * Runs the calls and resolves with one result for each, in call order; never rejects. After an
  * abort nothing is started any more, running tools get `abortSettleMs` to end, and calls that did
- * not succeed by then are answered with `INTERRUPTED_BY_USER`. What succeeded keeps its result,
+ * not succeed by then are answered with `interrupted`. What succeeded keeps its result,
  * because its effect is there.
  */
 export async function runBatch(
@@ -40,12 +52,12 @@ export async function runBatch(
   options: BatchOptions,
   signal: AbortSignal,
 ): Promise<readonly CallResult[]> {
-  const outcomes = new Map<PlannedCall, ToolOutcome>();
+  const results = new Map<PlannedCall, CallResult>();
   const start = async (call: PlannedCall): Promise<void> => {
     const outcome = await execute(call, options.tools, signal);
     // A tool that was told to stop fails for that reason; its own words would only mislead.
     if (signal.aborted && outcome.isError) return;
-    outcomes.set(call, outcome);
+    results.set(call, await conclude(call, outcome, options));
   };
   const isSerial = (call: PlannedCall): boolean => options.tools.get(call.name)?.serial === true;
   const work = Promise.all([
@@ -58,7 +70,10 @@ export async function runBatch(
     ),
   ]);
   await settledOrAborted(work, signal, options.abortSettleMs ?? ABORT_SETTLE_MS);
-  return calls.map((call) => finish(call, outcomes.get(call), options));
+  const summary = options.interrupted ?? INTERRUPTED_BY_USER;
+  return calls.map(
+    (call) => results.get(call) ?? { callId: call.callId, outcome: { summary, isError: true } },
+  );
 }
 
 async function execute(
@@ -108,22 +123,40 @@ async function settledOrAborted(
   if (signal.aborted) await settlesWithin(work, settleMs);
 }
 
-function finish(
+/** Lets the hook look at the whole result before it is cut. */
+async function conclude(
   call: PlannedCall,
-  outcome: ToolOutcome | undefined,
+  outcome: ToolOutcome,
+  options: BatchOptions,
+): Promise<CallResult> {
+  const hook = options.tools.has(call.name) ? options.hooks?.afterCall : undefined;
+  if (hook === undefined) return finish(call, outcome, options);
+  try {
+    const { outcome: kept, abort } = await hook(call, outcome);
+    return { ...finish(call, kept, options), ...(abort === undefined ? {} : { abort }) };
+  } catch (error) {
+    // The tool has run: its result stays, whatever becomes of the hook.
+    return { ...finish(call, outcome, options), abort: messageOf(error) };
+  }
+}
+
+/** The outcome as it goes into the history: content cut to size, the whole of it kept in a file. */
+function finish(
+  { callId, name }: PlannedCall,
+  outcome: ToolOutcome,
   options: BatchOptions,
 ): CallResult {
-  const { callId, name } = call;
-  if (outcome === undefined) {
-    return { callId, outcome: { summary: INTERRUPTED_BY_USER, isError: true } };
-  }
   if (outcome.content === undefined) return { callId, outcome };
   const limit = outputLimit(options.output, name);
-  const cut = truncateOutput(outcome.content, limit);
+  const overflow = options.tools.get(name)?.overflow ?? "head";
+  const cut = truncateOutput(outcome.content, limit, overflow === "tail" ? "tail" : "head");
   if (cut === undefined) return { callId, outcome };
+  // What another call can get again needs no copy.
+  const file = overflow === "again" ? undefined : options.spill?.(callId, outcome.content);
+  const where = file === undefined ? "" : ` (whole output: ${file})`;
   return {
     callId,
-    outcome: { ...outcome, content: cut.text },
+    outcome: { ...outcome, summary: outcome.summary + where, content: cut.text },
     alert: truncationAlert(name, cut, limit),
   };
 }

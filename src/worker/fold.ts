@@ -29,6 +29,8 @@ export interface FoldedResponse {
   readonly usage: Usage | undefined;
   /** Set when the response did not come to its end. */
   readonly failure: string | undefined;
+  /** Why an answer without calls is short, missing or not what it seems; a warning says it too. */
+  readonly remark?: string;
 }
 
 /** What a fold needs from its surroundings. */
@@ -125,7 +127,8 @@ export class ResponseFold {
       else
         this.#context.warn(`tool call \`${call.name}\` was dropped: the model did not finish it`);
     }
-    this.#warnOfEnd(reason, message, planned.length);
+    const remark = remarkOn(reason, message, planned.length);
+    if (remark !== undefined) this.#context.warn(remark);
     const visible = [...messages, ...planned.map((entry) => entry.item)];
     return {
       // Reasoning alone is no answer: a vendor expects what it led to behind it.
@@ -133,6 +136,7 @@ export class ResponseFold {
       calls: planned.map((entry) => entry.call),
       usage: this.#usage,
       failure: undefined,
+      ...(remark === undefined ? {} : { remark }),
     };
   }
 
@@ -212,14 +216,18 @@ export class ResponseFold {
       this.fail(`the response is longer than ${MAX_RESPONSE_CHARACTERS} characters`);
     }
   }
+}
 
-  /** A person should learn why an answer is short or missing. */
-  #warnOfEnd(reason: FinishReason, message: string, calls: number): void {
-    if (reason === "length" && calls === 0) {
-      this.#context.warn("the answer was cut at the model's token limit");
-    }
-    if (reason === "refusal" && message === "") this.#context.warn("the model refused to answer");
+/** What people and the parent should know about the end of an answer (W4). */
+function remarkOn(reason: FinishReason, message: string, calls: number): string | undefined {
+  if (calls > 0) return undefined;
+  if (reason === "length") return "the answer was cut at the model's token limit";
+  if (reason === "refusal") {
+    return message === ""
+      ? "the model refused to answer"
+      : "the answer was stopped by the provider's content filter or refused by the model";
   }
+  return undefined;
 }
 
 /** History item and plan of a call; `mayBeCut` when the token limit was met right after it. */

@@ -18,11 +18,14 @@ import type { Tool } from "../tools/tool.ts";
 import { runBatch, type CallResult } from "./batch.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
 import { LOST_RESULT, type History } from "./history.ts";
+import { gate, type ToolHooks } from "./hooks.ts";
 import type { OutputLimits } from "./truncate.ts";
 
 /** Number of the next turn, 0-based over the session; a turn that fails or is cancelled keeps it. */
 export interface TurnCounter {
   current: number;
+  /** Calls that a hook holds back, nothing of whose response has run: a run that goes on executes them. */
+  held?: readonly PlannedCall[];
 }
 
 /** Everything a run needs; nothing else is touched. */
@@ -46,14 +49,23 @@ export interface LoopDependencies {
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
   /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
   readonly abortSettleMs?: number;
+  /** What the model must know before the waiting texts, such as a change of its boundaries. */
+  readonly news?: () => readonly string[];
+  readonly hooks?: ToolHooks;
+  /** See `BatchOptions`. */
+  readonly spill?: (callId: string, content: string) => string | undefined;
+  readonly interrupted?: string;
   /** Milliseconds since the epoch, for alerts. */
   readonly now?: () => number;
 }
 
 /** How a run ended. Paused and cancelled are the same here; the controller knows which it asked for. */
 export type RunEnd =
-  | { readonly outcome: "finished" }
+  /** `remark`: why the answer may be less than was asked for; the parent and people are told. */
+  | { readonly outcome: "finished"; readonly remark?: string }
   | { readonly outcome: "limit_reached" }
+  /** A hook holds calls back; the next run executes them unless something else was said before. */
+  | { readonly outcome: "paused" }
   | { readonly outcome: "cancelled" }
   | {
       readonly outcome: "error";
@@ -88,8 +100,13 @@ function leaveNothingOpen(history: History): void {
 async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd> {
   const { history } = deps;
   const tools = byName(deps.tools);
+  const held = heldCalls(deps);
   // Left over from a process that died: answered, never executed again (W6).
-  history.closeOpenCalls(LOST_RESULT);
+  if (held === undefined) history.closeOpenCalls(LOST_RESULT);
+  else {
+    const end = await executeCalls(deps, tools, held, signal);
+    if (end !== undefined) return end;
+  }
   for (let requests = 0; ; requests += 1) {
     // A model and tools that answer without waiting would keep the socket from being read.
     await nextMacrotask();
@@ -99,8 +116,19 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
     }
     const turn = await runTurn(deps, tools, signal);
     if ("end" in turn) return turn.end;
-    await executeCalls(deps, tools, turn.calls, signal);
+    const end = await executeCalls(deps, tools, turn.calls, signal);
+    if (end !== undefined) return end;
   }
+}
+
+/** The calls that a hook held back, if they are still what the conversation waits for. */
+function heldCalls({ history, turns }: LoopDependencies): readonly PlannedCall[] | undefined {
+  const { held } = turns;
+  delete turns.held;
+  const open = history.openCalls();
+  const isSame =
+    held?.length === open.length && open.every((call, at) => held[at]?.callId === call.call_id);
+  return isSame ? held : undefined;
 }
 
 async function runTurn(
@@ -110,6 +138,7 @@ async function runTurn(
 ): Promise<TurnEnd> {
   const { history, emit, turns } = deps;
   const system = deps.system();
+  history.append(...(deps.news?.() ?? []).map((text) => textMessage("system", text)));
   history.append(...deps.takeNotices().map((notice) => textMessage("system", notice)));
   const request: ModelRequest = {
     system,
@@ -134,7 +163,9 @@ async function runTurn(
   }
   emit({ event: "turn_end", data: { turn: turns.current, result: "finished" } });
   turns.current += 1;
-  return response.calls.length === 0 ? { end: { outcome: "finished" } } : { calls: response.calls };
+  if (response.calls.length > 0) return { calls: response.calls };
+  const { remark } = response;
+  return { end: { outcome: "finished", ...(remark === undefined ? {} : { remark }) } };
 }
 
 /**
@@ -179,17 +210,36 @@ async function receive(
   return signal.aborted && !fold.finished ? "aborted" : "over";
 }
 
-/** Runs a batch and commits its results; clients see them after they are in the history. */
+/**
+ * Runs a batch and commits its results; clients see them after they are in the history. Returns the
+ * end of the run when a hook wants one.
+ */
 async function executeCalls(
   deps: LoopDependencies,
   tools: ReadonlyMap<string, Tool>,
   calls: readonly PlannedCall[],
   signal: AbortSignal,
-): Promise<void> {
-  const { abortSettleMs } = deps;
+): Promise<RunEnd | undefined> {
+  const { abortSettleMs, spill, interrupted, hooks } = deps;
+  const gated = await gate(calls, (name) => tools.has(name), hooks);
+  if ("paused" in gated) {
+    deps.turns.held = calls;
+    return { outcome: "paused" };
+  }
+  if ("abort" in gated) {
+    deps.history.closeOpenCalls(`[Not executed: the run was aborted: ${gated.abort}]`);
+    return aborted(gated.abort);
+  }
   const results = await runBatch(
-    calls,
-    { tools, output: deps.output, ...(abortSettleMs === undefined ? {} : { abortSettleMs }) },
+    gated.calls,
+    {
+      tools,
+      output: deps.output,
+      ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
+      ...(spill === undefined ? {} : { spill }),
+      ...(interrupted === undefined ? {} : { interrupted }),
+      ...(hooks === undefined ? {} : { hooks }),
+    },
     signal,
   );
   deps.history.append(...results.map(resultItem));
@@ -208,6 +258,12 @@ async function executeCalls(
       },
     });
   }
+  const stop = results.find(({ abort }) => abort !== undefined)?.abort;
+  return stop === undefined ? undefined : aborted(stop);
+}
+
+function aborted(reason: string): RunEnd {
+  return { outcome: "error", code: "internal", message: `Aborted: ${reason}` };
 }
 
 function resultItem({ callId, outcome }: CallResult): ToolResultItem {

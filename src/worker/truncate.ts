@@ -1,6 +1,6 @@
 /**
- * Cuts a tool's output to a size that a conversation can carry. Sizes are UTF-8 bytes; the head is
- * kept, because tools whose tail matters limit themselves (spec worker-and-tools 1.8). Pure.
+ * Cuts a tool's output to a size that a conversation can carry, keeping its head or its tail as the
+ * tool wants it. Sizes are UTF-8 bytes (spec worker-and-tools 1.8). Pure.
  */
 
 /** Length of the marker with a number of 20 digits: room kept free below the limit (1.8). */
@@ -14,20 +14,37 @@ export interface Truncation {
 }
 
 /**
- * `text` cut to `limit` bytes at a character boundary, with a marker that says how much is gone;
- * undefined when it fits. Below 68 bytes the marker alone remains, which may exceed the limit.
+ * `text` cut to `limit` bytes at a character boundary, with a marker that says how much is gone, at
+ * the end or, when the tail is kept, at the start; undefined when it fits. Below 68 bytes the marker
+ * alone remains, which may exceed the limit.
  */
-export function truncateOutput(text: string, limit: number): Truncation | undefined {
+export function truncateOutput(
+  text: string,
+  limit: number,
+  keep: "head" | "tail" = "head",
+): Truncation | undefined {
   // Three bytes is the most that one UTF-16 unit takes: most output is known to fit without encoding.
   if (text.length * 3 <= limit) return undefined;
   const bytes = Buffer.from(text, "utf8");
-  if (bytes.length <= limit) return undefined;
-  let kept = Math.max(0, limit - MARKER_RESERVE_BYTES);
+  const before = bytes.length;
+  if (before <= limit) return undefined;
+  const room = Math.max(0, limit - MARKER_RESERVE_BYTES);
+  if (keep === "tail") {
+    let start = before - room;
+    while (start < before && isContinuation(bytes[start])) start += 1;
+    const marker = `[truncated: ${start} bytes dropped before this]\n\n`;
+    return {
+      text: marker + bytes.toString("utf8", start),
+      before,
+      after: before - start + Buffer.byteLength(marker),
+    };
+  }
+  let kept = room;
   while (kept > 0 && isContinuation(bytes[kept])) kept -= 1;
-  const marker = `\n\n[truncated: ${bytes.length - kept} bytes dropped, refine your query]`;
+  const marker = `\n\n[truncated: ${before - kept} bytes dropped, refine your query]`;
   return {
     text: bytes.toString("utf8", 0, kept) + marker,
-    before: bytes.length,
+    before,
     after: kept + Buffer.byteLength(marker),
   };
 }

@@ -185,6 +185,7 @@ describe("an answer", () => {
 describe("the end of a run", () => {
   const ends: readonly (readonly [RunEnd, string, string])[] = [
     [finished, "finished finished", "turn_ended"],
+    [{ outcome: "finished", remark: "half an answer" }, "finished finished", "errored"],
     [{ outcome: "limit_reached" }, "limit_reached limit_reached", "errored"],
     [{ outcome: "cancelled" }, "finished cancelled", ""],
     [{ outcome: "error", code: "provider_error", message: "no" }, "finished error", "errored"],

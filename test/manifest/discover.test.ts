@@ -105,3 +105,24 @@ test("with a project manifest, only that project's prompts count", async () => {
   mkdirSync(dir.join("a", ".insomnia", "prompts"), { recursive: true });
   expect(findPromptDirectories({ cwd: dir.join("a"), bases })).toEqual({});
 });
+
+test("packs of prompt texts are found beside the directories, the user's first", async () => {
+  await using dir = temp();
+  const user = put(dir.join("config", "prompts.toml"));
+  const workspace = put(dir.join("a", ".insomnia", "prompts.toml"));
+  const search = { cwd: dir.join("a"), bases: { config: dir.join("config") }, home: dir.path };
+  expect(findPromptDirectories(search)).toEqual({ packs: [user, workspace] });
+  expect(findPromptDirectories({ ...search, userManifest: false })).toEqual({
+    packs: [workspace],
+  });
+});
+
+test("the walk ends at the root of a repository", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  put(dir.join("repo", ".git"));
+  mkdirSync(dir.join("repo", "src"));
+  expect(findProject({ cwd: dir.join("repo", "src"), bases })).toBeUndefined();
+  const manifest = put(dir.join("repo", ".insomnia", "manifest.toml"));
+  expect(findProject({ cwd: dir.join("repo", "src"), bases })?.manifest).toBe(manifest);
+});

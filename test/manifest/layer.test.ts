@@ -312,3 +312,10 @@ describe("text that is not TOML", () => {
     },
   );
 });
+
+test("tables of other programs at the top are left alone, and only there", async () => {
+  expect(await fromFile('x-tool = 1\n[pod]\nname = "a"\n[x-editor]\nany = "thing"\n')).toEqual({
+    pod: { name: "a" },
+  });
+  expect(await problemsOf("[pod]\nx-note = 1\n")).toEqual(["2: pod.x-note: unknown key"]);
+});

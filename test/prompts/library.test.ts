@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { embeddedAssets, loadAsset } from "../../src/prompts/library.ts";
+import { assetOrigin } from "../../src/prompts/origin.ts";
 import { parseReference } from "../../src/prompts/reference.ts";
+import { prepareOwn, promptVariables } from "../../src/prompts/template.ts";
 import { temp } from "../support/temp.ts";
 
 describe("the libraries", () => {
@@ -10,11 +12,16 @@ describe("the libraries", () => {
       "$insomnia/default",
       "$insomnia/common/workspace",
       "$insomnia/common/tool-usage",
+      "$insomnia/internal/compact_system",
     ]);
     for (const name of embeddedAssets()) {
       const { label, text } = loadAsset(parseReference(name), {});
       expect(label).toBe(name);
       expect(text.length).toBeGreaterThan(100);
+      // They are not checked when a Pod starts: this is the check.
+      const variables = promptVariables("/p", new Date(0), ["Read"]);
+      const own = prepareOwn(assetOrigin(parseReference(name), {}));
+      expect(own.render(variables)).not.toMatch(/\{\{|\{%/);
     }
   });
 

@@ -1,6 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
-import { boundariesText, buildSystemPrompt, checkInstruction } from "../../src/prompts/system.ts";
+import { rmSync, writeFileSync } from "node:fs";
+import { boundariesText } from "../../src/prompts/boundaries.ts";
+import type { PromptLibraries } from "../../src/prompts/library.ts";
+import { makeCatalog } from "../../src/prompts/pack.ts";
+import {
+  buildSystemPrompt,
+  prepareInstruction,
+  type SystemPromptParts,
+} from "../../src/prompts/system.ts";
 import { promptVariables } from "../../src/prompts/template.ts";
 import type { Scope } from "../../src/scope/set.ts";
 import { temp } from "../support/temp.ts";
@@ -16,11 +23,19 @@ const scope: Scope = {
 };
 const variables = promptVariables("/p", new Date("2026-03-04T05:06:07Z"), ["Read"]);
 
+const catalog = await makeCatalog([], {});
+
+/** Parts with this instruction. */
+async function partsOf(name: string, libraries: PromptLibraries = {}): Promise<SystemPromptParts> {
+  const instruction = await prepareInstruction(name, libraries);
+  return { instruction, catalog, variables, scope };
+}
+
 describe("the system prompt", () => {
   test("is the instruction, the boundaries and the project's instructions", async () => {
     await using dir = temp();
     writeFileSync(dir.join("a.md"), "Work in {{ cwd }}.\n");
-    const parts = { instruction: "$user/a", libraries: { user: dir.path }, variables, scope };
+    const parts = await partsOf("$user/a", { user: dir.path });
     const expected = `Work in /p.
 
 ---
@@ -40,30 +55,20 @@ Writable:
   test("keeps a line end that the instruction has already", async () => {
     await using dir = temp();
     writeFileSync(dir.join("a.md"), "x\n\n");
-    const parts = { instruction: "$user/a", libraries: { user: dir.path }, variables, scope };
+    const parts = await partsOf("$user/a", { user: dir.path });
     expect(buildSystemPrompt(parts)).toStartWith("x\n\n---\n");
   });
 
-  test("from the embedded default knows directory and date and has no template left", () => {
-    const text = buildSystemPrompt({
-      instruction: "$insomnia/default",
-      libraries: {},
-      variables,
-      scope,
-    });
+  test("from the embedded default knows directory and date and has no template left", async () => {
+    const text = buildSystemPrompt(await partsOf("$insomnia/default"));
     expect(text).toContain("`/p`");
     expect(text).toContain("2026-03-04");
     expect(text).not.toMatch(/\{\{|\{%/);
     expect(text).toContain("\n\n---\n## Working boundaries\n\nReadable:\n  - /p\n");
   });
 
-  test("from the embedded default teaches what delegation needs", () => {
-    const text = buildSystemPrompt({
-      instruction: "$insomnia/default",
-      libraries: {},
-      variables,
-      scope,
-    });
+  test("from the embedded default teaches what delegation needs", async () => {
+    const text = buildSystemPrompt(await partsOf("$insomnia/default"));
     for (const word of [
       "SpawnPod",
       "SendToPod",
@@ -79,16 +84,11 @@ Writable:
     expect(text.length).toBeLessThan(6000);
   });
 
-  test("is built in time that grows with its length, whatever stands in AGENTS.md", () => {
+  test("is built in time that grows with its length, whatever stands in AGENTS.md", async () => {
     const agentsMd = `${" ".repeat(60_000)}x`;
+    const parts = await partsOf("$insomnia/default");
     const start = performance.now();
-    buildSystemPrompt({
-      instruction: "$insomnia/default",
-      libraries: {},
-      variables,
-      scope,
-      agentsMd,
-    });
+    buildSystemPrompt({ ...parts, agentsMd });
     expect(performance.now() - start).toBeLessThan(500);
   });
 });
@@ -112,35 +112,52 @@ Except:
   });
 });
 
+describe("a section", () => {
+  test("can be replaced by a pack", async () => {
+    const own = await makeCatalog(
+      [
+        { key: "working_boundaries_section", label: "p:1", text: "<b>{{ scope_summary }}</b>" },
+        { key: "agents_md_section", label: "p:2", text: "{{ agents_md | upper }}" },
+      ],
+      {},
+    );
+    const parts = { ...(await partsOf("$insomnia/common/workspace")), catalog: own };
+    expect(buildSystemPrompt({ ...parts, agentsMd: "tabs" })).toEndWith(
+      "\n\n<b>Readable:\n  - /p\n  - /p/src [non-recursive]\nWritable:\n  - /p/src [non-recursive]</b>\n\nTABS",
+    );
+  });
+});
+
 describe("a wrong instruction", () => {
   test("is refused at start-up, with the reason", async () => {
     await using dir = temp();
-    const check = (instruction: string) => () => checkInstruction(instruction, { user: dir.path });
+    const check = (instruction: string) => prepareInstruction(instruction, { user: dir.path });
     const prefix = "invalid system prompt template: ";
-    expect(check("$user/none")).toThrow(
+    await expect(check("$user/none")).rejects.toThrow(
       `${prefix}failed to resolve instruction reference: prompt asset not found: '$user/none'`,
     );
-    expect(check("default")).toThrow(
+    await expect(check("default")).rejects.toThrow(
       `${prefix}failed to resolve instruction reference: unqualified prompt reference 'default'`,
     );
     writeFileSync(dir.join("a.md"), "\n{% include 'b' %}");
-    expect(check("$user/a")).toThrow(
+    await expect(check("$user/a")).rejects.toThrow(
       `${prefix}system prompt template parse error: ${dir.join("a.md")}:2: ` +
         "prompt asset not found: '$user/b'",
     );
+    writeFileSync(dir.join("b.md"), "{% if nope %}{% endif %}");
+    await expect(check("$user/a")).rejects.toThrow(
+      `${prefix}system prompt template render error: ${dir.join("b.md")}:1: undefined value`,
+    );
     writeFileSync(dir.join("b.md"), "fine");
-    expect(check("$user/a")).not.toThrow();
-    expect(check("$insomnia/default")).not.toThrow();
+    await check("$user/a");
+    await check("$insomnia/default");
   });
 
-  test("at the first turn is an error that can be mended and tried again", async () => {
+  test("cannot come up later: what was checked is what is rendered", async () => {
     await using dir = temp();
-    const parts = { instruction: "$user/a", libraries: { user: dir.path }, variables, scope };
-    expect(() => buildSystemPrompt(parts)).toThrow(
-      "failed to render system prompt template: failed to resolve instruction reference: " +
-        "prompt asset not found: '$user/a'",
-    );
     writeFileSync(dir.join("a.md"), "now");
+    const parts = await partsOf("$user/a", { user: dir.path });
+    rmSync(dir.join("a.md"));
     expect(buildSystemPrompt(parts)).toStartWith("now\n\n---");
   });
 });

@@ -55,6 +55,11 @@ describe("two rules share files", () => {
     expect(shares("/w/Src", "/w/src/x")).toBe(true);
     expect(shares("/w/Src", "/w/src/x", () => false)).toBe(false);
     expect(shares("/w/Src/a", "/w/src/b")).toBe(false);
+    const always = (): boolean => true;
+    expect(shares("/w/caf\u00e9/x", "/w/Cafe\u0301", always)).toBe(true);
+    expect(shares("/w/cafe/x", "/w/cafe\u0301", always)).toBe(false);
+    expect(shares("/W", "/w/deep/er", always)).toBe(true);
+    expect(shares("/w1", "/wQ", always)).toBe(false);
   });
 
   test("as plain rules do, where every name is its own", () => {

@@ -32,6 +32,7 @@ const LAYERS: Readonly<Record<string, number>> = {
 /** Packages with a home: the only places that may import them. */
 const HOMES: readonly { readonly module: RegExp; readonly only: readonly string[] }[] = [
   { module: /^(ai|@ai-sdk\/.+)$/, only: ["model/"] },
+  { module: /^minijinja-js\//, only: ["prompts/engine.ts"] },
   { module: /^bun:ffi$/, only: ["base/libc.ts"] },
   { module: /^zod-to-json-schema$/, only: ["tools/tool.ts", "manifest/"] },
   { module: /^zod(?!\/v3$|-)/, only: [] },

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileTools } from "../../src/tools/file-tools.ts";
 import { within } from "../support/temp.ts";
 import { type Bench, bench, failed, linesOf, refused, rule } from "./support.ts";
@@ -76,7 +76,9 @@ test("the user's own excludes are the weakest, and count in repositories only", 
     b.file(name, "needle");
   }
   b.file("repo/.git/info/exclude", "!b.tmp");
-  const grep = fileTools({ scope: b.scope, cwd: b.root, globalExcludes }).at(-1);
+  const grep = fileTools({ scope: b.scope, cwd: b.root, globalExcludes: () => globalExcludes }).at(
+    -1,
+  );
   const context = { signal: new AbortController().signal, callId: "c1" };
   const result = await grep?.run({ pattern: "needle" }, context);
   expect(result?.content?.replaceAll(`${b.root}/`, "").split("\n")).toEqual([
@@ -361,4 +363,30 @@ test("what is too long to search is skipped and counted: a line, or with multili
     const counted = await b.call("Grep", { pattern: "needle", output_mode: "count" });
     expect(counted.summary).toBe("No files matched, 1 file(s) skipped");
   }
+});
+
+test("very deep trees are searched to the bottom, and no descriptor stays open", async () => {
+  await using b = bench();
+  const deep = Array.from({ length: 90 }, (_, depth) => `d${depth}`).join("/");
+  const path = b.file(`${deep}/a.txt`, "needle\n");
+  b.file("d0/b.txt", "needle\n");
+  const open = () => readdirSync("/proc/self/fd").length;
+  const before = open();
+  const all = await b.call("Grep", { pattern: "needle" });
+  expect(linesOf(all)).toEqual([b.path("d0/b.txt"), path]);
+  expect((await b.call("Grep", { pattern: "needle", head_limit: 1 })).summary).toContain("at 1)");
+  const controller = new AbortController();
+  controller.abort();
+  await b.call("Grep", { pattern: "needle" }, controller.signal);
+  expect(open()).toBe(before);
+});
+
+test("what no match can lack is looked for first, and misses nothing", async () => {
+  await using b = bench();
+  b.file("utf16.txt", Buffer.from("\ufeffneedle\n", "utf16le"));
+  b.file("upper.txt", "NEEDLE\n");
+  b.file("late.txt", `${"x\n".repeat(600_000)}needle\n`);
+  b.file("none.txt", "nothing\n");
+  const found = linesOf(await b.call("Grep", { pattern: "n[e]edle", "-i": true }));
+  expect(found).toEqual(["late", "upper", "utf16"].map((name) => b.path(`${name}.txt`)));
 });

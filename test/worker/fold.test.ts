@@ -81,6 +81,17 @@ describe("text and reasoning", () => {
     expect(fold([reasoning("thought"), finish()]).items).toEqual([]);
   });
 
+  test("a cut answer and a refusal are remarks for the parent, an answer that led on is not", () => {
+    const remark = (...events: ModelEvent[]) => fold(events).remark;
+    expect(remark(...text("long"), finish("length"))).toBe(
+      "the answer was cut at the model's token limit",
+    );
+    expect(remark(finish("refusal"))).toBe("the model refused to answer");
+    expect(remark(...text("I"), finish("refusal"))).toContain("content filter");
+    expect(remark(...text("done"), finish())).toBeUndefined();
+    expect(remark(...text("x"), ...call("c", "t"), finish("length"))).toBeUndefined();
+  });
+
   test("a cut answer and a refusal are explained to the clients", () => {
     expect(fold([...text("long"), finish("length")]).warnings).toEqual([
       "the answer was cut at the model's token limit",

@@ -67,3 +67,15 @@ describe("the limit", () => {
     );
   });
 });
+
+describe("output whose end matters", () => {
+  test("keeps its tail, between characters, with the number of bytes before it", () => {
+    const cut = truncateOutput(`${"é".repeat(200)}END`, 201, "tail");
+    const [, dropped = "", tail = ""] =
+      /^\[truncated: (\d+) bytes dropped before this\]\n\n(.*)$/s.exec(cut?.text ?? "") ?? [];
+    expect(tail).toBe(`${"é".repeat(65)}END`);
+    expect(Buffer.byteLength(tail) + Number(dropped)).toBe(403);
+    expect(Buffer.byteLength(cut?.text ?? "")).toBeLessThanOrEqual(201);
+    expect(cut?.after).toBe(Buffer.byteLength(cut?.text ?? ""));
+  });
+});

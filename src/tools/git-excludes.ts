@@ -1,0 +1,47 @@
+/**
+ * The user's own ignore file for all repositories, as git finds it: `core.excludesFile` of the user's
+ * configuration, else `git/ignore` in the configuration directory (gitignore(5), git-config(1)).
+ */
+import { readFileSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const MAX_CONFIG_BYTES = 256 * 1024;
+
+/** Where the user's things are. */
+export interface UserDirectories {
+  /** `$HOME`. */
+  readonly home: string | undefined;
+  /** `$XDG_CONFIG_HOME`; `~/.config` unless set. */
+  readonly config?: string | undefined;
+}
+
+/** The path of the file, whether or not it exists; undefined without a home. */
+export function globalExcludesFile({ home, config }: UserDirectories): string | undefined {
+  const directory = config !== undefined && config !== "" ? config : home && join(home, ".config");
+  if (directory === undefined || directory === "") return undefined;
+  const files = [join(directory, "git/config"), ...(home ? [join(home, ".gitconfig")] : [])];
+  // The last one that says it wins.
+  const named = files.flatMap((file) => excludesIn(file) ?? []).at(-1);
+  if (named === undefined || named === "") return join(directory, "git/ignore");
+  return home === undefined ? named : resolve(home, named.replace(/^~\//, ""));
+}
+
+/** The value of `core.excludesFile` in a git configuration file. */
+function excludesIn(file: string): string | undefined {
+  let text: string;
+  try {
+    if (statSync(file).size > MAX_CONFIG_BYTES) return undefined;
+    text = readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+  let inCore = false;
+  let value: string | undefined;
+  for (const line of text.split("\n")) {
+    const section = /^\s*\[\s*([^\]"\s]+)[^\]]*\]/.exec(line)?.[1];
+    if (section !== undefined) inCore = section.toLowerCase() === "core";
+    const found = /^(?:\s*\[[^\]]*\])?\s*excludesfile\s*=\s*"?([^"#;\r]*)"?/i.exec(line)?.[1];
+    if (inCore && found !== undefined) value = found.trim();
+  }
+  return value;
+}

@@ -1,0 +1,219 @@
+/** The commands about configuration with the compiled binary: config, check, schema, init. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { podBinary } from "../support/binary.ts";
+import { temp } from "../support/temp.ts";
+
+const LIMIT_MS = 30_000;
+
+function place() {
+  const dir = temp();
+  for (const name of ["home", "project", "run"]) mkdirSync(dir.join(name), { mode: 0o700 });
+  const env = {
+    PATH: "/usr/bin:/bin",
+    HOME: dir.join("home"),
+    INSOMNIA_HOME: dir.join("home", "i"),
+    INSOMNIA_RUNTIME_DIR: dir.join("run"),
+  };
+  return {
+    join: dir.join,
+    project: dir.join("project"),
+    write: (name: string, text: string) => {
+      mkdirSync(dir.join("project", ".insomnia", "prompts"), { recursive: true });
+      writeFileSync(dir.join("project", ".insomnia", name), text);
+    },
+    pod: (...args: string[]) => {
+      const { stdout, stderr, exitCode } = Bun.spawnSync([podBinary(), ...args], {
+        cwd: dir.join("project"),
+        env,
+        stdin: "ignore",
+        timeout: LIMIT_MS,
+      });
+      return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
+    },
+    [Symbol.asyncDispose]: dir[Symbol.asyncDispose],
+  };
+}
+
+const SCRIPT = '[model]\nscheme = "script"\nscript = "s.toml"\n';
+
+describe("pod config", () => {
+  test("shows the resolved manifest and where each value came from", async () => {
+    await using here = place();
+    here.write("manifest.toml", `${SCRIPT}[worker]\nmax_turns = 7\n`);
+    const shown = here.pod("config", "--overlay", 'pod.name = "me"');
+    expect(shown.code).toBe(0);
+    expect(Bun.TOML.parse(shown.out)).toMatchObject({
+      pod: { name: "me" },
+      model: { script: `${here.project}/s.toml` },
+      worker: { max_turns: 7 },
+    });
+    const lines = here.pod("config", "--show-origin", "--overlay", 'pod.name = "me"').out;
+    expect(lines).toMatch(/^--overlay:1 +pod\.name = "me"$/m);
+    expect(lines).toMatch(/\/\.insomnia\/manifest\.toml:5 +worker\.max_turns = 7$/m);
+    expect(lines).toMatch(/^default +limits\.max_depth = 4$/m);
+    const json = JSON.parse(here.pod("config", "--show-origin", "--json").out);
+    expect(json.origins).toContainEqual({
+      key: "worker.max_turns",
+      value: 7,
+      source: "project",
+      file: `${here.project}/.insomnia/manifest.toml`,
+      line: 5,
+    });
+  });
+
+  test("takes one file alone, and leaves layers out when told to", async () => {
+    await using here = place();
+    here.write("manifest.toml", "[worker]\nmax_turns = 7\n");
+    writeFileSync(here.join("ci.toml"), '[pod]\nname = "ci"\n[worker]\nmax_tokens = 5\n');
+    const alone = JSON.parse(here.pod("config", "--json", "--manifest", "../ci.toml").out);
+    expect([alone.pod.name, alone.worker.max_turns, alone.worker.max_tokens]).toEqual([
+      "ci",
+      undefined,
+      5,
+    ]);
+    const without = JSON.parse(here.pod("config", "--json", "--no-project").out);
+    expect(without.worker.max_turns).toBeUndefined();
+    const file = JSON.parse(here.pod("config", "--json", "--overlay-file", "../ci.toml").out);
+    expect([file.pod.name, file.worker.max_turns]).toEqual(["ci", 7]);
+  });
+});
+
+describe("pod check", () => {
+  test("tells everything that is wrong in all layers at once, with file, line, key and nearest name", async () => {
+    await using here = place();
+    mkdirSync(here.join("home", "i", "config"), { recursive: true });
+    const user = here.join("home", "i", "config", "manifest.toml");
+    writeFileSync(user, "[worker]\nmax_trns = 3\n[memory]\n");
+    here.write(
+      "manifest.toml",
+      '[pod]\nname = "-x"\n[model]\nauth = { kind = "codex_oauth" }\n[[scope.allow]]\ntarget = "."\n',
+    );
+    const { err, out, code } = here.pod("check");
+    const file = `${here.project}/.insomnia/manifest.toml`;
+    expect(code).toBe(1);
+    expect(out).toBe("");
+    expect(err).toContain(
+      `error: ${user}:2: worker.max_trns: unknown key (did you mean \`max_turns\`?)\n`,
+    );
+    expect(err).toMatch(/:3: memory: .*no memory tools/);
+    expect(err).toContain(`error: ${file}:2: pod.name: invalid pod name`);
+    expect(err).toContain(`error: ${file}:4: model.auth.kind: "codex_oauth" is not supported`);
+    expect(err).toContain(`error: ${file}:5: scope.allow[0].permission: is required`);
+    const json = JSON.parse(here.pod("check", "--json").out);
+    expect(json.ok).toBe(false);
+    expect(json.problems).toHaveLength(5);
+    expect(json.problems[0]).toMatchObject({ file: user, line: 2, key: "worker.max_trns" });
+  });
+
+  test("looks at the model, the scope and the prompts too, all of them", async () => {
+    await using here = place();
+    here.write(
+      "manifest.toml",
+      `${SCRIPT}[worker]\ninstruction = "$workspace/a"\n[[scope.allow]]\ntarget = "sub"\npermission = "write"\n`,
+    );
+    here.write("prompts/a.md", "fine\n{% if nope %}x{% endif %}\n");
+    const { err, code } = here.pod("check");
+    expect(code).toBe(1);
+    expect(err).toMatch(/manifest\.toml:2: model: .*s\.toml/);
+    expect(err).toContain("pwd is not readable under the configured scope");
+    expect(err).toContain(`${here.project}/.insomnia/prompts/a.md:2: undefined value`);
+    expect(err).toMatch(/warning: .*:7: scope\.allow\[0\]\.target: .* does not exist yet/);
+    here.write("prompts.toml", '[prompt]\nnotify_wrapper = """\n{{ mesage }}"""\n');
+    expect(here.pod("check").err).toContain("unknown variable `mesage` (known: message)");
+  });
+
+  test("says that nothing is wrong", async () => {
+    await using here = place();
+    here.write("manifest.toml", SCRIPT);
+    here.write("../s.toml", '[[rules]]\ntext = "hi"\n');
+    here.write("prompts/a.md", "{% for t in tools %}{{ t }}{% endfor %}\n");
+    const { out, code } = here.pod("check", "--overlay", 'worker.instruction = "$workspace/a"');
+    expect([out, code]).toEqual([
+      expect.stringMatching(/^ok: model script.*manifest\.toml\)\n$/),
+      0,
+    ]);
+  });
+});
+
+test("pod schema lists what there is and prints the manifest's", async () => {
+  await using here = place();
+  expect(here.pod("schema").out).toMatch(/^manifest /m);
+  expect(JSON.parse(here.pod("schema", "manifest").out)).toMatchObject({ type: "object" });
+  const wrong = here.pod("schema", "manifst");
+  expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("known: ")]);
+});
+
+describe("pod init", () => {
+  test("writes a manifest that passes the check, and never a second time", async () => {
+    await using here = place();
+    writeFileSync(`${here.project}/.env`, "KEY=1");
+    const first = here.pod("init");
+    const path = `${here.project}/.insomnia/manifest.toml`;
+    expect([first.code, first.out]).toEqual([0, expect.stringContaining(`wrote ${path}\n`)]);
+    expect(first.out).toContain("1 denied: .env");
+    const text = readFileSync(path, "utf8");
+    expect(text).toContain('target = ".env"\npermission = "read"');
+    here.write("../s.toml", '[[rules]]\ntext = "hi"\n');
+    const model = `model = { scheme = "script", script = "s.toml" }`;
+    expect(here.pod("check", "--overlay", model).code).toBe(0);
+    const second = here.pod("init");
+    expect([second.code, second.err]).toEqual([1, expect.stringContaining("exists already")]);
+    expect(readFileSync(path, "utf8")).toBe(text);
+    expect(here.pod("init", "--dry-run").out).toBe(text);
+  });
+
+  test("refuses the home directory", async () => {
+    await using here = place();
+    const { exitCode, stderr } = Bun.spawnSync([podBinary(), "init"], {
+      cwd: here.join("home"),
+      env: { HOME: here.join("home") },
+      timeout: LIMIT_MS,
+    });
+    expect(exitCode).toBe(1);
+    expect(stderr.toString()).toContain("is your home directory");
+    expect(existsSync(here.join("home", ".insomnia"))).toBe(false);
+  });
+});
+
+test("a Pod process takes one manifest, an overlay from a file, and nothing else", async () => {
+  await using here = place();
+  here.write("manifest.toml", "[worker]\nmax_trns = 1\n"); // not looked at
+  writeFileSync(here.join("project", "s.toml"), '[[rules]]\ntext = "hi"\n');
+  writeFileSync(
+    here.join("project", "ci.toml"),
+    `${SCRIPT}[[scope.allow]]\ntarget = "."\npermission = "write"\n`,
+  );
+  writeFileSync(here.join("over.toml"), 'pod.name = "from-file"\n');
+  const pod = Bun.spawn(
+    [podBinary(), "--manifest", "ci.toml", "--overlay-file", here.join("over.toml")],
+    {
+      cwd: here.project,
+      env: {
+        HOME: here.join("home"),
+        INSOMNIA_HOME: here.join("home", "i"),
+        INSOMNIA_RUNTIME_DIR: here.join("run"),
+      },
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: LIMIT_MS,
+    },
+  );
+  let said = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of pod.stderr) {
+    said += decoder.decode(chunk, { stream: true });
+    if (said.includes("listening on")) pod.kill("SIGTERM");
+  }
+  expect(said).toStartWith("INSOMNIA-READY\tfrom-file\t");
+  expect(await pod.exited).toBe(0);
+});
+
+test.each([
+  [["--overlay", "a=1", "--overlay-file", "f"], "--overlay and --overlay-file exclude each other"],
+  [["--manifest", "f", "--project", "d"], "--manifest and --project exclude each other"],
+  [["--no-user", "--user-manifest", "f"], "--no-user and --user-manifest exclude each other"],
+])("a Pod process refuses %j", async (flags, message) => {
+  await using here = place();
+  const { code, err } = here.pod(...flags);
+  expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+});
