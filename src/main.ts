@@ -6,10 +6,12 @@
 import { writeSync } from "node:fs";
 import { EXIT, exitCodeOf, renderForTerminal } from "./base/errors.ts";
 import { VERSION } from "./base/version.ts";
-import { servePod } from "./cli/serve-command.ts";
+import { confine } from "./sandbox/trampoline.ts";
 
 async function main(args: readonly string[]): Promise<number> {
   const [first] = args;
+  // First of all: every shell command starts this way.
+  if (first === "__confine") return confine(process.env);
   if (first === "--version" || first === "-V") {
     writeSync(1, `${VERSION}\n`);
     return EXIT.done;
@@ -17,6 +19,7 @@ async function main(args: readonly string[]): Promise<number> {
   const isPodProcess =
     first === undefined || (first.startsWith("-") && first !== "--help" && first !== "-h");
   if (isPodProcess) {
+    const { servePod } = await import("./cli/serve-command.ts");
     return await servePod(args, process.env, process.cwd());
   }
   const { runCommand } = await import("./cli/program.ts");

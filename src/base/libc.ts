@@ -13,6 +13,8 @@ function open() {
     dup2: { args: ["i32", "i32"], returns: "i32" },
     isatty: { args: ["i32"], returns: "i32" },
     getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+    pipe: { args: ["ptr"], returns: "i32" },
+    ...(DARWIN ? {} : { pipe2: { args: ["ptr", "i32"], returns: "i32" } as const }),
     [DARWIN ? "__error" : "__errno_location"]: { args: [], returns: "ptr" },
   });
   return library.symbols as unknown as {
@@ -20,6 +22,8 @@ function open() {
     dup2(from: number, to: number): number;
     isatty(fd: number): number;
     getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
+    pipe(ends: Pointer): number;
+    pipe2?(ends: Pointer, flags: number): number;
     __error?(): Pointer;
     __errno_location?(): Pointer;
   };
@@ -78,47 +82,127 @@ export function isTerminal(fd: number): boolean {
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 
+/** Who connected: pid as seen from here (0 when it is not visible from here) and user id. */
+export interface Peer {
+  readonly pid: number;
+  readonly user: number;
+}
+
 /**
- * User id of the process at the other end of a Unix socket (unix(7), `SO_PEERCRED`), or undefined
- * where the platform has no such option.
+ * The process at the other end of a Unix socket when it connected (unix(7), `SO_PEERCRED`), or
+ * undefined where the platform has no such option.
  */
-export function peerUserId(fd: number): number | undefined {
+export function peerOf(fd: number): Peer | undefined {
   if (process.platform !== "linux") return undefined;
   const credentials = new Int32Array(3); // struct ucred: pid, uid, gid
   const length = new Uint32Array([credentials.byteLength]);
   const failed =
     libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ptr(credentials), ptr(length)) !== 0;
-  return failed ? undefined : credentials[1];
+  const [pid, user] = credentials;
+  return failed || pid === undefined || user === undefined ? undefined : { pid, user };
 }
 
-// System calls that the C library does not wrap. Numbers from 424 on are the same on every platform
-// of Linux (syscalls(2)).
-const SYS_PIDFD_OPEN = 434;
-const SYS_LANDLOCK_CREATE_RULESET = 444;
-const LANDLOCK_CREATE_RULESET_VERSION = 1;
+/** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */
+export type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUint64Array;
 
-/** One call of syscall(2); -1 where there is none. In a library handle of its own: only `pod doctor` asks. */
-function systemCall(number: number, first: number, second: number, third: number): number {
-  if (process.platform !== "linux") return -1;
+const ENOSYS = 38;
+
+/** Numbers of the system calls that the sandbox and `pod doctor` make (Linux; the newer ones are the same everywhere). */
+const SYSTEM_CALLS = {
+  ...(process.arch === "arm64"
+    ? {
+        getppid: 173,
+        prctl: 167,
+        capget: 90,
+        capset: 91,
+        execve: 221,
+        rt_sigaction: 134,
+        rt_sigprocmask: 135,
+      }
+    : {
+        getppid: 110,
+        prctl: 157,
+        capget: 125,
+        capset: 126,
+        execve: 59,
+        rt_sigaction: 13,
+        rt_sigprocmask: 14,
+      }),
+  dup3: process.arch === "arm64" ? 24 : 292,
+  seccomp: process.arch === "arm64" ? 277 : 317,
+  pidfd_open: 434,
+  close_range: 436,
+  openat2: 437,
+  landlock_create_ruleset: 444,
+  landlock_add_rule: 445,
+  landlock_restrict_self: 446,
+} as const;
+
+function openSystemCall() {
   const library = dlopen("libc.so.6", {
-    syscall: { args: ["i64", "i64", "i64", "i64"], returns: "i64" },
+    syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64"], returns: "i64" },
+    __errno_location: { args: [], returns: "ptr" },
   });
-  try {
-    return Number(library.symbols.syscall(number, first, second, third));
-  } finally {
-    library.close();
-  }
+  return library.symbols as unknown as {
+    syscall(number: number, ...args: (number | bigint)[]): bigint;
+    __errno_location(): Pointer;
+  };
 }
+
+let systemCalls: ReturnType<typeof openSystemCall> | undefined;
+
+/**
+ * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno
+ * (ENOSYS where this is not Linux). The sandbox needs calls that the C library does not wrap; its trampoline opens nothing else.
+ */
+export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgument[]): number {
+  if (process.platform !== "linux") return -ENOSYS;
+  const symbols = (systemCalls ??= openSystemCall());
+  const at = (index: number): number | bigint => {
+    const argument = args[index] ?? 0;
+    if (typeof argument === "number" || typeof argument === "bigint") return argument;
+    return ptr(argument);
+  };
+  const result = Number(symbols.syscall(SYSTEM_CALLS[name], at(0), at(1), at(2), at(3), at(4)));
+  if (result !== -1) return result;
+  return -read.i32(symbols.__errno_location(), 0);
+}
+
+/** Address of an object's memory, for structures that hold pointers. Keep the object alive meanwhile. */
+export function addressOf(memory: Uint8Array | BigUint64Array): bigint {
+  return BigInt(ptr(memory));
+}
+
+const O_CLOEXEC = 0o2000000;
+
+/**
+ * A pipe whose ends no child inherits by accident (pipe(2)). Bun makes sockets for `"pipe"`, and those
+ * cannot be opened as `/dev/stdout`, which scripts do. Throws when there is no descriptor left.
+ */
+export function makePipe(): { readonly read: number; readonly write: number } {
+  const ends = new Int32Array(2);
+  const failed =
+    process.platform === "linux"
+      ? libc().pipe2?.(ptr(ends), O_CLOEXEC) !== 0
+      : libc().pipe(ptr(ends)) !== 0; // Bun's spawn hands on only what is named (macOS)
+  const [read, write] = ends;
+  if (failed || read === undefined || write === undefined) {
+    throw new Error(`cannot make a pipe (errno ${errno()})`);
+  }
+  return { read, write };
+}
+
+const LANDLOCK_CREATE_RULESET_VERSION = 1;
 
 /** Version of the kernel's Landlock interface (landlock(7)), or undefined where it has none. */
 export function landlockVersion(): number | undefined {
-  const version = systemCall(SYS_LANDLOCK_CREATE_RULESET, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  const version = systemCall("landlock_create_ruleset", 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
   return version > 0 ? version : undefined;
 }
 
 /** True when the kernel can open a process as a descriptor (pidfd_open(2), Linux 5.3). */
 export function hasPidfd(): boolean {
-  const fd = systemCall(SYS_PIDFD_OPEN, process.pid, 0, 0);
+  const fd = systemCall("pidfd_open", process.pid, 0);
   if (fd < 0) return false;
   closeSync(fd);
   return true;

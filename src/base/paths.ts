@@ -109,6 +109,12 @@ export interface PodPaths {
   readonly stderr: string;
   readonly launch: string;
   readonly allocation: string;
+  /** Locked while a command of this Pod runs, also after the Pod itself was killed. */
+  readonly shellLock: string;
+  /** Long outputs of commands. */
+  readonly shellOutput: string;
+  /** TMPDIR of commands. */
+  readonly temporary: string;
 }
 
 /** The paths of Pod `name`; throws for a name that is not a safe component. */
@@ -127,6 +133,9 @@ export function podPaths(runtimeBase: string, name: string): PodPaths {
     stderr: join(directory, "stderr.log"),
     launch: join(directory, "launch.json"),
     allocation: join(directory, "allocation.json"),
+    shellLock: join(directory, "shell.lock"),
+    shellOutput: join(directory, "bash-output"),
+    temporary: join(directory, "tmp"),
   };
 }
 

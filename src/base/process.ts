@@ -2,7 +2,7 @@
  * Who a process is and how it is ended. A pid alone is never trusted: identity is pid, start time,
  * boot and pid namespace together (W4, W6), so that no stranger is judged or signalled.
  */
-import { readFileSync, readlinkSync, existsSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { errnoCode } from "./errors.ts";
 import type { Environment } from "./paths.ts";
 
@@ -60,6 +60,15 @@ export function readStat(pid: number): ProcessStat | null {
   return { start, group: Number(group), session: Number(session), ended };
 }
 
+/**
+ * True when a process can never again gain privileges (prctl(2), `PR_SET_NO_NEW_PRIVS`): it and all
+ * that it starts stay marked so for life. Undefined when there is no such process, or no /proc.
+ */
+export function hasNoNewPrivileges(pid: number | "self"): boolean | undefined {
+  const text = readTrimmed(`/proc/${pid}/status`);
+  return text === null ? undefined : /^NoNewPrivs:\s*1$/m.test(text);
+}
+
 let host: Omit<ProcessIdentity, "pid" | "start"> | undefined;
 
 function hostIdentity(): Omit<ProcessIdentity, "pid" | "start"> {
@@ -108,6 +117,30 @@ export function signalGroup(leader: number, signal: NodeJS.Signals): void {
   } catch (error) {
     if (errnoCode(error) !== "ESRCH" && errnoCode(error) !== "EPERM") throw error;
   }
+}
+
+/** True when a process group of that number exists; zombies that nobody has reaped yet count. */
+export function groupExists(leader: number): boolean {
+  try {
+    process.kill(-leader, 0);
+    return true;
+  } catch (error) {
+    return errnoCode(error) !== "ESRCH";
+  }
+}
+
+/**
+ * Members of the group and session led by `leader` that can still run; zombies cannot. Reads all of
+ * /proc, so ask `groupExists` first.
+ */
+export function livingMembers(leader: number): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const stat = readStat(pid);
+      return stat?.group === leader && stat.session === leader && !stat.ended;
+    });
 }
 
 /** Resolves to true when `promise` settles within `ms` milliseconds, else to false. */

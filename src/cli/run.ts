@@ -96,10 +96,7 @@ class Foreground {
         pod.controller.cancel();
         this.#interrupted.abort();
       },
-      () => {
-        pod.force();
-        killAll(this.#below ?? this.#peekBelow());
-      },
+      () => killAll(this.#below ?? this.#peekBelow()),
     );
     pod.subscribe((event) => {
       // Said before the Pod leaves the registry: afterwards nobody knows whose its children were.

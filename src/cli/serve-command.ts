@@ -120,10 +120,7 @@ export async function servePod(
     writeLine(renderForTerminal(error));
     return EXIT.failed;
   }
-  onFirstSignal(
-    () => pod.shutdown("signal"),
-    () => pod.force(),
-  );
+  onFirstSignal(() => pod.shutdown("signal"));
   announceReady(pod);
   const reason = await pod.ended;
   writeLine(`pod: ${pod.self.name} shutting down (${reason})`);

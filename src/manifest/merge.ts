@@ -10,7 +10,7 @@ type Section<Name extends keyof ManifestLayer> = NonNullable<ManifestLayer[Name]
 
 /**
  * `lower` with `upper` on top:
- * - plain values and `stop_sequences`: the upper one if there is one;
+ * - plain values and lists of them (`stop_sequences`, `sandbox.write`): the upper one if there is one;
  * - `worker.tool_output.per_tool`: name by name;
  * - `model` (also in `compaction`): key by key, `auth` and `capability` whole; an upper layer that
  *   says which model it is (`ref` or `scheme`) discards the lower table, so that no key or address
@@ -26,6 +26,7 @@ export function mergeLayers(lower: ManifestLayer, upper: ManifestLayer): Manifes
     ...both("scope", lower.scope, upper.scope, mergeScope),
     ...both("compaction", lower.compaction, upper.compaction, mergeCompaction),
     ...both("limits", lower.limits, upper.limits, shallow),
+    ...both("sandbox", lower.sandbox, upper.sandbox, shallow),
   };
 }
 

@@ -15,7 +15,7 @@ export function resolveManifest(merged: ManifestLayer): Manifest {
     ...(merged.pod?.name === undefined ? [missing("pod.name")] : []),
     ...pathProblems(merged, ["pod", "model"]),
     ...((scope.allow?.length ?? 0) === 0 ? [missing("scope.allow")] : []),
-    ...pathProblems(merged, ["scope", "compaction"]),
+    ...pathProblems(merged, ["scope", "compaction", "sandbox"]),
   ];
   if (problems.length > 0) throw new ManifestError([{ prefix, problems }]);
   return checkManifest({ ...merged, scope }, prefix);
@@ -25,7 +25,7 @@ export function resolveManifest(merged: ManifestLayer): Manifest {
 export function checkManifest(value: unknown, prefix: string): Manifest {
   const parsed = manifestSchema().safeParse(value);
   const problems = parsed.success
-    ? pathProblems(parsed.data, ["pod", "model", "scope", "compaction"])
+    ? pathProblems(parsed.data, ["pod", "model", "scope", "compaction", "sandbox"])
     : findingsOf(parsed.error).map(({ path, message }) => ({ key: dottedKey(path), message }));
   if (parsed.success && problems.length === 0) return parsed.data;
   throw new ManifestError([{ prefix, problems }], parsed.error);

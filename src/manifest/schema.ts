@@ -29,6 +29,8 @@ export const DEFAULTS = {
   max_depth: 4,
   max_children: 16,
   ready_timeout_ms: 10_000,
+  mode: "enforce",
+  network: "allow",
 } as const;
 
 const keys = lazily(() => {
@@ -137,6 +139,31 @@ const keys = lazily(() => {
       .describe(`milliseconds a child may take to start (default ${DEFAULTS.ready_timeout_ms})`),
   };
 
+  const sandboxKeys = {
+    mode: z
+      .enum(["enforce", "warn", "off"])
+      .describe(
+        "commands of Bash are confined to the scope: `enforce` runs none where the kernel cannot, " +
+          `\`warn\` confines as far as it can, \`off\` does not (default \`${DEFAULTS.mode}\`)`,
+      ),
+    write: z
+      .array(text().refine((path) => !componentsOf(path).includes(".."), "must not contain `..`"))
+      .describe(
+        "files and directories beside the scope that commands may write, such as caches; no Pod " +
+          "owns them; relative to the layer's base (default none)",
+      ),
+    network: z
+      .enum(["allow", "deny"])
+      .describe(
+        `\`deny\`: commands get no sockets but local ones (default \`${DEFAULTS.network}\`)`,
+      ),
+    env: z
+      .array(text())
+      .describe(
+        "environment variables that commands get although their names look like secrets (default none)",
+      ),
+  };
+
   const inherit = z
     .boolean()
     .describe("false: drop the allow rules of lower layers; their deny rules stay (default true)");
@@ -148,6 +175,7 @@ const keys = lazily(() => {
     scopeKeys,
     compactionKeys,
     limitKeys,
+    sandboxKeys,
     inherit,
     size,
   };
@@ -155,8 +183,16 @@ const keys = lazily(() => {
 
 /** What one layer may write: everything optional, nothing unknown. */
 export const manifestLayerSchema = lazily(() => {
-  const { podKeys, workerKeys, toolOutputKeys, scopeKeys, compactionKeys, limitKeys, inherit } =
-    keys();
+  const {
+    podKeys,
+    workerKeys,
+    toolOutputKeys,
+    scopeKeys,
+    compactionKeys,
+    limitKeys,
+    sandboxKeys,
+    inherit,
+  } = keys();
   return z
     .object({
       pod: z.object(podKeys).partial().strict().describe("who the Pod is"),
@@ -184,6 +220,7 @@ export const manifestLayerSchema = lazily(() => {
         .strict()
         .describe("shortening of long histories; the section's presence turns it on"),
       limits: z.object(limitKeys).partial().strict().describe("bounds on children"),
+      sandbox: z.object(sandboxKeys).partial().strict().describe("what shell commands may do"),
     })
     .partial()
     .strict();
@@ -192,8 +229,16 @@ export type ManifestLayer = z.infer<ReturnType<typeof manifestLayerSchema>>;
 
 /** The resolved manifest; what may be left out of its JSON form has its default. */
 export const manifestSchema = lazily(() => {
-  const { podKeys, workerKeys, toolOutputKeys, scopeKeys, compactionKeys, limitKeys, size } =
-    keys();
+  const {
+    podKeys,
+    workerKeys,
+    toolOutputKeys,
+    scopeKeys,
+    compactionKeys,
+    limitKeys,
+    sandboxKeys,
+    size,
+  } = keys();
   const { instruction, stop_sequences, ...optionalWorkerKeys } = workerKeys;
   return z
     .object({
@@ -239,6 +284,15 @@ export const manifestSchema = lazily(() => {
         })
         .strict()
         .default({}),
+      sandbox: z
+        .object({
+          mode: sandboxKeys.mode.default(DEFAULTS.mode),
+          write: sandboxKeys.write.default([]),
+          network: sandboxKeys.network.default(DEFAULTS.network),
+          env: sandboxKeys.env.default([]),
+        })
+        .strict()
+        .default({}),
     })
     .strict();
 });
@@ -261,4 +315,5 @@ export const PATH_KEYS: readonly (readonly string[])[] = [
   ["scope", "deny", "*", "target"],
   ["compaction", "model", "auth", "file"],
   ["compaction", "model", "script"],
+  ["sandbox", "write", "*"],
 ];

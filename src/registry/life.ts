@@ -188,6 +188,25 @@ export function lifeState(base: string, name: string): LifeState {
   return "free";
 }
 
+/**
+ * True while a shell command of Pod `name` runs: each holds the lock on `shell.lock` with which it was
+ * started, whatever became of the Pod. What cannot be looked at counts as over, as does a Pod that
+ * never ran one.
+ */
+export function commandsLive(base: string, name: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(podPaths(base, name).shellLock, constants.O_RDWR | constants.O_NOFOLLOW);
+  } catch {
+    return false;
+  }
+  try {
+    return tryFlock(fd) === "busy";
+  } finally {
+    closeSync(fd);
+  }
+}
+
 function lockExisting(
   directory: string,
   path: string,

@@ -1,20 +1,21 @@
 /**
  * Proof of death. An allocation is dead when its process is proven gone: by identity (pid, start
- * time, boot), else by its life lock; a reservation also when it has expired (W4, W5, W6, W38).
+ * time, boot), else by its life lock; a reservation also when it has expired (W4, W5, W6, W38). A Pod
+ * that was killed is not dead before the shell commands it had started are.
  * Doubt means alive: an unanswered connect is never proof.
  */
 import { errnoCode, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { identityOf, type ProcessIdentity, stateOf } from "../base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "./allocation.ts";
-import { lifeState } from "./life.ts";
+import { commandsLive, lifeState } from "./life.ts";
 
 /** True when nothing can act for this allocation any more. `now` is in milliseconds since the epoch. */
 export function isDead(base: string, entry: Allocation, now: number): boolean {
   if (hasExpired(entry, now)) return true;
   const owner = ownerOf(entry);
   const state = stateOf(owner);
-  if (state === "dead") return true;
+  if (state === "dead") return isReservation(entry) || !commandsLive(base, entry.pod_name);
   // Pid and start time agree: this is the process that registered.
   if (state === "alive" && owner.start !== null) return false;
   // A reservation's lock belongs to a child that may not have started; it says nothing.
@@ -48,7 +49,8 @@ export function isPlainlyDead(
     process.kill(pid, 0);
     return false;
   } catch (error) {
-    return errnoCode(error) === "ESRCH";
+    if (errnoCode(error) !== "ESRCH") return false;
+    return isReservation(entry) || !commandsLive(base, entry.pod_name);
   }
 }
 

@@ -10,30 +10,20 @@ import { settlesWithin } from "../base/process.ts";
 /** How long the parent has to take the last reports, and clients their last events. */
 export const LAST_REPORTS_MS = 5000;
 export const LAST_EVENTS_MS = 1000;
-/** Limits in milliseconds: for shells to end, for the disk to take what is to be recorded. */
+/** Limits in milliseconds: for shell commands to end, for the disk to take what is to be recorded. */
 export interface LeavingLimits {
-  readonly shellsMs: number;
+  readonly commandsMs: number;
   readonly recordMs: number;
 }
 
-const LIMITS: LeavingLimits = { shellsMs: 5000, recordMs: 5000 };
-
-/** Process groups that the Pod's tools have started and that must not outlive it. */
-export interface Shells {
-  /** Ends them with a grace; resolves when none is left. */
-  end(): Promise<void>;
-  /** Kills them at once and without waiting: this process is about to exit. */
-  kill(): void;
-}
-
-/** For a Pod whose tools start no processes. */
-export const NO_SHELLS: Shells = { end: () => Promise.resolve(), kill: () => undefined };
+const LIMITS: LeavingLimits = { commandsMs: 5000, recordMs: 5000 };
 
 /** The steps, in the order in which they are done. Each is called once. */
 export interface LeavingSteps {
   /** Ends of children are no news from now on. */
   readonly ignoreChildren: () => void;
-  readonly shells: Shells;
+  /** Ends what the Pod's tools have started; true when nothing of it can write any more. */
+  readonly endCommands: () => Promise<boolean>;
   /** Puts everything on disk that a later process needs. */
   readonly record: () => Promise<void>;
   /** Tells clients and the parent, each within its limit; the socket is gone afterwards. */
@@ -47,13 +37,13 @@ export interface LeavingSteps {
 /** Does all steps; never rejects. */
 export async function leaveInOrder(
   steps: LeavingSteps,
-  { shellsMs, recordMs }: LeavingLimits = LIMITS,
+  { commandsMs, recordMs }: LeavingLimits = LIMITS,
 ): Promise<void> {
   await step("children", async () => steps.ignoreChildren());
-  await step("shells", async () => {
-    if (await settlesWithin(steps.shells.end(), shellsMs)) return;
-    log("warn", "shells did not end in time and are killed");
-    steps.shells.kill();
+  let quiet = false;
+  await step("commands", async () => {
+    const ending = steps.endCommands();
+    quiet = (await settlesWithin(ending, commandsMs)) && (await ending);
   });
   await step("record", async () => {
     await settlesWithin(steps.record(), recordMs);
@@ -62,7 +52,9 @@ export async function leaveInOrder(
   await step("session", async () => {
     await settlesWithin(steps.close(), recordMs);
   });
-  await step("registry", steps.release);
+  if (quiet) return await step("registry", steps.release);
+  // Their keepers end them when this process is gone, and until then they count as this Pod's life.
+  log("error", "a shell command could not be ended yet; its paths are given back when it has");
 }
 
 async function step(name: string, act: () => Promise<void>): Promise<void> {

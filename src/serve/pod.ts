@@ -29,10 +29,12 @@ import { fileTools } from "../tools/file-tools.ts";
 import { globalExcludesFile } from "../tools/git-excludes.ts";
 import { LiveScope } from "../tools/live-scope.ts";
 import { ScopedFiles } from "../tools/scoped-fs.ts";
+import { bashTools } from "../tools/shell/bash.ts";
 import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { runTurns } from "../worker/loop.ts";
 import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
+import { commandsOf } from "./commands.ts";
 import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
 import {
   childManifest,
@@ -43,7 +45,7 @@ import {
 } from "./settings.ts";
 import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
-import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder, NO_SHELLS, type Shells } from "./leave.ts";
+import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder } from "./leave.ts";
 import { makeRecording, resumeRecording } from "./recording.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
 
@@ -64,8 +66,6 @@ export interface RunningPod {
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
   shutdown(reason: EndReason): void;
-  /** This process exits at once: what its tools have started is killed first. */
-  force(): void;
   /** Resolves when everything is given back. */
   readonly ended: Promise<EndReason>;
 }
@@ -166,6 +166,13 @@ async function assemble(
     report: (event) => uplink.report(event),
   };
   const tracker = new FileTracker();
+  const commands = commandsOf(
+    { configuration, paths, scope, registry, self, env },
+    {
+      notify: (text) => controller.notice(text, true),
+      warn: (message) => controller.alert("warn", "pod", message),
+    },
+  );
   const tools = [
     ...fileTools({
       scope,
@@ -173,6 +180,7 @@ async function assemble(
       tracker,
       globalExcludes: () => globalExcludesFile({ home: env.HOME, config: env.XDG_CONFIG_HOME }),
     }),
+    ...bashTools(commands.session),
     spawnPodTool(context),
     sendToPodTool(context),
     readPodOutputTool(context),
@@ -223,7 +231,6 @@ async function assemble(
   const back = restored === undefined ? undefined : await comingBack();
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;
-  const shells: Shells = NO_SHELLS;
   const controller = new Controller({
     self,
     initial: restored !== undefined && isUnderWay(restored.state) ? PAUSED_STATE : INITIAL_STATE,
@@ -242,8 +249,9 @@ async function assemble(
     mailbox,
     greeting: () => greetingOf(configuration, self, scope, tools),
     broadcast,
-    runTurns: (signal) =>
-      runTurns(
+    runTurns: async (signal) => {
+      await commands.announce();
+      return await runTurns(
         {
           model: model.stream,
           tools,
@@ -271,7 +279,8 @@ async function assemble(
           compaction,
         },
         signal,
-      ),
+      );
+    },
     attach: (segments, warn) =>
       attachmentsFor(
         segments,
@@ -316,7 +325,7 @@ async function assemble(
   const leave = async (): Promise<void> => {
     await leaveInOrder({
       ignoreChildren: () => family.close(),
-      shells,
+      endCommands: () => commands.close(),
       record: async () => {
         compaction.close();
         await compaction.settled();
@@ -354,7 +363,6 @@ async function assemble(
       reason ??= why;
       controller.shutdown();
     },
-    force: () => shells.kill(),
     ended: ended.promise,
   };
 }

@@ -16,7 +16,7 @@ import type { ChildEnd } from "../session/setup.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
-import { clearGroup } from "./group.ts";
+import { clearCommands, clearGroup } from "./group.ts";
 import { describeExit, type ExitInfo } from "./launch.ts";
 
 /** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
@@ -218,7 +218,11 @@ export class Family {
     const tail = crashed ? lastLines(podPaths(registry.base, record.name).stderr) : "";
     children.end(record);
     // Nobody is left to end what the Pod had started in its group, and it may still write.
-    if (!(await clearGroup(record.owner.pid, CLEAR_MS))) {
+    const paths = podPaths(registry.base, record.name);
+    const clear =
+      (await clearGroup(record.owner.pid, CLEAR_MS)) &&
+      (await clearCommands(record.owner.pid, paths, CLEAR_MS));
+    if (!clear) {
       log("warn", `something in the group of pod \`${record.name}\` cannot be killed`);
     }
     let returned = `Its scope is yours again: ${describeRules(record.scope)}.`;

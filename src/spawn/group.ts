@@ -3,9 +3,11 @@
  * go to a whole group only where the Pod leads its session, which SpawnPod sees to; a root in
  * somebody's shell shares its group with strangers. Identity is the caller's to check.
  */
-import { readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
-import { readStat, signalGroup } from "../base/process.ts";
+import type { PodPaths } from "../base/paths.ts";
+import { groupExists, livingMembers, readStat, signalGroup } from "../base/process.ts";
+import { clearMarked, shellMark } from "../sandbox/remains.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
 export function signalPod(pid: number, signal: NodeJS.Signals): void {
@@ -19,26 +21,6 @@ export function signalPod(pid: number, signal: NodeJS.Signals): void {
   } catch (error) {
     if (errnoCode(error) !== "ESRCH" && errnoCode(error) !== "EPERM") throw error;
   }
-}
-
-function groupExists(leader: number): boolean {
-  try {
-    process.kill(-leader, 0);
-    return true;
-  } catch (error) {
-    return errnoCode(error) !== "ESRCH";
-  }
-}
-
-/** Members of the group and session led by `leader` that can still run; zombies cannot. */
-function livingMembers(leader: number): number[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      const stat = readStat(pid);
-      return stat?.group === leader && stat.session === leader && !stat.ended;
-    });
 }
 
 const FIRST_LOOK_MS = 1;
@@ -62,4 +44,15 @@ export async function clearGroup(leader: number, ms: number): Promise<boolean> {
     await Bun.sleep(pause);
   }
   return true;
+}
+
+/**
+ * Waits until the shell commands of a Pod that has just been seen to die are gone, and kills what is
+ * left of them: each has a session of its own. They end by themselves at once (tools/shell/wrapper.ts);
+ * this makes sure before anybody else may write where they could. `paths` are those of the Pod.
+ */
+export async function clearCommands(leader: number, paths: PodPaths, ms: number): Promise<boolean> {
+  // A Pod that left in order ended its commands before it removed its directory.
+  if (leader <= 1 || !existsSync(paths.shellLock)) return true;
+  return await clearMarked(shellMark(leader), ms);
 }

@@ -3,15 +3,22 @@
  * go through the registry together: one lock, one load and one save for all of them. Each is granted
  * or refused for itself, in the order of the calls, as if it had come alone.
  */
+import { PodError } from "../base/errors.ts";
+import { settlesWithin } from "../base/process.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { DelegationRequest } from "../registry/registry.ts";
+import type { ScopeRule } from "../scope/rule.ts";
+import { ToolError } from "../tools/tool.ts";
 import type { SpawnContext } from "./context.ts";
 
 /** Most that go together: a few milliseconds of work each in a table of 1,000, under the lock (I7). */
 const MAX_TOGETHER = 16;
+/** How long a reservation waits for shell commands that may write in its region. */
+const COMMANDS_WAIT_MS = 60_000;
 
 interface Waiting extends DelegationRequest {
-  readonly grant: (entry: Allocation) => void;
+  /** Undefined: not now, a shell command may write there. */
+  readonly grant: (entry: Allocation | undefined) => void;
   readonly refuse: (why: unknown) => void;
 }
 
@@ -26,11 +33,21 @@ export class Reservations {
   }
 
   /**
-   * Writes the reservation and takes its paths from the spawner in the same moment (W47). Throws what
-   * the registry refuses.
+   * Writes the reservation and takes its paths from the spawner in the same moment (W47). Waits first
+   * until no shell command may write there any more. Throws what the registry refuses, `ToolError` when
+   * a command goes on, and `cancelled`.
    */
-  async reserve(request: DelegationRequest): Promise<Allocation> {
-    const { promise, resolve, reject } = Promise.withResolvers<Allocation>();
+  async reserve(request: DelegationRequest, signal: AbortSignal): Promise<Allocation> {
+    const deadline = performance.now() + COMMANDS_WAIT_MS;
+    for (;;) {
+      const entry = await this.#ask(request);
+      if (entry !== undefined) return entry;
+      await this.#commandsEnd(request.rules, deadline, signal);
+    }
+  }
+
+  async #ask(request: DelegationRequest): Promise<Allocation | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<Allocation | undefined>();
     this.#waiting.push({ ...request, grant: resolve, refuse: reject });
     if (!this.#running) void this.#run();
     return await promise;
@@ -44,8 +61,13 @@ export class Reservations {
   }
 
   async #together(): Promise<void> {
-    const { registry, self, limits, family } = this.#context;
-    const batch = this.#waiting.splice(0, MAX_TOGETHER);
+    const { registry, self, limits, family, scope } = this.#context;
+    const all = this.#waiting.splice(0, MAX_TOGETHER);
+    // A command that runs keeps what it could write when it started.
+    const isFree = ({ rules }: Waiting): boolean => scope.writersIn(rules).length === 0;
+    const batch = all.filter(isFree);
+    for (const waiting of all) if (!batch.includes(waiting)) waiting.grant(undefined);
+    if (batch.length === 0) return;
     try {
       const { value, table } = await registry.delegateAll(self, batch, limits);
       family.apply(table);
@@ -56,5 +78,40 @@ export class Reservations {
     } catch (error) {
       for (const { refuse } of batch) refuse(error);
     }
+  }
+  /**
+   * Waits until one of the shell commands that may write in the region has ended. Refused for those
+   * that go on until they are told to end, and when the time is over.
+   */
+  async #commandsEnd(
+    rules: readonly ScopeRule[],
+    deadline: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const writers = this.#context.scope.writersIn(rules);
+    const [first] = writers;
+    if (first === undefined) return;
+    const lasting = writers.find((writer) => writer.lasting);
+    const patience = deadline - performance.now();
+    if (lasting !== undefined || patience <= 0) {
+      const { label } = lasting ?? first;
+      throw new ToolError(
+        "invalid_argument",
+        `a shell command that may write there still runs: \`${label}\`; ` +
+          (lasting === undefined ? "wait for its end" : "end it with KillBash first"),
+      );
+    }
+    const { promise: aborted, resolve } = Promise.withResolvers<void>();
+    const onAbort = (): void => resolve();
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) resolve();
+    try {
+      const ends = writers.map(({ ended }) => ended);
+      await settlesWithin(Promise.race([...ends, aborted]), patience);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+    if (signal.aborted)
+      throw new PodError("cancelled", "the run was cancelled; nothing was reserved");
   }
 }

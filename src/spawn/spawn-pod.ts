@@ -59,7 +59,7 @@ async function spawn(
   const plan = planSpawn(context, input);
   const model = await context.models.forChild(input.model ?? undefined);
   const instance = crypto.randomUUID();
-  const entry = await reserve(reservations, plan, instance);
+  const entry = await reserve(reservations, plan, instance, signal);
   const undo = new SpawnUndo(context, entry);
   let doubt: string | undefined;
   try {
@@ -103,13 +103,15 @@ async function reserve(
   reservations: Reservations,
   plan: SpawnPlan,
   instance: string,
+  signal: AbortSignal,
 ): Promise<Allocation> {
   try {
-    return await reservations.reserve({
-      child: { name: plan.input.name, instance },
-      rules: plan.rules,
-    });
+    return await reservations.reserve(
+      { child: { name: plan.input.name, instance }, rules: plan.rules },
+      signal,
+    );
   } catch (error) {
+    if (error instanceof ToolError || isPodError(error, "cancelled")) throw error;
     const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
     if (refused) throw new ToolError("invalid_argument", error.message);
     throw new ToolError("execution_failed", `pod-registry open: ${messageOf(error)}`);

@@ -4,9 +4,11 @@
  * access is given back by the caller after that and never before (W50, W51, I5). Used by the StopPod
  * tool and by the commands for people.
  */
+import { basename, dirname } from "node:path";
+import { podPaths } from "../base/paths.ts";
 import { type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
 import { deliver } from "../transport/client.ts";
-import { clearGroup, signalPod } from "./group.ts";
+import { clearCommands, clearGroup, signalPod } from "./group.ts";
 
 /** Limits of each step (spec registry-and-spawn W50). */
 export interface StopLimits {
@@ -44,7 +46,12 @@ export async function stopPod(
   if (stateOf(target.owner) === "dead") return "ended";
   const result = await endLeader(target, limits);
   if (result === "alive") return "alive";
-  return (await clearGroup(target.owner.pid, limits.killMs)) ? result : "alive";
+  const { pid } = target.owner;
+  const directory = dirname(target.socket);
+  const paths = podPaths(dirname(directory), basename(directory));
+  const clear =
+    (await clearGroup(pid, limits.killMs)) && (await clearCommands(pid, paths, limits.killMs));
+  return clear ? result : "alive";
 }
 
 async function endLeader(target: StopTarget, limits: StopLimits): Promise<StopResult> {

@@ -5,7 +5,30 @@
  */
 import { PodError } from "../base/errors.ts";
 import type { ScopeRule } from "../scope/rule.ts";
-import { type Access, accessTo, delegatedDenies, type Scope } from "../scope/set.ts";
+import {
+  type Access,
+  accessTo,
+  delegatedDenies,
+  overlaps,
+  type Scope,
+  writeDenied,
+  writeRules,
+} from "../scope/set.ts";
+
+/**
+ * A process that writes under the scope as it was when it started, such as a shell command: nothing
+ * that it may write can be handed away while it runs.
+ */
+export interface OutsideWriter {
+  /** What it may write at most. */
+  readonly scope: Scope;
+  /** What it is, for messages. */
+  readonly label: string;
+  /** It ends when it is told to, not by itself after a while: nobody waits for it. */
+  readonly lasting: boolean;
+  /** Resolves with its end; false when something of it may still write. */
+  readonly ended: Promise<boolean>;
+}
 
 /** Scope shared by every tool of a Pod. A change holds from the next check on; snapshots keep theirs. */
 export class LiveScope {
@@ -14,6 +37,7 @@ export class LiveScope {
   #delegated: readonly ScopeRule[] = [];
   #snapshot: Scope;
   #last: Promise<void> = Promise.resolve();
+  readonly #writers = new Set<OutsideWriter>();
 
   /** `base` must hold canonical targets (`buildScope`); they are taken as they are. */
   constructor(base: Scope) {
@@ -74,6 +98,26 @@ export class LiveScope {
     } finally {
       resolve();
     }
+  }
+
+  /**
+   * Notes a process that writes under the scope of this moment. Take the scope and call this in one
+   * `exclusive` task, or a delegation may come between.
+   */
+  addWriter(writer: OutsideWriter): void {
+    this.#writers.add(writer);
+    void writer.ended.then((over) => over && this.#writers.delete(writer));
+  }
+
+  /** The processes that may write somewhere in the region of one of the write rules among `rules`. */
+  writersIn(rules: readonly ScopeRule[]): OutsideWriter[] {
+    return [...this.#writers].filter(({ scope }) =>
+      writeRules(rules).some((wanted) =>
+        writeRules(scope.allow).some(
+          (held) => overlaps(held, wanted) && !writeDenied(scope.deny, held, wanted),
+        ),
+      ),
+    );
   }
 
   #rebuild(): void {

@@ -4,9 +4,9 @@
  * be ended by, anything that a client or a handler does.
  */
 import { messageOf } from "../base/errors.ts";
-import { peerUserId } from "../base/libc.ts";
+import { type Peer, peerOf } from "../base/libc.ts";
 import { log as writeLog } from "../base/log.ts";
-import { settlesWithin } from "../base/process.ts";
+import { hasNoNewPrivileges, settlesWithin } from "../base/process.ts";
 import type { Event } from "../protocol/event.ts";
 import type { Method } from "../protocol/method.ts";
 import {
@@ -69,8 +69,8 @@ export interface ListenOptions {
   readonly maxHeldBytes?: number;
   /** How long a client that is being closed may take nothing of what is queued for it. */
   readonly lingerMs?: number;
-  /** User id at the other end of a descriptor; undefined when the platform cannot say. */
-  readonly peerUser?: (fd: number) => number | undefined;
+  /** The process at the other end of a descriptor; undefined when the platform cannot say. */
+  readonly peer?: (fd: number) => Peer | undefined;
   readonly log?: typeof writeLog;
 }
 
@@ -97,7 +97,9 @@ class Server implements PodServer, ConnectionHost {
   readonly #handlers: ServerHandlers;
   readonly #maxConnections: number;
   readonly #maxHeldBytes: number;
-  readonly #peerUser: (fd: number) => number | undefined;
+  readonly #peer: (fd: number) => Peer | undefined;
+  /** Whether this process is restricted itself; asked once. */
+  #restricted: boolean | undefined;
   readonly #connections = new Set<ServerConnection>();
   readonly #refused = new Map<AcceptedSocket, ReturnType<typeof setTimeout>>();
   readonly #stop: () => void;
@@ -114,7 +116,7 @@ class Server implements PodServer, ConnectionHost {
     this.#handlers = options.handlers;
     this.#maxHeldBytes = options.maxHeldBytes ?? MAX_HELD_BYTES;
     this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
-    this.#peerUser = options.peerUser ?? peerUserId;
+    this.#peer = options.peer ?? peerOf;
     const bound = bindPrivately(options.path, (unix) => this.#listen(unix));
     this.#stop = () => bound.stop();
   }
@@ -213,9 +215,30 @@ class Server implements PodServer, ConnectionHost {
     }
     // `fd` is not in Bun's types. Where it is missing, the file mode alone keeps others out.
     const fd = "fd" in socket && typeof socket.fd === "number" ? socket.fd : undefined;
-    const user = fd === undefined ? undefined : this.#peerUser(fd);
-    if (user === undefined || user === 0 || user === process.geteuid?.()) return undefined;
-    return `user ${user} is not the owner of this pod`;
+    const peer = fd === undefined ? undefined : this.#peer(fd);
+    if (peer === undefined) return undefined;
+    if (peer.user !== 0 && peer.user !== process.geteuid?.()) {
+      return `user ${peer.user} is not the owner of this pod`;
+    }
+    return this.#confined(peer.pid);
+  }
+
+  /**
+   * Confined shell commands of agents run as the same user, and most kernels cannot keep them from a
+   * socket file. But they carry a mark that no process can lose (docs/sandbox.md). One that is gone
+   * already cannot be told from them. Pid 0 is a process outside our namespace, which they never are.
+   */
+  #confined(pid: number): string | undefined {
+    this.#restricted ??= hasNoNewPrivileges("self") ?? true;
+    if (this.#restricted || pid <= 0 || pid === process.pid) return undefined;
+    switch (hasNoNewPrivileges(pid)) {
+      case false:
+        return undefined;
+      case true:
+        return "confined processes (no_new_privs), such as commands of Bash, cannot connect to a pod";
+      case undefined:
+        return "the process that connected is gone, so it cannot be told who it was";
+    }
   }
 
   async #close(flushMs: number): Promise<void> {

@@ -56,5 +56,11 @@ export const layers: fc.Arbitrary<ManifestLayer> = optional({
   }),
   scope: optional({ inherit: fc.boolean(), allow: rules, deny: rules }),
   compaction: optional({ prune_protected_turns: size, compact_threshold: size, model }),
+  sandbox: optional({
+    mode: fc.constantFrom("enforce" as const, "warn" as const, "off" as const),
+    write: fc.array(path, { maxLength: 2 }),
+    network: fc.constantFrom("allow" as const, "deny" as const),
+    env: fc.array(word, { maxLength: 2 }),
+  }),
   limits: optional({ max_depth: count, max_children: count, ready_timeout_ms: count }),
 });

@@ -115,3 +115,13 @@ describe("merge key by key", () => {
     expect(mergeLayers(lower, upper)).toStrictEqual(merged);
   });
 });
+
+test("of [sandbox] the upper layer's keys count, lists included, and the others stay", () => {
+  const merged = mergeLayers(
+    { sandbox: { mode: "warn", write: ["/a"], env: ["A"] } },
+    { sandbox: { mode: "enforce", write: ["/b"], network: "deny" } },
+  );
+  expect(merged).toEqual({
+    sandbox: { mode: "enforce", write: ["/b"], network: "deny", env: ["A"] },
+  });
+});

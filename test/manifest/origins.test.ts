@@ -43,6 +43,10 @@ test("every value names the layer and line that gave it", async () => {
     "limits.max_depth: default:-",
     "limits.max_children: default:-",
     "limits.ready_timeout_ms: default:-",
+    "sandbox.mode: default:-",
+    "sandbox.write: default:-",
+    "sandbox.network: default:-",
+    "sandbox.env: default:-",
   ]);
 });
 

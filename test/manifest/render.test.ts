@@ -57,6 +57,12 @@ recursive = true
 max_depth = 4
 max_children = 16
 ready_timeout_ms = 10000
+
+[sandbox]
+mode = "enforce"
+write = []
+network = "allow"
+env = []
 `);
 });
 

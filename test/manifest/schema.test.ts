@@ -16,7 +16,7 @@ describe("the list of keys", () => {
   test("the keys that hold paths are those that say what they are relative to", () => {
     const described = keys.filter(({ description }) => /relative to the/.test(description));
     expect(described.map(({ key }) => key).sort()).toEqual(
-      PATH_KEYS.map((path) => path.join(".").replaceAll(".*", "[]")).sort(),
+      PATH_KEYS.map((path) => path.join(".").replace(/\.\*$/, "").replaceAll(".*", "[]")).sort(),
     );
   });
 
@@ -47,6 +47,7 @@ describe("the list of keys", () => {
       "scope",
       "compaction",
       "limits",
+      "sandbox",
     ]);
     expect(namesBelow(keys, "scope.allow[]")).toEqual(["target", "permission", "recursive"]);
   });
@@ -71,5 +72,6 @@ test("a resolved manifest has all defaults", () => {
       compact_worker_max_input_tokens: 50_000,
     },
     limits: { max_depth: 4, max_children: 16, ready_timeout_ms: 10_000 },
+    sandbox: { mode: "enforce", write: [], network: "allow", env: [] },
   });
 });

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { tryFlock } from "../../src/base/libc.ts";
+import { podPaths } from "../../src/base/paths.ts";
 import { identityOf, type ProcessIdentity } from "../../src/base/process.ts";
 import type { Allocation } from "../../src/registry/allocation.ts";
 import { lifeState, takeLife } from "../../src/registry/life.ts";
@@ -25,6 +27,27 @@ describe("an allocation", () => {
     expect(isDead(dir.path, owned(HERE), NOW)).toBe(false);
     await pod.kill();
     expect(isDead(dir.path, held, NOW)).toBe(true);
+  });
+
+  test("lives as long as a shell command of its killed process holds its lock", async () => {
+    await using dir = temp();
+    const owner = await deadOwner();
+    const gone = owned(owner);
+    const { directory, shellLock } = podPaths(dir.path, "a");
+    mkdirSync(directory);
+    writeFileSync(shellLock, "");
+    const dead = (): boolean[] => [
+      isDead(dir.path, gone, NOW),
+      isPlainlyDead(dir.path, gone, NOW, HERE),
+    ];
+    expect(dead()).toEqual([true, true]); // it had run some, which are over
+    const fd = openSync(shellLock, "r+");
+    expect(tryFlock(fd)).toBe("taken");
+    expect(dead()).toEqual([false, false]);
+    // A reservation has no process of its own, so no command either.
+    expect(isDead(dir.path, reservation(NOW + 1, owner), NOW)).toBe(true);
+    closeSync(fd);
+    expect(dead()).toEqual([true, true]);
   });
 
   test("lives although its directory is free: the process is what counts", async () => {

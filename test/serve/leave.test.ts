@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { leaveInOrder, type LeavingSteps, NO_SHELLS } from "../../src/serve/leave.ts";
+import { leaveInOrder, type LeavingSteps } from "../../src/serve/leave.ts";
 
 /** Steps that note when they begin and end; `broken` ones throw. */
 function steps(broken: readonly string[] = []) {
@@ -15,7 +15,10 @@ function steps(broken: readonly string[] = []) {
       log.push("children");
       if (broken.includes("children")) throw new Error("no children");
     },
-    shells: { end: act("shells"), kill: () => log.push("kill") },
+    endCommands: async () => {
+      await act("commands")();
+      return true;
+    },
     record: act("record"),
     tell: act("tell"),
     close: act("close"),
@@ -24,7 +27,7 @@ function steps(broken: readonly string[] = []) {
   return { log, all };
 }
 
-const ORDER = ["children", "shells", "record", "tell", "close", "release"];
+const ORDER = ["children", "commands", "record", "tell", "close", "release"];
 
 describe("a pod that leaves", () => {
   test("does one thing after the other and gives its paths back last (I5, W50)", async () => {
@@ -38,23 +41,27 @@ describe("a pod that leaves", () => {
   test.each(ORDER)("does all the rest when %s goes wrong", async (name) => {
     const { log, all } = steps([name]);
     await leaveInOrder(all);
-    expect(log.filter((entry) => ORDER.includes(entry))).toEqual(ORDER);
+    // Without knowing that its commands have ended it gives nothing back.
+    const expected = ORDER.filter((other) => name !== "commands" || other !== "release");
+    expect(log.filter((entry) => ORDER.includes(entry))).toEqual(expected);
   });
 
-  test("kills shells that do not end, and goes on", async () => {
+  test.each([
+    ["do not end", () => new Promise<boolean>(() => undefined)],
+    ["cannot be ended", () => Promise.resolve(false)],
+  ])("whose commands %s goes, and gives nothing back (I5)", async (_, endCommands) => {
     const { log, all } = steps();
-    const shells = { ...all.shells, end: () => new Promise<void>(() => undefined) };
-    await leaveInOrder({ ...all, shells }, { shellsMs: 20, recordMs: 20 });
-    expect(log.slice(0, 3)).toEqual(["children", "kill", "record"]);
-    expect(log.at(-1)).toBe("release done");
+    await leaveInOrder({ ...all, endCommands }, { commandsMs: 20, recordMs: 20 });
+    expect(log.slice(0, 2)).toEqual(["children", "record"]);
+    expect(log.at(-1)).toBe("close done");
   });
 
   test("does not wait for ever for what is to be recorded", async () => {
     const { log, all } = steps();
     const never = () => new Promise<void>(() => undefined);
     await leaveInOrder(
-      { ...all, shells: NO_SHELLS, record: never, close: never },
-      { shellsMs: 20, recordMs: 20 },
+      { ...all, endCommands: () => Promise.resolve(true), record: never, close: never },
+      { commandsMs: 20, recordMs: 20 },
     );
     expect(log).toEqual(["children", "tell", "tell done", "release", "release done"]);
   });

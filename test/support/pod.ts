@@ -68,6 +68,8 @@ export interface RootOptions {
   readonly scope?: { readonly allow: readonly ScopeRule[]; readonly deny?: readonly ScopeRule[] };
   /** `[limits]` of the manifest. */
   readonly limits?: Readonly<Record<string, number>>;
+  /** `[sandbox]` of the manifest. */
+  readonly sandbox?: Readonly<Record<string, unknown>>;
   /** `[worker]` of the manifest. */
   readonly worker?: Readonly<Record<string, unknown>>;
   /** More environment, above the world's. */
@@ -436,6 +438,7 @@ function overlayOf(world: World, name: string, options: RootOptions): string {
     model: options.model ?? scripted(),
     worker: options.worker ?? {},
     limits: options.limits ?? {},
+    sandbox: options.sandbox ?? {},
     scope: { deny: [], allow, ...options.scope },
   });
 }

@@ -67,3 +67,27 @@ test("exclusive tasks run one after another in order of arrival, also after a fa
   await within(third, 5000, "third");
   expect(log).toEqual(["first begins", "first ends", "second", "third"]);
 });
+
+test("a writer from outside counts where its own scope lets it write, until nothing of it is left", async () => {
+  const scope = new LiveScope(base);
+  const ended = Promise.withResolvers<boolean>();
+  const writer = { scope: scope.current(), label: "make", lasting: false, ended: ended.promise };
+  scope.addWriter(writer);
+  const busy = (permission: "read" | "write", target: string): boolean =>
+    scope.writersIn([rule(permission, target)]).includes(writer);
+  expect([busy("write", "/w/a"), busy("write", "/"), busy("read", "/w/a")]).toEqual([
+    true,
+    true,
+    false,
+  ]);
+  expect([busy("write", "/w/fixed/x"), busy("write", "/other")]).toEqual([false, false]);
+  // What was handed away later does not bind a writer that was there before.
+  scope.setDelegated([rule("write", "/w/a")]);
+  expect(busy("write", "/w/a")).toBe(true);
+  ended.resolve(true);
+  await ended.promise;
+  expect(busy("write", "/w/a")).toBe(false);
+  scope.addWriter({ ...writer, ended: Promise.resolve(false) });
+  await Promise.resolve();
+  expect(scope.writersIn([rule("write", "/w/a")])).toHaveLength(1);
+});

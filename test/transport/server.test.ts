@@ -37,9 +37,42 @@ describe("socket file", () => {
 });
 
 describe("who is served", () => {
+  test.skipIf(process.platform !== "linux")(
+    "a process that can never gain privileges is refused, as is one that is gone",
+    async () => {
+      const restricted = Bun.spawn(["setpriv", "--no-new-privs", "cat"], {
+        stdin: "pipe",
+        stdout: "pipe",
+      });
+      try {
+        restricted.stdin.write("here\n");
+        await restricted.stdin.flush();
+        const { value } = await restricted.stdout.getReader().read(); // it is `cat` now, with the mark
+        expect(Buffer.from(value ?? []).toString()).toBe("here\n");
+        let pid = restricted.pid;
+        await using pod = serve({ peer: () => ({ pid, user: process.geteuid?.() ?? 0 }) });
+        const first = await pod.connect();
+        expect((await first.rest()).join()).toContain("confined processes");
+        restricted.kill();
+        await restricted.exited;
+        const second = await pod.connect();
+        expect((await second.rest()).join()).toContain("is gone");
+        pid = process.ppid;
+        const third = await pod.connect();
+        await third.write(STATUS);
+        await pod.until(() => pod.methods.length === 1, "a method");
+      } finally {
+        restricted.kill("SIGKILL");
+        await restricted.exited;
+      }
+    },
+  );
+
   test("another user is refused with a reason, root and the owner are not", async () => {
     let user: number | undefined = 12_345;
-    await using pod = serve({ peerUser: () => user });
+    await using pod = serve({
+      peer: () => (user === undefined ? undefined : { pid: process.pid, user }),
+    });
     const stranger = await pod.connect();
     expect(await stranger.rest()).toEqual([
       '{"event":"error","data":{"code":"internal","message":"user 12345 is not the owner of this pod"}}',

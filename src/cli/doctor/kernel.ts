@@ -4,6 +4,8 @@ import { release } from "node:os";
 import { hasPidfd, landlockVersion } from "../../base/libc.ts";
 import { identityOf } from "../../base/process.ts";
 import { VERSION } from "../../base/version.ts";
+import { ENFORCEABLE_ABI } from "../../sandbox/confinement.ts";
+import { missingProtections, supportOf } from "../../sandbox/landlock.ts";
 import { type Finding, ok, problem, warning } from "./finding.ts";
 
 /** What the kernel and the program say of themselves. */
@@ -83,12 +85,22 @@ export function checkKernel(facts: KernelFacts): Finding[] {
       `${facts.pidNamespace ?? "no pid namespace"}, ${facts.userNamespace ?? "no user namespace"}` +
         (facts.mapped ? " (user ids are mapped: a container)" : ""),
     ),
-    landlock === undefined
-      ? warning(
-          "landlock",
-          "the kernel has no Landlock: it cannot keep shell commands inside a scope",
-          "use Linux 5.13 or newer with lsm=…,landlock on its command line",
-        )
-      : ok("landlock", `interface version ${landlock}`),
+    checkLandlock(landlock),
   ];
+}
+
+/** What the sandbox for shell commands makes of it (docs/sandbox.md). */
+function checkLandlock(version: number | undefined): Finding {
+  const support = supportOf(version ?? 0);
+  if (support.abi < ENFORCEABLE_ABI) {
+    const has = version === undefined ? "has no Landlock" : `only has Landlock version ${version}`;
+    return warning(
+      "landlock",
+      `the kernel ${has}: it cannot keep shell commands inside a scope, so Bash runs none`,
+      "use Linux 6.2 or newer with lsm=…,landlock on its command line, or see docs/sandbox.md",
+    );
+  }
+  const missing = missingProtections(support);
+  const lacks = missing.length === 0 ? "" : `; it does not restrict ${missing.join("; ")}`;
+  return ok("landlock", `interface version ${version}${lacks}`);
 }

@@ -216,6 +216,10 @@ test("a kernel without Landlock or /proc is told, one with both is fine", () => 
   expect(checkKernel(facts).every(({ status }) => status === "ok")).toBe(true);
   const poor = checkKernel({ ...facts, landlock: undefined, proc: false, programExists: false });
   expect(byCheck(poor, "landlock")?.status).toBe("warning");
+  const old = byCheck(checkKernel({ ...facts, landlock: 2 }), "landlock");
+  expect([old?.status, old?.finding]).toEqual(["warning", expect.stringContaining("version 2")]);
+  const some = byCheck(checkKernel({ ...facts, landlock: 4 }), "landlock");
+  expect(some?.finding).toContain("interface version 4; it does not restrict device controls");
   expect(byCheck(poor, "processes")?.status).toBe("problem");
   expect(byCheck(poor, "program")?.status).toBe("warning");
 });

@@ -1,0 +1,104 @@
+/**
+ * Whether and how a Pod's commands are confined: manifest policy and kernel on one side, the words
+ * for people and models on the other. Pure; `mode = "enforce"` never becomes less by itself.
+ */
+import { type KernelSupport, missingProtections } from "./landlock.ts";
+import type { Ruleset } from "./ruleset.ts";
+
+/** `[sandbox]` of the resolved manifest. */
+export interface SandboxPolicy {
+  readonly mode: "enforce" | "warn" | "off";
+  /** Absolute paths beside the scope that commands may write. */
+  readonly write: readonly string[];
+  readonly network: "allow" | "deny";
+  /** Names of environment variables that commands get although they look like secrets. */
+  readonly env: readonly string[];
+}
+
+/**
+ * Without `truncate` (ABI 3, Linux 6.2) any file of the user can be emptied, so that the promise
+ * "nothing outside the scope is written" would be a lie.
+ */
+export const ENFORCEABLE_ABI = 3;
+
+/** What comes of policy and kernel. */
+export type Confinement =
+  | {
+      readonly kind: "confined";
+      readonly support: KernelSupport;
+      readonly missing: readonly string[];
+    }
+  | { readonly kind: "unconfined"; readonly why: string }
+  | { readonly kind: "refused"; readonly why: string };
+
+/** Decides it; `why` is a whole sentence for people. */
+export function decideConfinement(policy: SandboxPolicy, support: KernelSupport): Confinement {
+  if (policy.mode === "off") {
+    return { kind: "unconfined", why: 'the manifest says [sandbox] mode = "off"' };
+  }
+  if (policy.mode === "warn" && support.abi === 0) {
+    return { kind: "unconfined", why: "this kernel has no Landlock" };
+  }
+  if (policy.mode === "enforce" && support.abi < ENFORCEABLE_ABI) {
+    const has =
+      support.abi === 0
+        ? "has no Landlock (Linux 6.2 or later with `landlock` among the active security modules)"
+        : `only has Landlock version ${support.abi}, which does not keep files from being truncated (Linux 6.2 does)`;
+    return {
+      kind: "refused",
+      why:
+        `commands must be confined to the scope, but this system ${has}; to run them all the ` +
+        'same, set `mode = "warn"` (confined as far as possible) or `mode = "off"` in the ' +
+        "[sandbox] section of the manifest",
+    };
+  }
+  return { kind: "confined", support, missing: missingProtections(support) };
+}
+
+/** What people are told when a Pod's commands are less confined than they could be; or nothing. */
+export function confinementAlert(confinement: Confinement): string | undefined {
+  switch (confinement.kind) {
+    case "refused":
+      return `Bash is not available: ${confinement.why}`;
+    case "unconfined":
+      return `commands of Bash are not confined to the scope: ${confinement.why}`;
+    case "confined":
+      return confinement.missing.length === 0
+        ? undefined
+        : `this kernel does not restrict commands of Bash in: ${confinement.missing.join("; ")}`;
+  }
+}
+
+/** Paths that a text names at most. */
+const MAX_NAMED = 20;
+
+function named(paths: readonly string[]): string {
+  const shown = paths.slice(0, MAX_NAMED).join(", ");
+  return paths.length > MAX_NAMED ? `${shown} and ${paths.length - MAX_NAMED} more` : shown;
+}
+
+/** Where commands may write, as the model reads it after a refusal. */
+export function describeWritable({ writable, partial, missing, cut }: Ruleset): string {
+  return [
+    `commands can write only in: ${named(writable)} (and below)`,
+    ...(partial.length === 0
+      ? []
+      : [
+          `existing files may be changed, but nothing be made, renamed or removed directly in: ${named(partial)} ` +
+            "(a denied or delegated path lies below; Write and Edit can)",
+        ]),
+    ...(missing.length === 0
+      ? []
+      : [`not there yet (make it with Write first): ${named(missing)}`]),
+    ...(cut ? ["there were too many single paths; the rest is not writable for commands"] : []),
+  ].join("; ");
+}
+
+/** What a refused write looks like in the output of programs (strerror(3) and the codes themselves). */
+const REFUSED =
+  /Permission denied|Operation not permitted|Read-only file system|[Cc]ross-device link|\b(?:EACCES|EPERM|EROFS|EXDEV)\b/;
+
+/** True when an output tells of something that the system did not let happen. */
+export function looksRefused(output: string): boolean {
+  return REFUSED.test(output);
+}

@@ -1,0 +1,42 @@
+/**
+ * What a Pod tells its trampoline: one JSON document on an inherited descriptor, never argv. The
+ * same file carries the answer when the confinement cannot be made, so that it is no command's output.
+ */
+
+/** Descriptors of the trampoline beside 0 (nothing) and 1 (output; 2 is made a copy of it). */
+export const DESCRIPTORS = {
+  /** One byte says that the order is there. Its end, that the Pod ended or lets go: then all is cleared up. */
+  control: 3,
+  /** The lock on the Pod's `shell.lock`: held until everything of the command is gone. */
+  lock: 4,
+  /** This document. */
+  spec: 5,
+} as const;
+
+/** One rule: a path that is canonical, and Landlock rights for it and what is below. */
+export type PathRule = readonly [path: string, rights: number];
+
+/** The document. */
+export interface ConfineSpec {
+  /** Pid of the Pod: when it is not our parent any more, there is nobody to work for. */
+  readonly parent: number;
+  /** Where the shell works: entered now, because the trampoline may have been started a while ago. */
+  readonly cwd: string;
+  /** Absolute path and all arguments, the first of which is the name. */
+  readonly program: string;
+  readonly argv: readonly string[];
+  /** Added to the environment (`NAME=value`): by it the command's processes are found (remains.ts). */
+  readonly mark: string;
+  /** Absent: no confinement, only the rest. */
+  readonly ruleset?: {
+    readonly fs: number;
+    readonly net: number;
+    readonly scoped: number;
+    readonly rules: readonly PathRule[];
+  };
+  /** Sockets for anything but local ones are refused. */
+  readonly denyNetwork: boolean;
+}
+
+/** First byte of an answer; a spec starts with a brace. */
+export const REFUSAL_MARK = "!";

@@ -1,0 +1,35 @@
+/**
+ * What a command finds in its environment: the user's, without what belongs to this program, without
+ * what looks like a secret, and without what would change the shell around the command (W1).
+ */
+import type { Environment } from "../../base/paths.ts";
+import { childEnvironment } from "../../base/process.ts";
+
+/** Names of variables that usually hold something secret. */
+const SECRET =
+  /(?:^|_)(?:API_?KEYS?|ACCESS_?KEY(?:_ID)?|SECRETS?|TOKENS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|PRIVATE_?KEY)(?:_|$)/i;
+
+/** Start-up files, options and functions that bash would take from outside (bash(1)). */
+const SHELL_SETTINGS = /^(?:BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_XTRACEFD|BASH_FUNC_.*)$/s;
+
+/** What differs from the user's environment. */
+export interface CommandSurroundings {
+  readonly temporary: string;
+  /** Names that the manifest lets through. */
+  readonly pass: readonly string[];
+  /** Names that hold the keys of the Pod's own model. */
+  readonly secrets: readonly string[];
+}
+
+/** The environment of a command. A name in `pass` is kept unless it is this program's own. */
+export function commandEnvironment(
+  env: Environment,
+  { temporary, pass, secrets }: CommandSurroundings,
+): Record<string, string> {
+  const kept = Object.entries(childEnvironment(env)).filter(([name]) => {
+    if (name.startsWith("INSOMNIA_") || SHELL_SETTINGS.test(name)) return false;
+    if (pass.includes(name)) return true;
+    return !SECRET.test(name) && !secrets.includes(name);
+  });
+  return { ...Object.fromEntries(kept), TMPDIR: temporary };
+}

@@ -1,0 +1,101 @@
+/** A Pod's surroundings without the Pod: a live scope, a runtime directory, and the Bash tools over them. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { podPaths } from "../../src/base/paths.ts";
+import type { SandboxPolicy } from "../../src/sandbox/confinement.ts";
+import { type KernelSupport, kernelSupport } from "../../src/sandbox/landlock.ts";
+import type { ScopeRule } from "../../src/scope/rule.ts";
+import { buildScope } from "../../src/scope/set.ts";
+import { fileTools } from "../../src/tools/file-tools.ts";
+import { LiveScope } from "../../src/tools/live-scope.ts";
+import { bashTools } from "../../src/tools/shell/bash.ts";
+import { BashSession } from "../../src/tools/shell/bash-session.ts";
+import { type ShellDependencies, Shells } from "../../src/tools/shell/shells.ts";
+import { runTool, type ToolOutcome } from "../../src/tools/tool.ts";
+import { podBinary } from "../support/binary.ts";
+import { temp } from "../support/temp.ts";
+import { rule } from "./support.ts";
+
+/** What commands of the tests may do unless a test says otherwise. */
+export const ENFORCE: SandboxPolicy = { mode: "enforce", write: [], network: "allow", env: [] };
+
+/** True where the whole of the confinement is there; the tests of it make no sense elsewhere. */
+export const CONFINES = kernelSupport().abi >= 6;
+
+/** What a bench can be made with. */
+export interface ShellBenchOptions {
+  readonly policy?: Partial<SandboxPolicy>;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly deny?: (root: string) => ScopeRule[];
+  readonly support?: KernelSupport;
+  readonly more?: Partial<ShellDependencies>;
+}
+
+/** Bash over a fresh directory. */
+export interface ShellBench extends AsyncDisposable {
+  /** The writable root and working directory. */
+  readonly root: string;
+  readonly outside: string;
+  readonly runtime: string;
+  readonly scope: LiveScope;
+  readonly shells: Shells;
+  readonly notices: string[];
+  file(name: string, content: string): string;
+  call(tool: string, input: Record<string, unknown>, signal?: AbortSignal): Promise<ToolOutcome>;
+  bash(command: string, more?: Record<string, unknown>): Promise<ToolOutcome>;
+  /** Ends all commands, as the end of the Pod does. */
+  close(): Promise<boolean>;
+}
+
+/** Makes a bench; its end ends every command. */
+export function shellBench(options: ShellBenchOptions = {}): ShellBench {
+  const directory = temp();
+  const [root, outside, runtime] = ["work", "outside", "run"].map((name) => directory.join(name));
+  if (root === undefined || outside === undefined || runtime === undefined) throw new Error();
+  const paths = podPaths(runtime, "me");
+  for (const path of [root, outside, runtime, paths.directory]) mkdirSync(path, { mode: 0o700 });
+  const scope = new LiveScope(buildScope([rule("write", root)], options.deny?.(root) ?? []));
+  const notices: string[] = [];
+  const shells = new Shells({
+    scope,
+    cwd: root,
+    env: options.env ?? { PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: directory.path },
+    paths,
+    policy: { ...ENFORCE, ...options.policy },
+    support: options.support ?? kernelSupport(),
+    trampoline: () => (process.platform === "linux" ? [podBinary()] : undefined),
+    guarded: [runtime],
+    foreign: () => [],
+    secrets: [],
+    ...options.more,
+  });
+  const session = new BashSession(shells, (text) => notices.push(text));
+  const tools = [...fileTools({ scope, cwd: root }), ...bashTools(() => session)];
+  const bench: ShellBench = {
+    root,
+    outside,
+    runtime,
+    scope,
+    shells,
+    notices,
+    file(name, content) {
+      const path = `${root}/${name}`;
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, content);
+      return path;
+    },
+    async call(name, input, signal = new AbortController().signal) {
+      const tool = tools.find((candidate) => candidate.name === name);
+      if (tool === undefined) throw new Error(`no tool ${name}`);
+      return await runTool(tool, input, { signal, callId: "c1" });
+    },
+    bash: (command, more = {}) => bench.call("Bash", { command, ...more }),
+    close: () => session.close(),
+    [Symbol.asyncDispose]: async () => {
+      const clear = await session.close();
+      await directory[Symbol.asyncDispose]();
+      if (!clear) throw new Error("a command could not be ended");
+    },
+  };
+  return bench;
+}
