@@ -8,6 +8,15 @@ import { EXIT, exitCodeOf, renderForTerminal } from "./base/errors.ts";
 import { VERSION } from "./base/version.ts";
 import { confine } from "./sandbox/trampoline.ts";
 
+/** Empty when the directory is gone: commands that need none go on, the others say so. */
+function workingDirectory(): string {
+  try {
+    return process.cwd();
+  } catch {
+    return "";
+  }
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const [first] = args;
   // First of all: every shell command starts this way.
@@ -20,10 +29,10 @@ async function main(args: readonly string[]): Promise<number> {
     first === undefined || (first.startsWith("-") && first !== "--help" && first !== "-h");
   if (isPodProcess) {
     const { servePod } = await import("./cli/serve-command.ts");
-    return await servePod(args, process.env, process.cwd());
+    return await servePod(args, process.env, workingDirectory());
   }
   const { runCommand } = await import("./cli/program.ts");
-  return await runCommand(args, process.env, process.cwd());
+  return await runCommand(args, process.env, workingDirectory());
 }
 
 try {

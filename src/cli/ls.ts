@@ -1,6 +1,8 @@
 /** `pod ls`: the live Pods of this machine as a tree. */
-import { EXIT } from "../base/errors.ts";
+import { EXIT, isPodError, messageOf } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
+import type { Allocations } from "../registry/operations.ts";
+import type { Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Streams } from "./output.ts";
 import { painterFor, type Style } from "./terminal.ts";
@@ -18,9 +20,9 @@ const STATE_STYLE: Record<string, Style> = {
 export async function listPods(
   options: { readonly json: boolean },
   env: Environment,
-  { out }: Streams,
+  { out, err }: Streams,
 ): Promise<number> {
-  const { table } = await openRegistry(env).reclaim();
+  const table = await tableOf(openRegistry(env), err);
   const nodes = treeOf(table);
   const rows = await Promise.all(
     nodes.map(async (node) => ({
@@ -58,6 +60,18 @@ export async function listPods(
   const header = `${"NAME".padEnd(width)}  ${"STATE".padEnd(12)}  ${"PID".padEnd(8)}  SCOPE`;
   out.write(`${paint("bold", header)}\n${lines.join("\n")}\n`);
   return EXIT.done;
+}
+
+/** The live Pods; when the registry cannot be written, what stands in it, the dead perhaps included. */
+async function tableOf(registry: Registry, err: Streams["err"]): Promise<Allocations> {
+  try {
+    return (await registry.reclaim()).table;
+  } catch (error) {
+    const table = isPodError(error, "io", "registry_locked") ? registry.peek() : [];
+    if (table.length === 0) throw error;
+    err.write(`warning: ${messageOf(error)}; this is what stands there, perhaps with dead Pods\n`);
+    return table;
+  }
 }
 
 /** Names with the lines of the tree in front. */

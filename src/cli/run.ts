@@ -70,6 +70,8 @@ class Foreground {
   /** What lived below the Pod when it began to leave. */
   #below: Allocation[] | undefined;
   #outcome: RunOutcome = "finished";
+  /** Nobody reads the answer any more: a model that goes on would cost for nothing. */
+  #unread = false;
   /** True while the last thing on standard output is an unfinished line. */
   #midLine = false;
 
@@ -98,6 +100,11 @@ class Foreground {
       },
       () => killAll(this.#below ?? this.#peekBelow()),
     );
+    this.#streams.out.onClosed = () => {
+      this.#unread = true;
+      pod.controller.cancel();
+      this.#interrupted.abort();
+    };
     pod.subscribe((event) => {
       // Said before the Pod leaves the registry: afterwards nobody knows whose its children were.
       if (event.event === "shutdown") this.#below ??= this.#peekBelow();
@@ -120,6 +127,7 @@ class Foreground {
       this.#interrupted.abort();
       await this.#takeAlong(this.#below ?? []);
     }
+    if (this.#unread) return EXIT.done;
     if (this.#midLine) this.#streams.out.write("\n");
     if (this.#signal !== undefined) return 128 + constants.signals[this.#signal];
     if (!isQuiet) this.#note("stopped from outside before the work was done");

@@ -1,5 +1,5 @@
 /** `pod stop NAME`: ends Pods for certain, by name, from any terminal. */
-import { EXIT, PodError } from "../base/errors.ts";
+import { EXIT, PodError, renderForTerminal } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { type Allocation, isReservation } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
@@ -15,29 +15,43 @@ export async function stopPods(
   names: readonly string[],
   options: { readonly tree: boolean },
   env: Environment,
-  { out }: Streams,
+  { out, err }: Streams,
 ): Promise<number> {
   const registry = openRegistry(env);
   const { table } = await registry.reclaim();
-  const entries = names.map((name) => liveEntry(table, name));
-  for (const entry of entries) {
-    if (options.tree) {
-      await stopTree(registry, entry, out);
-      continue;
+  const failures: unknown[] = [];
+  for (const name of names) {
+    try {
+      const entry = liveEntry(table, name);
+      if (options.tree) await stopTree(registry, entry, out);
+      else await stopOne(registry, table, entry, out);
+    } catch (error) {
+      // One that has just ended must not keep the others from being stopped.
+      failures.push(error);
     }
-    const result = await stopEntry(registry, entry);
-    if (result === "alive") {
-      throw new PodError(
-        "timed_out",
-        `pod \`${entry.pod_name}\` (pid ${entry.pid}) could not be ended; its scope is kept`,
-      );
-    }
-    const forced = result === "forced" ? " (forced)" : "";
-    out.write(
-      `stopped pod \`${entry.pod_name}\`${forced}${await heirsNote(registry, table, entry)}\n`,
+  }
+  for (const failure of failures.slice(0, -1)) err.write(`${renderForTerminal(failure)}\n`);
+  if (failures.length > 0) throw failures.at(-1);
+  return EXIT.done;
+}
+
+async function stopOne(
+  registry: Registry,
+  table: Allocations,
+  entry: Allocation,
+  out: Streams["out"],
+): Promise<void> {
+  const result = await stopEntry(registry, entry);
+  if (result === "alive") {
+    throw new PodError(
+      "timed_out",
+      `pod \`${entry.pod_name}\` (pid ${entry.pid}) could not be ended; its scope is kept`,
     );
   }
-  return EXIT.done;
+  const forced = result === "forced" ? " (forced)" : "";
+  out.write(
+    `stopped pod \`${entry.pod_name}\`${forced}${await heirsNote(registry, table, entry)}\n`,
+  );
 }
 
 /** Ends a Pod and all below it, level by level; who is below is asked as late as possible. */

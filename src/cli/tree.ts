@@ -2,7 +2,7 @@
  * The live Pods as a person sees them: the registry's tree with what each Pod is doing. Used by the
  * commands that list, wait for and stop Pods; asks Pods only through their sockets.
  */
-import { isPodError, PodError } from "../base/errors.ts";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
 import { stateOf } from "../base/process.ts";
 import { type Environment, printable, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
@@ -46,7 +46,11 @@ export function treeOf(table: Allocations): TreeNode[] {
     ({ delegated_from }) =>
       delegated_from === null || findByName(table, delegated_from) === undefined,
   );
-  return roots.flatMap((root, index) => subtree(table, root, 0, index === roots.length - 1));
+  const nodes = roots.flatMap((root, at) => subtree(table, root, 0, at === roots.length - 1));
+  // Parents that are each other's, in a table that was edited: shown all the same.
+  const shown = new Set(nodes.map(({ entry }) => entry));
+  const lost = table.filter((entry) => !shown.has(entry));
+  return [...nodes, ...lost.map((entry) => ({ entry, depth: 0, last: true }))];
 }
 
 function subtree(table: Allocations, entry: Allocation, depth: number, last: boolean): TreeNode[] {
@@ -87,8 +91,15 @@ export async function stopEntry(registry: Registry, entry: Allocation): Promise<
     );
   }
   const result = await stopPod({ socket: entry.socket, owner: ownerOf(entry) });
-  if (result !== "alive") {
+  if (result === "alive") return result;
+  try {
     await registry.release({ name: entry.pod_name, instance: entry.instance });
+  } catch (error) {
+    throw new PodError(
+      "io",
+      `pod \`${entry.pod_name}\` has ended, but the registry could not be told: ${messageOf(error)}; ` +
+        "its paths come back with the next command that can",
+    );
   }
   return result;
 }

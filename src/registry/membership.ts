@@ -3,6 +3,7 @@
  * lock is taken first and kept to the end; the allocation goes last of all that others can see (I5).
  */
 import { messageOf, PodError } from "../base/errors.ts";
+import { removeFile } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { assertSocketPath, type PodPaths, podPaths } from "../base/paths.ts";
 import type { Scope } from "../scope/set.ts";
@@ -87,6 +88,8 @@ async function join(
   const paths = podPaths(registry.base, self.name);
   assertSocketPath(paths.socket);
   const life = await occupy(registry, self);
+  // What listened there is dead; whoever looks at the directory must not take us for it meanwhile.
+  removeFile(paths.socket);
   let entered: Membership | undefined;
   try {
     entered = new Membership(registry, life, await enter());
@@ -118,13 +121,16 @@ async function occupy(registry: Registry, self: PodId): Promise<LifeLock> {
 /** Removes the directory, unless the name is somebody else's: a child may be starting in it. */
 function leaveNothing(registry: Registry, self: PodId, life: LifeLock): void {
   try {
-    const holder = findByName(registry.peek(), self.name);
-    const isOthers = holder !== undefined && holder.instance !== self.instance;
-    if (isOthers && !life.isFresh) life.release();
-    else life.removeDirectory();
+    if (life.isFresh || !isOthers(registry, self)) life.removeDirectory();
+    else life.release();
   } catch (error) {
     log("warn", messageOf(error));
   }
+}
+
+function isOthers(registry: Registry, self: PodId): boolean {
+  const holder = findByName(registry.peek(), self.name);
+  return holder !== undefined && holder.instance !== self.instance;
 }
 
 function duplicate(name: string, holder: Allocation | undefined): PodError {

@@ -3,6 +3,7 @@
  * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
  */
 import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { log } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
 import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
@@ -192,6 +193,7 @@ export class Registry {
   #sweepAbandoned(table: operations.Allocations): void {
     for (const name of readdirSync(this.base)) {
       if (!isPodName(name) || operations.findByName(table, name) !== undefined) continue;
+      if (!statSync(join(this.base, name), { throwIfNoEntry: false })?.isDirectory()) continue;
       try {
         // Without a lock and with something in it, it was not made by a Pod.
         if (pathExists(podPaths(this.base, name).lock)) {

@@ -214,13 +214,14 @@ export function rootScope({
   // No agent writes the registry or its user's configuration, whatever its scope contains and
   // whatever names these have.
   const mounts = readMounts();
+  const denied = granted.deny.flatMap((rule) => [rule, ...aliasesOf(rule, mounts)]);
   const own = guarded.flatMap((path): ScopeRule[] => {
     const target = canonicalPath(path);
     if (!target.ok) return [];
     const rule: ScopeRule = { target: target.path, permission: "write", recursive: true };
     return [rule, ...aliasesOf(rule, mounts)];
   });
-  const scope = { ...granted, deny: [...granted.deny, ...deniesTouching(own, granted.allow)] };
+  const scope = { ...granted, deny: [...denied, ...deniesTouching(own, granted.allow)] };
   assertReadableCwd(scope, cwd);
   return scope;
 }

@@ -1,8 +1,8 @@
 /**
  * A Pod as a process: the lines by which others learn that it is ready, and signals. The first
- * SIGINT, SIGTERM or SIGHUP ends it like a client's request, the second ends it at once (W49).
+ * SIGINT, SIGTERM, SIGHUP or SIGQUIT ends it like a client's request, the second ends it at once (W49).
  */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import { duplicateOnto } from "../base/libc.ts";
@@ -43,7 +43,10 @@ export function catchSignals(): OnFirstSignal {
   let first: NodeJS.Signals | undefined;
   let action: ((signal: NodeJS.Signals) => void) | undefined;
   let last: (() => void) | undefined;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  const ignored = ignoredSignals();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
+    // `nohup` and shells without job control ask for that.
+    if (ignored.has(constants.signals[signal])) continue;
     process.on(signal, () => {
       if (first !== undefined) {
         last?.();
@@ -58,6 +61,19 @@ export function catchSignals(): OnFirstSignal {
     last = force;
     if (first !== undefined) act(first);
   };
+}
+
+/** Numbers of the signals that whoever started this process wants ignored (proc(5), `SigIgn`). */
+function ignoredSignals(): ReadonlySet<number> {
+  let mask = 0n;
+  try {
+    const status = readFileSync("/proc/self/status", "utf8");
+    mask = BigInt(`0x${/^SigIgn:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
+  } catch {
+    // No /proc: none is known.
+  }
+  const all = Array.from({ length: 64 }, (_, index) => index + 1);
+  return new Set(all.filter((number) => ((mask >> BigInt(number - 1)) & 1n) === 1n));
 }
 
 /** A broken promise of our own code ends the process with a record of it; the parent sees the exit. */

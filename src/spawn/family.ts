@@ -67,11 +67,17 @@ const STDERR_LINES = 10;
 /** How long what is left of a dead Pod's group may survive SIGKILL. */
 const CLEAR_MS = 2000;
 
+/** Pauses before a registry that could not be asked is asked again. */
+const FIRST_REFRESH_MS = 1000;
+const LAST_REFRESH_MS = 60_000;
+const MAX_REFRESHES = 200;
+
 /** Reactions of one spawner to its children. */
 export class Family {
   readonly #deps: FamilyDependencies;
   readonly #endings = new WeakMap<ChildRecord, Promise<void>>();
   #closed = false;
+  #refreshing = false;
 
   constructor(deps: FamilyDependencies) {
     this.#deps = deps;
@@ -108,6 +114,29 @@ export class Family {
     await this.#deps.scope.exclusive(async () => {
       this.apply((await this.#deps.registry.reclaim()).table);
     });
+  }
+
+  /**
+   * Asks the registry again and again, ever less often, until it answers, for some hours: what was not
+   * given back, or was left reserved, then is. Keeps no process alive.
+   */
+  refreshLater(ms: number = FIRST_REFRESH_MS): void {
+    if (this.#refreshing) return;
+    this.#refreshing = true;
+    const attempt = async (): Promise<void> => {
+      let pause = ms;
+      for (let tries = 0; tries < MAX_REFRESHES; tries += 1) {
+        await idle(pause);
+        if (this.#closed) return;
+        try {
+          return await this.refresh();
+        } catch (error) {
+          if (tries === 0) log("warn", "the registry cannot be asked yet; trying on", error);
+        }
+        pause = Math.min(pause * 2, LAST_REFRESH_MS);
+      }
+    };
+    void attempt().finally(() => (this.#refreshing = false));
   }
 
   /** Gives a proven-dead Pod's allocation back; returns the children inherited from it. */
@@ -231,7 +260,8 @@ export class Family {
       heirs = describeHeirs(await this.giveBack(record));
     } catch (error) {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
-      returned = "Its scope could not be given back yet; ListPods tries again.";
+      returned = "Its scope could not be given back yet; this is tried again, by ListPods at once.";
+      this.refreshLater();
     }
     const { name, instance } = record;
     const end = record.stopping ? "stopped" : crashed ? "died" : "ended";

@@ -3,7 +3,7 @@
  * go through the registry together: one lock, one load and one save for all of them. Each is granted
  * or refused for itself, in the order of the calls, as if it had come alone.
  */
-import { PodError } from "../base/errors.ts";
+import { isPodError, PodError } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { DelegationRequest } from "../registry/registry.ts";
@@ -20,6 +20,7 @@ interface Waiting extends DelegationRequest {
   /** Undefined: not now, a shell command may write there. */
   readonly grant: (entry: Allocation | undefined) => void;
   readonly refuse: (why: unknown) => void;
+  readonly signal: AbortSignal;
 }
 
 /** Reserves for one spawner. */
@@ -40,15 +41,15 @@ export class Reservations {
   async reserve(request: DelegationRequest, signal: AbortSignal): Promise<Allocation> {
     const deadline = performance.now() + COMMANDS_WAIT_MS;
     for (;;) {
-      const entry = await this.#ask(request);
+      const entry = await this.#ask(request, signal);
       if (entry !== undefined) return entry;
       await this.#commandsEnd(request.rules, deadline, signal);
     }
   }
 
-  async #ask(request: DelegationRequest): Promise<Allocation | undefined> {
+  async #ask(request: DelegationRequest, signal: AbortSignal): Promise<Allocation | undefined> {
     const { promise, resolve, reject } = Promise.withResolvers<Allocation | undefined>();
-    this.#waiting.push({ ...request, grant: resolve, refuse: reject });
+    this.#waiting.push({ ...request, signal, grant: resolve, refuse: reject });
     if (!this.#running) void this.#run();
     return await promise;
   }
@@ -62,7 +63,10 @@ export class Reservations {
 
   async #together(): Promise<void> {
     const { registry, self, limits, family, scope } = this.#context;
-    const all = this.#waiting.splice(0, MAX_TOGETHER);
+    const all = this.#waiting.splice(0, MAX_TOGETHER).filter((waiting) => {
+      if (waiting.signal.aborted) waiting.refuse(cancelled());
+      return !waiting.signal.aborted;
+    });
     // A command that runs keeps what it could write when it started.
     const isFree = ({ rules }: Waiting): boolean => scope.writersIn(rules).length === 0;
     const batch = all.filter(isFree);
@@ -76,9 +80,12 @@ export class Reservations {
         else batch[index]?.refuse(result.why);
       }
     } catch (error) {
-      for (const { refuse } of batch) refuse(error);
+      // Who cannot have the lock now need not wait as long again for each batch behind.
+      const hopeless = isPodError(error, "registry_locked") ? this.#waiting.splice(0) : [];
+      for (const { refuse } of [...batch, ...hopeless]) refuse(error);
     }
   }
+
   /**
    * Waits until one of the shell commands that may write in the region has ended. Refused for those
    * that go on until they are told to end, and when the time is over.
@@ -111,7 +118,10 @@ export class Reservations {
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
-    if (signal.aborted)
-      throw new PodError("cancelled", "the run was cancelled; nothing was reserved");
+    if (signal.aborted) throw cancelled();
   }
+}
+
+function cancelled(): PodError {
+  return new PodError("cancelled", "the run was cancelled; nothing was reserved");
 }

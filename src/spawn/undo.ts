@@ -69,12 +69,20 @@ export class SpawnUndo {
       else children.end(this.record);
     }
     if (failures.length === 0) return cause;
-    const retry =
-      givenBack === undefined || this.record === undefined
-        ? ""
-        : `; it keeps its scope: call StopPod for \`${this.#entry.pod_name}\` to try again`;
+    const retry = givenBack === undefined ? "" : this.#kept();
     const text = `${messageOf(cause)}; undoing it failed: ${failures.join("; ")}${retry}`;
     return new PodError("spawn_failed", text);
+  }
+
+  /** What could not be given back, said so that it can be dealt with (I4). */
+  #kept(): string {
+    const { pod_name, expires_at } = this.#entry;
+    this.#context.family.refreshLater();
+    if (this.record !== undefined) {
+      return `; it keeps its scope: call StopPod for \`${pod_name}\` to try again`;
+    }
+    const seconds = Math.max(1, Math.ceil(((expires_at ?? 0) - Date.now()) / 1000));
+    return `; its name and paths stay reserved for at most ${seconds} s`;
   }
 
   #removeDirectory(): void {

@@ -9,6 +9,7 @@ import type { AnthropicRequest, Answer } from "../support/anthropic-server.ts";
 import { anthropicServer } from "../support/anthropic-server.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, type RootOptions, startWorld, type World } from "../support/pod.ts";
+import { within } from "../support/temp.ts";
 
 const command = [podBinary()];
 
@@ -240,8 +241,8 @@ test("a line that is not a method is answered to its sender and changes nothing"
   expect(root.events.filter(({ event }) => event === "error")).toEqual([]);
 });
 
-test("SIGTERM, SIGHUP and SIGINT end a Pod and leave nothing", async () => {
-  for (const signal of ["SIGTERM", "SIGHUP", "SIGINT"] as const) {
+test("SIGTERM, SIGHUP, SIGINT and SIGQUIT end a Pod and leave nothing", async () => {
+  for (const signal of ["SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT"] as const) {
     await using world = startWorld();
     const root = await world.start({ command, rules: [{ text: "slow", delay_ms: 60_000 }] });
     await root.run("work");
@@ -251,6 +252,70 @@ test("SIGTERM, SIGHUP and SIGINT end a Pod and leave nothing", async () => {
     expect(world.directories()).toEqual([]);
     expect(world.registry.peek()).toEqual([]);
   }
+});
+
+test("a signal that was ignored when a Pod was started does not end it, as nohup has it", async () => {
+  await using world = startWorld();
+  const root = await world.start({
+    command: ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', podBinary()],
+    rules: [{ text: "ok" }],
+  });
+  process.kill(root.pid, "SIGHUP");
+  await root.runToEnd("work");
+  expect((await root.request({ method: "status" }, "status")).event).toBe("status");
+  process.kill(root.pid, "SIGTERM");
+  expect(await root.exited).toBe(0);
+});
+
+test("a run ends quietly, children and all, when nobody reads its answer any more", async () => {
+  await using world = startWorld();
+  mkdirSync(join(world.work, "kid"));
+  const scope = [{ target: join(world.work, "kid"), permission: "write" }];
+  const spawn = { tool: "SpawnPod", input: { name: "kid", task: "t", scope } };
+  const script = world.scenario([
+    { pod: "kid", text: "never", delay_ms: 600_000 },
+    { match: "^go$", calls: [spawn], text: "first words" },
+    { text: "word ".repeat(1000), chunk_delay_ms: 20 },
+  ]);
+  const pipe = `"$0" run --name root --model "script:${script}" go | head -c 3`;
+  const run = Bun.spawn(["bash", "-c", `${pipe}; echo " \${PIPESTATUS[0]}"`, podBinary()], {
+    cwd: world.work,
+    env: world.env,
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  expect(await within(new Response(run.stdout).text(), 15_000, "the end of the run")).toBe(
+    "fir 0\n",
+  );
+  expect(world.registry.peek()).toEqual([]);
+  expect(world.processes()).toEqual([]);
+});
+
+test("pod stop stops all it can, and pod ls shows what it can, when not all is well", async () => {
+  await using world = startWorld();
+  for (const name of ["a", "b"]) {
+    mkdirSync(join(world.work, name));
+    const allow = [
+      { target: join(world.work, name), permission: "write", recursive: true } as const,
+    ];
+    await world.start({
+      command,
+      name,
+      scope: { allow },
+      cwd: join(world.work, name),
+      rules: [{ text: "ok" }],
+    });
+  }
+  const pod = (...args: string[]) => {
+    const { exitCode, stdout, stderr } = Bun.spawnSync([podBinary(), ...args], { env: world.env });
+    return { exitCode, out: stdout.toString(), err: stderr.toString() };
+  };
+  const { stdout } = Bun.spawnSync([podBinary(), "ls"], { env: world.env, cwd: world.work });
+  expect(stdout.toString()).toContain("b ");
+  const stopped = pod("stop", "a", "nobody", "b");
+  expect(stopped.out).toBe("stopped pod `a`\nstopped pod `b`\n");
+  expect(stopped.err).toContain("no live pod named `nobody`");
+  expect(stopped.exitCode).toBe(3);
 });
 
 test("pod run streams the answer, waits for its children and leaves none behind", async () => {

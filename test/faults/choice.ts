@@ -42,9 +42,13 @@ export function allChoices(
 export function choose(all: readonly Choice[], some: number, atLeast: number): Choice[] {
   const wanted = process.env.POD_FAULT;
   if (wanted !== undefined) {
-    return all.filter(({ operation, fault }) =>
+    // Other files have other operations; but a call of ours that does not exist is a mistake.
+    const ours = all.filter(({ operation }) => wanted.startsWith(`${operation}:`));
+    const chosen = ours.filter(({ operation, fault }) =>
       wanted.startsWith(`${operation}:${fault.index}:${fault.how}`),
     );
+    if (ours.length > 0 && chosen.length === 0) throw new Error(`no such fault: ${wanted}`);
+    return chosen;
   }
   const random = generator(SEED);
   const shuffled = all

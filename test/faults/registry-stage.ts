@@ -18,6 +18,9 @@ import { temp, type TempDirectory } from "../support/temp.ts";
 export const OPERATIONS = [
   "register",
   "delegate",
+  "delegate-two",
+  "register-again",
+  "bring-back",
   "adopt",
   "release",
   "update-session",

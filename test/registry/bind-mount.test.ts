@@ -3,6 +3,9 @@ import { expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rootScope } from "../../src/serve/configuration.ts";
+import { accessTo } from "../../src/scope/set.ts";
+import { parseResolvedManifest } from "../../src/manifest/render.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { Children } from "../../src/spawn/children.ts";
 import { LiveScope } from "../../src/tools/live-scope.ts";
@@ -57,5 +60,30 @@ test.skipIf(!mayMount())(
     expect(live.accessTo(dir.join("proj/src/f"))).toBe("read");
     expect(live.accessTo(dir.join("mnt/f"))).toBe("read");
     expect(live.accessTo(dir.join("proj/g"))).toBe("write");
+  },
+);
+
+test.skipIf(!mayMount())(
+  "a root's denies, and the program's own directories, are closed under every name",
+  async () => {
+    await using dir = temp();
+    for (const path of ["p", "p/sub", "p/x", "run", "p/rx"]) mkdirSync(dir.join(path));
+    using denied = bind(dir.join("p/sub"), dir.join("p/x"));
+    using own = bind(dir.join("run"), dir.join("p/rx"));
+    if (denied === undefined || own === undefined) throw new Error("root may not mount here");
+    const deny = [{ ...rule(dir.join("p/sub")), permission: "read" as const }];
+    const scope = rootScope({
+      manifest: parseResolvedManifest({
+        pod: { name: "r" },
+        model: { scheme: "script", script: "/none" },
+        scope: { allow: [rule(dir.join("p"))], deny },
+      }),
+      cwd: dir.join("p"),
+      guarded: [dir.join("run")],
+    });
+    expect(accessTo(scope, dir.join("p/sub/secret"))).toBe("none");
+    expect(accessTo(scope, dir.join("p/x/secret"))).toBe("none");
+    expect(accessTo(scope, dir.join("p/rx/pods.json"))).toBe("read");
+    expect(accessTo(scope, dir.join("p/else"))).toBe("write");
   },
 );

@@ -8,6 +8,8 @@ import { eventually } from "../support/pod.ts";
 import { within } from "../support/temp.ts";
 import { fakeChild, grant, startSpawner, type TestSpawner } from "./spawner.ts";
 
+const NOT_BEGUN =
+  "Tool execution failed: Execution failed: the run was cancelled; nothing was reserved";
 const CANCELLED =
   "Tool execution failed: Execution failed: the run was cancelled; the new pod was ended and undone";
 
@@ -50,6 +52,16 @@ async function cancels(
   expect(spawner.notices).toEqual([]);
 }
 
+/** Those who wait for the registry's lock share a lock on its directory (registry/lock.ts). */
+function someoneWaits(directory: string): boolean {
+  const fd = openSync(directory, "r");
+  try {
+    return tryFlock(fd) === "busy";
+  } finally {
+    closeSync(fd);
+  }
+}
+
 const marked = (_spawner: TestSpawner, mark: string): boolean => existsSync(mark);
 
 describe("a cancelled SpawnPod leaves nothing, and its name is free (71, W38)", () => {
@@ -58,7 +70,7 @@ describe("a cancelled SpawnPod leaves nothing, and its name is free (71, W38)", 
     spawner.directory("src");
     const before = spawner.snapshot();
     const outcome = await spawn(spawner, ["/no/such/program"], AbortSignal.abort());
-    expect(outcome).toEqual({ summary: CANCELLED, isError: true });
+    expect(outcome).toEqual({ summary: NOT_BEGUN, isError: true });
     expect(spawner.snapshot()).toEqual(before);
     const again = await spawn(spawner, fakeChild("adopt", "listen=ack", "ready"));
     expect(again.isError).toBe(false);
@@ -72,6 +84,7 @@ describe("a cancelled SpawnPod leaves nothing, and its name is free (71, W38)", 
     const lock = openSync(join(spawner.world.runtime, "pods.lock"), "r+");
     expect(tryFlock(lock)).toBe("taken");
     const spawned = spawn(spawner, ["/no/such/program"], cancel.signal);
+    await eventually(() => someoneWaits(spawner.world.runtime), "the call to wait for the lock");
     cancel.abort();
     closeSync(lock);
     expect((await within(spawned, 5000, "SpawnPod to end")).summary).toBe(CANCELLED);

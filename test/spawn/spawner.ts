@@ -273,6 +273,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
         );
         await attempt(() => family.settled(record));
       }
+      family.close();
       await attempt(() => server.close());
       await attempt(() => membership.leave());
       if (options.parent === undefined && options.world === undefined)

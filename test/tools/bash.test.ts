@@ -37,6 +37,12 @@ async function theWaitingOne(): Promise<number> {
   await eventually(() => (found = waitingTrampolines()).length === 1, "one trampoline");
   const [pid] = found;
   if (pid === undefined || pid <= 1) throw new Error("no trampoline");
+  // Up, and reading from its pipe: before that the runtime itself looks at the directory it starts in.
+  const reads = new RegExp(`^${process.arch === "arm64" ? 63 : 0} 0x3 `);
+  await eventually(
+    () => reads.test(readFileSync(`/proc/${pid}/syscall`, "utf8")),
+    "the trampoline to wait",
+  );
   return pid;
 }
 
