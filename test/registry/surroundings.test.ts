@@ -58,5 +58,7 @@ test("a root that starts beside another registry with live Pods says so, a child
   await using kid = await connectPod(world.allocation("kid")?.socket ?? "", { timeoutMs: 5000 });
   await kid.send({ method: "status" });
   // Alerts of the past come before any answer.
-  expect((await kid.next(5000))?.event).toBe("status");
+  const seen: string[] = [];
+  while (seen.at(-1) !== "status") seen.push((await kid.next(5000))?.event ?? "the end");
+  expect(seen).not.toContain("alert");
 });
