@@ -5,9 +5,8 @@
 import type { Alert, Event, Greeting, PodState } from "../protocol/event.ts";
 import { type Item, messageText, textMessage } from "../protocol/history.ts";
 import { flattenSegments, type Segment } from "../protocol/segment.ts";
-import { INTERRUPT_NOTE } from "../prompts/notices.ts";
 import type { Connection } from "../transport/server.ts";
-import { type History, INTERRUPTED_BY_USER } from "../worker/history.ts";
+import type { History } from "../worker/history.ts";
 import { Alerts } from "./alerts.ts";
 import type { Warn } from "./attachments.ts";
 import { fitHistory } from "./history-window.ts";
@@ -20,6 +19,13 @@ export interface ConversationDependencies {
   readonly broadcast: (event: Event) => void;
   /** Items that belong to the input, such as the bodies of referenced files. */
   readonly attach: (segments: readonly Segment[], warn: Warn) => Promise<readonly Item[]>;
+  /** What is put into the conversation when an input interrupts a paused turn. */
+  readonly interruption: () => {
+    /** Said before the input. */
+    readonly note: string;
+    /** In place of the results of calls that were open. */
+    readonly result: string;
+  };
   /** Told what was typed before the user item is appended that it becomes. */
   readonly recordInput?: (segments: readonly Segment[]) => void;
   /** What was typed in a restored session, by the id of the user item it became. */
@@ -72,8 +78,9 @@ export class Conversation {
     const { history, attach } = this.#deps;
     this.publish({ event: "user_message", data: { segments: [...segments] } });
     if (interrupting) {
-      history.closeOpenCalls(INTERRUPTED_BY_USER);
-      history.append(textMessage("system", INTERRUPT_NOTE));
+      const { note, result } = this.#deps.interruption();
+      history.closeOpenCalls(result);
+      history.append(textMessage("system", note));
     }
     this.#deps.recordInput?.(segments);
     const [message] = history.append(textMessage("user", flattenSegments(segments)));

@@ -4,21 +4,6 @@
  */
 import { messageText, type Item } from "../protocol/history.ts";
 
-/** System prompt of the summariser. */
-export const SUMMARISER_PROMPT = `You shorten the conversation of an agent so that it can go on with its work without it.
-
-Write a summary of 1000 to 2000 tokens with these five sections:
-
-## Completed Tasks
-## Active Task
-## Key Decisions
-## User Directives
-## Current Work
-
-Say what was done and found, what is being done, what was decided and why, what the user asked for and insists on, and exactly where the work stands. Name files, identifiers, commands and error messages as they are. Quote no code.
-
-Tools: Read shows a file, if you must look something up. mark_read_required has a file, or some lines of it, shown again after the summary; mark what the work needs word for word at once. add_reference names a file that may be needed later. write_summary records the summary; call it exactly once, at the end.`;
-
 const INSTRUCTION =
   "Summarise the conversation below for the agent that had it. It will see your summary in its place.";
 const CLOSING = "Now mark the files that are needed and call write_summary with the summary.";

@@ -4,7 +4,7 @@ import type { Recorder } from "../controller/recorder.ts";
 import { DEFAULTS } from "../manifest/schema.ts";
 import type { ModelStream } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
-import { NUDGE, SUMMARISER_PROMPT } from "../prompts/compaction.ts";
+import { NUDGE } from "../prompts/compaction.ts";
 import type { Alert, Event } from "../protocol/event.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
@@ -63,7 +63,7 @@ export function makeCompaction(deps: CompactingDependencies): Compaction {
           options,
           readTool: readTool({ files, tracker: new FileTracker() }),
           readLines,
-          systemPrompt: SUMMARISER_PROMPT,
+          systemPrompt: configuration.prompts.catalog.render("compact_system"),
           nudge: NUDGE,
           autoReadBudget: settings?.compact_auto_read_budget ?? DEFAULTS.compact_auto_read_budget,
           maxInputTokens:

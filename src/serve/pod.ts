@@ -297,6 +297,10 @@ async function assemble(
     revive: async (request) =>
       await (await comingBack()).revive(request, () => controller.resume()),
     finish: () => void leave(),
+    interruption: () => ({
+      note: prompts.render("interrupt_system_note"),
+      result: prompts.render("interrupt_tool_result_summary"),
+    }),
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 

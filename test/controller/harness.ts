@@ -9,7 +9,8 @@ import type { Event, EventName } from "../../src/protocol/event.ts";
 import { type Item, messageText } from "../../src/protocol/history.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
 import type { Connection } from "../../src/transport/server.ts";
-import { History } from "../../src/worker/history.ts";
+import { INTERRUPT_NOTE } from "../../src/prompts/notices.ts";
+import { History, INTERRUPTED_BY_USER } from "../../src/worker/history.ts";
 import type { RunEnd } from "../../src/worker/loop.ts";
 import { temp, within } from "../support/temp.ts";
 
@@ -128,6 +129,7 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
       log.push("finish");
       finished += 1;
     },
+    interruption: () => ({ note: INTERRUPT_NOTE, result: INTERRUPTED_BY_USER }),
     wrapNotice: (text) => `[Notification] ${text}`,
     ...overrides,
   });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { AnthropicRequest, Answer } from "../support/anthropic-server.ts";
 import { anthropicServer } from "../support/anthropic-server.ts";
 import { podBinary } from "../support/binary.ts";
-import { startWorld } from "../support/pod.ts";
+import { type RootPod, startWorld } from "../support/pod.ts";
 
 const command = [podBinary()];
 const modelAt = (url: string) =>
@@ -115,3 +115,34 @@ test("output that is too long can be read whole in a file of the Pod", async () 
   await root.run("go");
   await root.waitFor((event) => event.event === "text_done" && event.data.text === "All of it.");
 });
+
+test("a project's prompt pack speaks in the conversation when a paused turn is interrupted", async () => {
+  await using world = startWorld();
+  const project = join(world.work, ".insomnia");
+  mkdirSync(project);
+  writeFileSync(
+    join(project, "prompts.toml"),
+    '[prompt]\ninterrupt_system_note = "NOTE OF THE PROJECT"\ninterrupt_tool_result_summary = "RESULT OF THE PROJECT"\n',
+  );
+  const call = { tool: "Bash", input: { command: "sleep 600" } };
+  const root = await world.start({
+    command,
+    rules: [{ match: "^begin$", calls: [call] }, { text: "ok" }],
+  });
+  await root.run("begin");
+  await root.waitFor("tool_call_done");
+  await root.request({ method: "pause" });
+  await root.waitFor((event) => event.event === "run_end");
+  await root.runToEnd("something else");
+  const { data } = await historyOf(root);
+  const said = JSON.stringify(data.items);
+  expect(said).toContain("NOTE OF THE PROJECT");
+  expect(said).toContain("RESULT OF THE PROJECT");
+  expect(said).not.toContain("interrupted by the user");
+});
+
+async function historyOf(root: RootPod) {
+  const answer = await root.request({ method: "get_history" }, "history");
+  if (answer.event !== "history") throw new Error("no history");
+  return answer;
+}
