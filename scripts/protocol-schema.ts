@@ -1,6 +1,6 @@
 /**
  * Writes `docs/protocol.schema.json` from the schemas that the program itself decodes with:
- * `bun scripts/protocol-schema.ts` (then `bun run format`), or with `--check` says whether the file is
+ * `bun run docs`, or with `--check` says whether the file is
  * up to date (exit 1 when not). `test/protocol/schema.test.ts` does the latter.
  */
 import { readFileSync, writeFileSync } from "node:fs";
@@ -23,7 +23,7 @@ export function isCurrent(): boolean {
 if (import.meta.main) {
   if (!process.argv.includes("--check")) writeFileSync(SCHEMA_FILE, protocolSchema());
   else if (!isCurrent()) {
-    console.error("docs/protocol.schema.json is stale; run: bun scripts/protocol-schema.ts");
+    console.error("docs/protocol.schema.json is stale; run: bun run docs");
     process.exit(1);
   }
 }

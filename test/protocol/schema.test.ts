@@ -9,7 +9,7 @@ import { decodeMethod, METHODS } from "../../src/protocol/method.ts";
 const DOCUMENT = readFileSync(join(import.meta.dir, "../../docs/protocol.md"), "utf8");
 
 describe("the documents of the protocol", () => {
-  test("hold the schemas that the program decodes with: bun scripts/protocol-schema.ts", () => {
+  test("hold the schemas that the program decodes with: bun run docs", () => {
     expect(isCurrent()).toBe(true);
   });
 
