@@ -6,7 +6,7 @@
 import { closeSync, statSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf } from "../base/files.ts";
-import { type Environment, podPaths } from "../base/paths.ts";
+import { type Environment, podPaths, printable } from "../base/paths.ts";
 import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
@@ -72,14 +72,15 @@ export async function resumePod(
     err.write(`${saved.said}\n`);
     chosen = known(summarize(store, saved.session), saved.session);
   } else {
-    chosen = choose(wanted, currentSessions(listSessions(store)), store, table);
+    chosen = choose(wanted, currentSessions(listSessions(store)), store);
   }
   const { setup, session } = chosen;
   const live = holderOf(chosen, table);
   if (live !== undefined && !options.tree && !options.goOn) {
     throw new PodError(
       "session_conflict",
-      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}`,
+      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}; ` +
+        `pod attach ${live.pod_name}`,
     );
   }
   const parent = live === undefined ? livingParent(chosen, store, table) : undefined;
@@ -107,16 +108,13 @@ function choose(
   wanted: string | undefined,
   current: readonly SessionSummary[],
   store: string,
-  table: Allocations,
 ): KnownSession {
   if (wanted !== undefined && isSessionId(wanted)) {
     return known(summarize(store, wanted), wanted);
   }
   const byChange = current.filter(isKnown).toSorted((a, b) => b.changed - a.changed);
   const found = byChange.find((summary) =>
-    wanted === undefined
-      ? summary.setup.parent === null && holderOf(summary, table) === undefined
-      : summary.setup.name === wanted,
+    wanted === undefined ? summary.setup.parent === null : summary.setup.name === wanted,
   );
   if (found !== undefined) return found;
   const what = wanted === undefined ? "no session" : `no session of a pod \`${wanted}\``;
@@ -124,8 +122,9 @@ function choose(
 }
 
 function sessionIn(wanted: string | undefined, option: string): string {
-  if (wanted !== undefined) return wanted;
-  throw new PodError("usage", `${option} needs the id of a session (see: pod sessions)`);
+  if (wanted !== undefined && isSessionId(wanted)) return wanted;
+  const given = wanted === undefined ? "" : `, \`${printable(wanted)}\` is none`;
+  throw new PodError("usage", `${option} needs the id of a session${given} (see: pod sessions)`);
 }
 
 function known(summary: SessionSummary | undefined, session: string): KnownSession {
@@ -217,7 +216,7 @@ async function startAgain(
       "spawn_failed",
       said === ""
         ? `pod \`${name}\` ended before it was ready (${describeExit(ready.exit)})`
-        : said,
+        : `pod \`${name}\`: ${said}`,
     );
   } finally {
     closeSync(stderr);
@@ -228,7 +227,10 @@ async function startAgain(
 function openStderr(registry: Registry, name: string): number {
   const life = takeLife(registry.base, name);
   if (life === undefined) {
-    throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+    throw new PodError(
+      "duplicate_name",
+      `pod name \`${name}\` is already registered; pod attach ${name}`,
+    );
   }
   try {
     return openPrivateLog(podPaths(registry.base, name).stderr, true);

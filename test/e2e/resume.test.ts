@@ -200,6 +200,51 @@ test("a torn end is mended with a warning, damage is refused with file and line 
   expect((await conversation(world, "root")).map(textOf)).toEqual(["first"]);
 });
 
+test("without a name it is the newest session or none, and who lives is to be attached to", async () => {
+  await using world = startWorld();
+  const old = await world.start({ command, name: "old", rules: [{ text: "noted" }] });
+  await old.runToEnd("first");
+  await old.kill();
+  const live = await world.start({ command, name: "live", rules: [{ text: "noted" }] });
+  await live.runToEnd("first");
+  const refused = await cli(world, "resume");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/is already held by pod `live` at .*\/sock; pod attach live\n$/);
+  expect(world.allocation("old")).toBeUndefined();
+  await live.kill();
+  expect(await cli(world, "resume")).toMatchObject({ code: 0 });
+  expect(world.allocation("live")?.session_id).toBeString();
+});
+
+test("what a Pod says that cannot come back is told under its name", async () => {
+  await using world = startWorld();
+  const root = await world.start({ command, rules: [{ text: "noted" }] });
+  await root.runToEnd("first");
+  await root.kill();
+  const other = await world.start({ command, name: "other", rules: [{ text: "ok" }] });
+  const refused = await cli(world, "resume", "root");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toStartWith("error: pod `root`: ");
+  expect(refused.stderr).toContain("conflicts with pod `other`");
+  await other.kill();
+});
+
+test.each([[["--at", "0".repeat(64)]], [["--salvage"]]])(
+  "%j is told that a name is no session id",
+  async (option) => {
+    await using world = startWorld();
+    const said = `error: ${option[0]} needs the id of a session`;
+    expect(await cli(world, "resume", ...option, "root")).toMatchObject({
+      code: 2,
+      stderr: `${said}, \`root\` is none (see: pod sessions)\n`,
+    });
+    expect(await cli(world, "resume", ...option)).toMatchObject({
+      code: 2,
+      stderr: `${said} (see: pod sessions)\n`,
+    });
+  },
+);
+
 test("unknown, empty and foreign sessions are refused in one sentence each (105)", async () => {
   await using world = startWorld();
   const store = join(world.home, ".insomnia/sessions");
