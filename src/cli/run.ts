@@ -122,7 +122,7 @@ class Foreground {
       ]);
     } finally {
       // Whatever went wrong: the Pod of this command does not outlive it.
-      pod.shutdown("client request");
+      pod.shutdown(this.#signal === undefined ? "client request" : "signal");
       await pod.ended;
       this.#interrupted.abort();
       await this.#takeAlong(this.#below ?? []);

@@ -118,6 +118,7 @@ export async function servePod(
   } catch (error) {
     // Whatever the kind: a Pod that cannot start exits 1 (spec manifest 7.3).
     writeLine(renderForTerminal(error));
+    if (args.length === 0) writeLine('for people: pod run "task", pod --help');
     return EXIT.failed;
   }
   onFirstSignal(() => pod.shutdown("signal"));
