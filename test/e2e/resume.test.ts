@@ -32,7 +32,7 @@ test("a killed Pod comes back with its conversation, name and scope, and goes on
   const [row] = await sessions(world);
   expect(row).toMatchObject({
     name: "root",
-    state: "running",
+    state: "live",
     directory: world.work,
     first_line: "remember 42",
     parent: null,
@@ -214,6 +214,25 @@ test("without a name it is the newest session or none, and who lives is to be at
   await live.kill();
   expect(await cli(world, "resume")).toMatchObject({ code: 0 });
   expect(world.allocation("live")?.session_id).toBeString();
+});
+
+test("the list of sessions has its columns one below the other", async () => {
+  await using world = startWorld();
+  const deep = join(world.work, "a/much/deeper/directory");
+  mkdirSync(deep, { recursive: true });
+  const rules = [{ text: "noted" }];
+  for (const [name, cwd] of [
+    ["one", world.work],
+    ["two", deep],
+  ] as const) {
+    const pod = await world.start({ command, name, cwd, rules });
+    await pod.runToEnd(`task of ${name}`);
+    await pod.kill();
+  }
+  const { stdout } = await cli(world, "sessions");
+  const [header = "", ...rows] = stdout.trimEnd().split("\n");
+  const at = header.indexOf("FIRST LINE");
+  expect(rows.map((row) => row.slice(at)).toSorted()).toEqual(["task of one", "task of two"]);
 });
 
 test("what a Pod says that cannot come back is told under its name", async () => {
