@@ -48,7 +48,7 @@ function readFlags(args: readonly string[]): ReadonlyMap<string, string> {
 }
 
 /** Reads the flags; `usage` errors say which flag and what is allowed. */
-export function parsePodFlags(args: readonly string[]): PodOptions {
+function parsePodFlags(args: readonly string[]): PodOptions {
   const flags = readFlags(args);
   const adopt = flags.has("adopt");
   if (adopt && flags.has("session")) {

@@ -339,6 +339,7 @@ test("pod run streams the answer, waits for its children and leaves none behind"
   ]);
   const done = await cli(world.env, "run", "--name", "lead", "--model", `script:${scenario}`, "go");
   expect(done).toMatchObject({ code: 0, stdout: "I delegate.\nWaiting.\nAll done.\n" });
+  expect(done.stderr).toStartWith(`pod \`lead\` works in ${world.work}\n`);
   expect(done.stderr).toContain("spawned pod `kid`");
   expect(done.stderr).not.toContain("pod: warn");
   expect(world.processes()).toEqual([]);
