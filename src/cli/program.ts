@@ -6,8 +6,9 @@ import { Command, CommanderError } from "commander";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
-import { addConfigCommands } from "./config-commands.ts";
+import { addConfigCommands, withManifestOptions } from "./config-commands.ts";
 import { openStreams } from "./output.ts";
+import type { RunTaskOptions } from "./run.ts";
 
 const POD_PROCESS_HELP = `
 Without a command, \`pod\` is one Pod process, configured by manifests and these flags:
@@ -57,23 +58,19 @@ export async function runCommand(
       exitCode = await playDemo(env, streams);
     });
 
-  program
-    .command("run")
-    .description("run a task with a root Pod on the current directory and stream its answer")
-    .argument("<task>", "what the agent is to do")
-    .option("-m, --model <ref>", "provider/model, or script:FILE for a scripted one")
-    .option("-n, --name <name>", "name of the Pod (default: made from the directory's name)")
-    .option("--json", "print every event as a line of JSON", false)
-    .option("--keep", "leave child Pods running at the end", false)
-    .action(
-      async (
-        task: string,
-        options: { model?: string; name?: string; json: boolean; keep: boolean },
-      ) => {
-        const { runTask } = await import("./run.ts");
-        exitCode = await runTask(task, options, env, cwd, streams);
-      },
-    );
+  withManifestOptions(
+    program
+      .command("run")
+      .description("run a task with a root Pod on the current directory and stream its answer")
+      .argument("<task>", "what the agent is to do")
+      .option("-m, --model <ref>", "provider/model, or script:FILE for a scripted one")
+      .option("-n, --name <name>", "name of the Pod (default: made from the directory's name)")
+      .option("--json", "print every event as a line of JSON", false)
+      .option("--keep", "leave child Pods running at the end", false),
+  ).action(async (task: string, options: RunTaskOptions) => {
+    const { runTask } = await import("./run.ts");
+    exitCode = await runTask(task, options, env, cwd, streams);
+  });
 
   program
     .command("ls")

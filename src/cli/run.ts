@@ -7,11 +7,14 @@ import { constants } from "node:os";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
+import { joinBase } from "../manifest/paths.ts";
+import type { ManifestLayer } from "../manifest/schema.ts";
 import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
+import { type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
 import { EventView } from "./event-view.ts";
 import type { Streams } from "./output.ts";
 import { untilQuiet } from "./quiet.ts";
@@ -19,7 +22,7 @@ import { runFallback } from "./run-defaults.ts";
 import { branchOf, killAll, stopInOrder } from "./tree.ts";
 
 /** Options of the command. */
-export interface RunTaskOptions {
+export interface RunTaskOptions extends ManifestOptions {
   readonly model?: string;
   readonly name?: string;
   readonly json: boolean;
@@ -38,24 +41,28 @@ export async function runTask(
   exitOnInternalFailure();
   const { name } = options;
   if (name !== undefined) assertPodName(name);
-  const overlay = overlayFor(options);
-  const fallback = runFallback(cwd, crypto.randomUUID().slice(0, 4));
+  const cascade = {
+    ...manifestOptionsOf(options),
+    given: layerOf(options, cwd),
+    fallback: runFallback(cwd, crypto.randomUUID().slice(0, 4)),
+  };
   const onFirstSignal = catchSignals();
-  const pod = await startPod({ ...(overlay === "" ? {} : { overlay }), fallback }, env, cwd);
+  const pod = await startPod(cascade, env, cwd);
   return await new Foreground(pod, options, env, streams, onFirstSignal).run(task);
 }
 
-function overlayFor({ model, name }: RunTaskOptions): string {
-  const lines: string[] = [];
-  // A JSON string is a TOML basic string.
-  if (name !== undefined) lines.push("[pod]", `name = ${JSON.stringify(name)}`);
-  if (model?.startsWith("script:") === true) {
-    const file = model.slice("script:".length);
-    lines.push("[model]", 'scheme = "script"', `script = ${JSON.stringify(file)}`);
-  } else if (model !== undefined) {
-    lines.push("[model]", `ref = ${JSON.stringify(model)}`);
-  }
-  return lines.join("\n");
+/** What `--name` and `--model` say, as the uppermost layer of the manifest. */
+function layerOf({ model, name }: RunTaskOptions, cwd: string): ManifestLayer {
+  const script = model?.startsWith("script:") === true ? model.slice("script:".length) : undefined;
+  if (script === "") throw new PodError("usage", "--model script: needs a file behind the colon");
+  return {
+    ...(name === undefined ? {} : { pod: { name } }),
+    ...(script !== undefined
+      ? { model: { scheme: "script", script: joinBase(cwd, script) } }
+      : model !== undefined
+        ? { model: { ref: model } }
+        : {}),
+  };
 }
 
 /** One foreground Pod with a person, or a program, in front of it. */
