@@ -6,7 +6,7 @@
 import { closeSync, statSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf } from "../base/files.ts";
-import { type Environment, podPaths, printable } from "../base/paths.ts";
+import { type Environment, podPaths } from "../base/paths.ts";
 import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
@@ -123,8 +123,7 @@ function choose(
 
 function sessionIn(wanted: string | undefined, option: string): string {
   if (wanted !== undefined && isSessionId(wanted)) return wanted;
-  const given = wanted === undefined ? "" : `, \`${printable(wanted)}\` is none`;
-  throw new PodError("usage", `${option} needs the id of a session${given} (see: pod sessions)`);
+  throw new PodError("usage", `${option} needs the whole id of a session (see: pod sessions)`);
 }
 
 function known(summary: SessionSummary | undefined, session: string): KnownSession {
