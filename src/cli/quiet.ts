@@ -6,7 +6,7 @@ import { isPodError, PodError } from "../base/errors.ts";
 import { type Allocation, isReservation } from "../registry/allocation.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { PodStatus } from "../spawn/status.ts";
-import { connectPod, type PodClient } from "../transport/client.ts";
+import { connectPod, exchange, type PodClient } from "../transport/client.ts";
 import { branchOf } from "./tree.ts";
 
 /** How long one Pod may take to say what it does. */
@@ -81,14 +81,13 @@ async function watchPod(entry: Allocation, signal: AbortSignal): Promise<View> {
 }
 
 async function askStatus(client: PodClient): Promise<PodStatus> {
-  await client.send({ method: "status" });
-  const deadline = performance.now() + STATUS_TIMEOUT_MS;
-  for (;;) {
-    // Of all events before the answer together: a stream of them must not outlive the limit.
-    const event = await client.next(Math.max(1, deadline - performance.now()));
-    if (event === undefined) throw new PodError("unreachable", "connection closed before response");
-    if (event.event === "status") return event.data;
-  }
+  const answer = await exchange(
+    client,
+    { method: "status" },
+    { timeoutMs: STATUS_TIMEOUT_MS, until: ({ event }) => event === "status" },
+  );
+  if (answer.event === "status") return answer.data;
+  throw new PodError("unreachable", "it does not say what it does");
 }
 
 /** Settles at the end of the Pod's run, of its connection, or of the wait. */
