@@ -3,7 +3,7 @@
  * scope and name; with `--tree` everything below it comes back as well. A child whose parent lives
  * comes back below that parent, which alone can lend it its paths.
  */
-import { closeSync, statSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf } from "../base/files.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
@@ -24,6 +24,7 @@ import { isKnown } from "../session/family-tree.ts";
 import { forkSession, salvage } from "../session/fork.ts";
 import { isSessionId } from "../session/log.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
+import { directoryProblem } from "../spawn/working-directory.ts";
 import { request } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
 import { sessionsDirectory } from "./sessions.ts";
@@ -180,12 +181,8 @@ async function startAgain(
 ): Promise<string> {
   const { name, cwd } = setup;
   const paths = podPaths(registry.base, name);
-  if (statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new PodError(
-      "invalid_argument",
-      `the working directory of pod \`${name}\`, ${cwd}, is gone`,
-    );
-  }
+  const gone = directoryProblem(cwd);
+  if (gone !== undefined) throw new PodError("invalid_argument", `pod \`${name}\`: ${gone}`);
   const stderr = openStderr(registry, name);
   try {
     const instance = crypto.randomUUID();

@@ -3,7 +3,15 @@
  * line, and what the model is told and sees afterwards.
  */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { request } from "../../src/transport/client.ts";
 import { DEADLINE_MS, eventually, startWorld } from "../support/pod.ts";
@@ -240,6 +248,13 @@ test("what a Pod says that cannot come back is told under its name", async () =>
   const root = await world.start({ command, rules: [{ text: "noted" }] });
   await root.runToEnd("first");
   await root.kill();
+  const moved = join(world.home, "moved");
+  renameSync(world.work, moved);
+  expect(await cli({ ...world, work: moved }, "resume", "root")).toMatchObject({
+    code: 1,
+    stderr: `error: pod \`root\`: its working directory ${world.work} is gone\n`,
+  });
+  renameSync(moved, world.work);
   const other = await world.start({ command, name: "other", rules: [{ text: "ok" }] });
   const refused = await cli(world, "resume", "root");
   expect(refused.code).toBe(1);
