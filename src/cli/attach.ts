@@ -6,16 +6,17 @@
 import { EXIT, isPodError, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { encodeMessage, type Event, type PodState } from "../protocol/event.ts";
-import { itemSchema, messageText } from "../protocol/history.ts";
+import { itemSchema } from "../protocol/history.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
-import { isReservation } from "../registry/allocation.ts";
 import { connectPod, type PodClient } from "../transport/client.ts";
+import { EventView } from "./event-view.ts";
 import type { Output, Streams } from "./output.ts";
-import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
-import { liveEntry, openRegistry } from "./tree.ts";
+import { listeningEntry, openRegistry } from "./tree.ts";
 
 /** For the connection, the first answer, and each line that is sent. */
 const ANSWER_MS = 10_000;
+/** How ids of notes begin: whoever hears one acknowledged knows what was taken. */
+const NOTE_ID = "note-";
 /** Longest line that may be typed or piped in, in characters. */
 const MAX_TYPED = 1024 * 1024;
 
@@ -27,10 +28,7 @@ export async function attach(
   streams: Streams,
 ): Promise<number> {
   const { table } = await openRegistry(env).reclaim();
-  const entry = liveEntry(table, name);
-  if (isReservation(entry)) {
-    throw new PodError("unreachable", `pod \`${name}\` is just being started; retry in a moment`);
-  }
+  const entry = listeningEntry(table, name);
   await using client = await connectPod(entry.socket, { timeoutMs: ANSWER_MS });
   const view = json ? new JsonView(streams.out) : new PersonView(name, streams, env);
   const detach = Promise.withResolvers<"detached">();
@@ -112,9 +110,9 @@ async function say(client: PodClient, view: View, line: string): Promise<void> {
   const id = crypto.randomUUID();
   const method: Method =
     view.state === "running"
-      ? { method: "notify", params: { message: text } }
-      : runMethod(text, crypto.randomUUID());
-  await client.send({ ...method, id }, ANSWER_MS);
+      ? { method: "notify", params: { message: text }, id: `${NOTE_ID}${id}` }
+      : { ...runMethod(text, crypto.randomUUID()), id };
+  await client.send(method, ANSWER_MS);
 }
 
 /** Every event as a line of JSON. */
@@ -135,27 +133,24 @@ class JsonView implements View {
   complain(): void {}
 }
 
-/** Text to standard output, what else happens to standard error. */
+/** For a person, who is also told what became of what was typed. */
 class PersonView implements View {
   state: PodState = "idle";
   readonly #name: string;
-  readonly #streams: Streams;
-  readonly #paint: Paint;
-  /** True while the last thing on standard output is an unfinished line. */
-  #midLine = false;
+  readonly #view: EventView;
 
   constructor(name: string, streams: Streams, env: Environment) {
     this.#name = name;
-    this.#streams = streams;
-    this.#paint = painterFor(streams.err, env);
+    this.#view = new EventView(streams, env);
   }
 
   close(end: "detached" | "ended"): void {
-    this.#note(end === "ended" ? `pod ${this.#name} has ended` : `detached from ${this.#name}`);
+    const pod = `pod \`${this.#name}\``;
+    this.#view.note(end === "ended" ? `${pod} has ended` : `detached from ${pod}`);
   }
 
   complain(text: string): void {
-    this.#note(this.#paint("red", `error: ${harmless(text)}`));
+    this.#view.complain(text);
   }
 
   show(event: Event): void {
@@ -163,64 +158,27 @@ class PersonView implements View {
       case "history":
         this.state = event.data.status ?? "idle";
         for (const item of event.data.items) this.#showItem(item);
-        this.#note(`attached to ${this.#name} (${this.state}); Ctrl-C detaches`);
+        this.#view.note(`attached to pod \`${this.#name}\` (${this.state}); Ctrl-C detaches`);
         break;
       case "user_message":
-        this.state = "running";
-        break;
       case "turn_start":
         this.state = "running";
         break;
-      case "text_delta":
-        this.#streams.out.write(harmless(event.data.text));
-        this.#midLine = !event.data.text.endsWith("\n");
-        break;
-      case "text_done":
-        this.#endLine();
-        break;
-      case "tool_call_done":
-        this.#note(`${event.data.name} ${oneLine(event.data.arguments)}`);
-        break;
-      case "tool_result":
-        this.#note(`  ${event.data.is_error ? "✗" : "✓"} ${oneLine(event.data.summary)}`);
-        break;
-      case "alert":
-        this.#note(`${event.data.level}: ${oneLine(event.data.message, 300)}`);
-        break;
-      case "error":
-        this.complain(event.data.message);
+      case "ack":
+        if (event.data.id.startsWith(NOTE_ID)) this.#view.note("noted");
         break;
       case "run_end":
         this.state = event.data.result === "paused" ? "paused" : "idle";
-        this.#note(`turn: ${event.data.outcome ?? event.data.result}`);
+        this.#view.note(`turn: ${event.data.outcome ?? event.data.result}`);
         break;
       default:
+        this.#view.show(event);
         break;
     }
   }
 
   #showItem(raw: unknown): void {
     const parsed = itemSchema().safeParse(raw);
-    if (!parsed.success) return;
-    const item = parsed.data;
-    if (item.type === "message" && item.role === "assistant") {
-      this.#streams.out.write(`${harmless(messageText(item))}\n`);
-    } else if (item.type === "message" && item.role === "user") {
-      this.#note(`> ${harmless(messageText(item))}`);
-    } else if (item.type === "tool_call") {
-      this.#note(`${item.name} ${oneLine(item.arguments)}`);
-    } else if (item.type === "tool_result") {
-      this.#note(`  ${item.is_error === true ? "✗" : "✓"} ${oneLine(item.summary)}`);
-    }
-  }
-
-  #endLine(): void {
-    if (this.#midLine) this.#streams.out.write("\n");
-    this.#midLine = false;
-  }
-
-  #note(text: string): void {
-    this.#endLine();
-    this.#streams.err.write(`${this.#paint("dim", text)}\n`);
+    if (parsed.success) this.#view.showItem(parsed.data);
   }
 }

@@ -3,7 +3,7 @@
  * scope and name; with `--tree` everything below it comes back as well. A child whose parent lives
  * comes back below that parent, which alone can lend it its paths.
  */
-import { closeSync, statSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf } from "../base/files.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
@@ -24,6 +24,7 @@ import { isKnown } from "../session/family-tree.ts";
 import { forkSession, salvage } from "../session/fork.ts";
 import { isSessionId } from "../session/log.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
+import { directoryProblem } from "../spawn/working-directory.ts";
 import { request } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
 import { sessionsDirectory } from "./sessions.ts";
@@ -72,14 +73,15 @@ export async function resumePod(
     err.write(`${saved.said}\n`);
     chosen = known(summarize(store, saved.session), saved.session);
   } else {
-    chosen = choose(wanted, currentSessions(listSessions(store)), store, table);
+    chosen = choose(wanted, currentSessions(listSessions(store)), store);
   }
   const { setup, session } = chosen;
   const live = holderOf(chosen, table);
   if (live !== undefined && !options.tree && !options.goOn) {
     throw new PodError(
       "session_conflict",
-      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}`,
+      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}; ` +
+        `pod attach ${live.pod_name}`,
     );
   }
   const parent = live === undefined ? livingParent(chosen, store, table) : undefined;
@@ -107,16 +109,13 @@ function choose(
   wanted: string | undefined,
   current: readonly SessionSummary[],
   store: string,
-  table: Allocations,
 ): KnownSession {
   if (wanted !== undefined && isSessionId(wanted)) {
     return known(summarize(store, wanted), wanted);
   }
   const byChange = current.filter(isKnown).toSorted((a, b) => b.changed - a.changed);
   const found = byChange.find((summary) =>
-    wanted === undefined
-      ? summary.setup.parent === null && holderOf(summary, table) === undefined
-      : summary.setup.name === wanted,
+    wanted === undefined ? summary.setup.parent === null : summary.setup.name === wanted,
   );
   if (found !== undefined) return found;
   const what = wanted === undefined ? "no session" : `no session of a pod \`${wanted}\``;
@@ -124,8 +123,8 @@ function choose(
 }
 
 function sessionIn(wanted: string | undefined, option: string): string {
-  if (wanted !== undefined) return wanted;
-  throw new PodError("usage", `${option} needs the id of a session (see: pod sessions)`);
+  if (wanted !== undefined && isSessionId(wanted)) return wanted;
+  throw new PodError("usage", `${option} needs the whole id of a session (see: pod sessions)`);
 }
 
 function known(summary: SessionSummary | undefined, session: string): KnownSession {
@@ -182,12 +181,8 @@ async function startAgain(
 ): Promise<string> {
   const { name, cwd } = setup;
   const paths = podPaths(registry.base, name);
-  if (statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new PodError(
-      "invalid_argument",
-      `the working directory of pod \`${name}\`, ${cwd}, is gone`,
-    );
-  }
+  const gone = directoryProblem(cwd);
+  if (gone !== undefined) throw new PodError("invalid_argument", `pod \`${name}\`: ${gone}`);
   const stderr = openStderr(registry, name);
   try {
     const instance = crypto.randomUUID();
@@ -217,7 +212,7 @@ async function startAgain(
       "spawn_failed",
       said === ""
         ? `pod \`${name}\` ended before it was ready (${describeExit(ready.exit)})`
-        : said,
+        : `pod \`${name}\`: ${said}`,
     );
   } finally {
     closeSync(stderr);
@@ -228,7 +223,10 @@ async function startAgain(
 function openStderr(registry: Registry, name: string): number {
   const life = takeLife(registry.base, name);
   if (life === undefined) {
-    throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+    throw new PodError(
+      "duplicate_name",
+      `pod name \`${name}\` is already registered; pod attach ${name}`,
+    );
   }
   try {
     return openPrivateLog(podPaths(registry.base, name).stderr, true);
