@@ -19,7 +19,7 @@ import type { ModelRequest } from "./model.ts";
 /** Longest id of a tool call that every API takes. */
 const MAX_ID_CHARACTERS = 64;
 /** Said for the user when a history ends with the assistant; newer models refuse to be prefilled. */
-export const CONTINUE_TEXT = "Continue.";
+const CONTINUE_TEXT = "Continue.";
 /** The API refuses blank texts. */
 const EMPTY_MESSAGE = "(empty message)";
 const EMPTY_RESULT = "(no output)";

@@ -20,7 +20,7 @@ export function isRetryableStatus(status: number): boolean {
 }
 
 /** `API error (status: 429) [rate_limit_error]: message`; status and code are optional parts. */
-export function formatApiError(
+function formatApiError(
   status: number | undefined,
   code: string | undefined,
   message: string,

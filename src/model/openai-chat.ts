@@ -45,10 +45,7 @@ function foreignEvent(error: unknown): string | undefined {
 }
 
 /** Translates request options for `resolved`. */
-export function planChatOptions(
-  resolved: ResolvedRemoteModel,
-  options: RequestOptions,
-): OptionPlan {
+function planChatOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan {
   const warnings: string[] = [];
   const effort = effortLabel(wishedThinking(resolved, options.reasoning, warnings));
   const settings: Partial<SdkCallOptions> = {

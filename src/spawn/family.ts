@@ -309,7 +309,7 @@ export class Family {
 }
 
 /** Id of the one notice about the end of this run of a Pod, whoever sees it and however often. */
-export function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
+function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
   return `exit:${instance}`;
 }
 
