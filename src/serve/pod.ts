@@ -270,6 +270,7 @@ async function assemble(
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
+  // Whoever finds the socket finds these files too (spec protocol 8.1, 8.2).
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
   files.writeStatus(controller.phase, session);
