@@ -16,7 +16,8 @@ import { listPodsTool, stopPodTool } from "../../src/spawn/control-tools.ts";
 import { spawnPodTool } from "../../src/spawn/spawn-pod.ts";
 import { readPodOutputTool, sendToPodTool } from "../../src/spawn/talk-tools.ts";
 import { request } from "../../src/transport/client.ts";
-import { eventually, SOURCE_COMMAND, startRoot, startWorld, type World } from "../support/pod.ts";
+import { eventually, startRoot, startWorld, type World } from "../support/pod.ts";
+import { SOURCE_COMMAND } from "../support/root-pod.ts";
 import { within } from "../support/temp.ts";
 import { grant, readJson, rule, startSpawner, type TestSpawner } from "./spawner.ts";
 
