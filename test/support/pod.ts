@@ -5,6 +5,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { messageOf } from "../../src/base/errors.ts";
+import { readStat } from "../../src/base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../../src/registry/allocation.ts";
 import { findByName } from "../../src/registry/operations.ts";
 import { Registry } from "../../src/registry/registry.ts";
@@ -171,10 +172,12 @@ function processesOf(runtime: string): number[] {
     .map(Number);
 }
 
-/** True while a process runs: it exists and is no zombie. */
+/**
+ * True while a process can still do something, as the program itself judges it: one whose first thread
+ * is a zombie while others are not still holds its files and locks.
+ */
 export function isRunning(pid: number): boolean {
-  const stat = readProc(pid, "stat");
-  return stat !== "" && !/^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  return readStat(pid)?.ended === false;
 }
 
 /** Resolves when `check` holds, looking every few milliseconds; fails after the deadline. */
