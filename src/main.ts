@@ -1,7 +1,7 @@
 /**
  * Entry of the program. Without a command word it is a Pod process with the reference's flags, which
- * is also how every child starts: that path is part of this file's chunk and loads nothing that a
- * child does not need (nor `process.stdout`, which costs 8 ms). Commands for people load their own.
+ * is also how every child starts: that path, a chunk of its own, loads nothing that a child does not
+ * need (nor `process.stdout`, which costs 8 ms). Commands for people load their own.
  */
 import { writeSync } from "node:fs";
 import { EXIT, exitCodeOf, renderForTerminal } from "./base/errors.ts";

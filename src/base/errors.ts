@@ -63,11 +63,7 @@ export function errnoCode(error: unknown): string | undefined {
   return typeof error.code === "string" ? error.code : undefined;
 }
 
-/**
- * One line of text for any thrown value: the message without a stack, line breaks folded to blanks.
- * Node-style errors lose the trailing call description (`ENOENT: no such file …, open '/x'` keeps
- * the path, because it says where).
- */
+/** One line of text for any thrown value: the message without a stack, line breaks folded to blanks. */
 export function messageOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/\s*\n\s*/g, " ").trim() || "unknown error";

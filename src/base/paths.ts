@@ -6,6 +6,7 @@
 import { mkdirSync, type Stats, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { errnoCode, ioError, PodError } from "./errors.ts";
+import { printable } from "./text.ts";
 
 /** The three base directories; a base that no variable names is undefined. All absolute. */
 export interface BaseDirectories {
@@ -87,13 +88,6 @@ export function assertPodName(name: string): void {
     `invalid pod name \`${printable(name)}\`: use 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`, ` +
       "starting with a letter or digit, and not a name reserved for the registry (`pods.…`)",
   );
-}
-
-/** `text` with control characters escaped and its length bounded, fit to be quoted in a message. */
-export function printable(text: string, limit = 80): string {
-  const shown = text.length > limit ? `${text.slice(0, limit)}…` : text;
-  // eslint-disable-next-line no-control-regex
-  return shown.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => JSON.stringify(c).slice(1, -1));
 }
 
 /** The files of one Pod below the runtime base (spec registry-and-spawn 1.2). */

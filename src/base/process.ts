@@ -160,6 +160,38 @@ export async function settlesWithin(promise: Promise<unknown>, ms: number): Prom
   }
 }
 
+/** Pauses between looks: the first one and the longest, in milliseconds; each is twice the one before. */
+export interface LookPauses {
+  readonly firstMs?: number;
+  readonly maxMs?: number;
+  /** Whether the pauses keep this process alive. */
+  readonly keepsAlive?: boolean;
+}
+
+/**
+ * For what the kernel does not report: looks at once and then ever less often until `check` holds
+ * (true), or does not at the first look after `ms` milliseconds (false).
+ */
+export async function looksUntil(
+  check: () => boolean,
+  ms: number,
+  { firstMs = 1, maxMs = 50, keepsAlive = true }: LookPauses = {},
+): Promise<boolean> {
+  const deadline = performance.now() + ms;
+  for (let pause = firstMs; !check(); pause = Math.min(pause * 2, maxMs)) {
+    if (performance.now() >= deadline) return false;
+    await (keepsAlive ? Bun.sleep(pause) : idle(pause));
+  }
+  return true;
+}
+
+/** A pause, in milliseconds, that keeps no process alive. */
+export async function idle(ms: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setTimeout(resolve, ms).unref();
+  await promise;
+}
+
 /**
  * The command that starts this program again: the compiled binary itself, or Bun with our entry
  * file when run from source. A binary that was replaced on disk is started through the kernel's

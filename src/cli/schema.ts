@@ -1,6 +1,6 @@
 /** `pod schema`: the formats that other programs may rely on, as JSON Schema. One table. */
 import { EXIT, PodError } from "../base/errors.ts";
-import { printable } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import { manifestJsonSchema } from "../manifest/json-schema.ts";
 import { protocolJsonSchema } from "../protocol/json-schema.ts";
 import type { Streams } from "./output.ts";

@@ -4,7 +4,8 @@
  */
 import { EXIT, PodError, renderForTerminal } from "../base/errors.ts";
 import { writeLine } from "../base/log.ts";
-import { type Environment, printable } from "../base/paths.ts";
+import type { Environment } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import type { PodOptions } from "../serve/configuration.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { announceReady, catchSignals, exitOnInternalFailure } from "../serve/process.ts";

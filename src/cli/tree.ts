@@ -4,7 +4,8 @@
  */
 import { messageOf, PodError } from "../base/errors.ts";
 import { stateOf } from "../base/process.ts";
-import { type Environment, printable, requireRuntimeBase, resolveBases } from "../base/paths.ts";
+import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
 import { Registry } from "../registry/registry.ts";

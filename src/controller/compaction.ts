@@ -28,8 +28,7 @@ const RECENT_FILES = 5;
 /** Counts that are kept; older ones only refine estimates of what is long past. */
 const MAX_MARKS = 500;
 
-export const THRASH =
-  "compaction thrash: context still exceeds threshold immediately after compact";
+const THRASH = "compaction thrash: context still exceeds threshold immediately after compact";
 
 /** `[compaction]` of a manifest. */
 export interface CompactionSettings {

@@ -7,7 +7,7 @@ import { messageOf } from "../base/errors.ts";
 import { removeFile } from "../base/files.ts";
 import { log as logLine } from "../base/log.ts";
 import type { Usage } from "../model/model.ts";
-import type { Item, ToolResultItem } from "../protocol/history.ts";
+import { isUserMessage, type ToolResultItem } from "../protocol/history.ts";
 import { flattenSegments, type Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "../session/entry.ts";
 import { createLog, logPath, type SessionLog } from "../session/log.ts";
@@ -301,10 +301,6 @@ function firstLine(text: string): string {
   return line.length <= TITLE_CHARACTERS
     ? line
     : `${line.slice(0, TITLE_CHARACTERS).toWellFormed()}…`;
-}
-
-function isUserMessage(item: Item): boolean {
-  return item.type === "message" && item.role === "user";
 }
 
 /** How a run ended, in the words of spec worker-and-tools 1.7. */

@@ -5,9 +5,9 @@
  */
 
 /** Runs that may be started in a row. */
-export const WAKE_BURST = 60;
+const WAKE_BURST = 60;
 /** Time until one more may be. Milliseconds. */
-export const WAKE_REFILL_MS = 1000;
+const WAKE_REFILL_MS = 1000;
 
 /** The budget of one Pod. */
 export class WakeBudget {

@@ -3,7 +3,7 @@
  * nearest known name. Values are never quoted, except names of keys and words of a fixed choice.
  */
 import type { z } from "zod/v3";
-import { printable } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import { listKeys, namesBelow, type KeyDoc } from "./keys.ts";
 import type { KeyPath } from "./locate.ts";
 import { ABSENT_KEYS } from "./schema.ts";

@@ -9,7 +9,7 @@ import { lazily } from "../base/lazy.ts";
 export const text = lazily(() => z.string().min(1));
 
 /** `[model] scheme`: the wire format; `script` is the offline model (design 3). */
-export const modelSchemeSchema = lazily(() =>
+const modelSchemeSchema = lazily(() =>
   z.enum(["anthropic", "openai_chat", "openai_responses", "gemini", "script"]),
 );
 /** Schemes that are spoken to a host: what a catalog entry may have. */

@@ -1,7 +1,7 @@
 /**
  * A resolved manifest on its way out of a process: as TOML for `<runtime>/<pod>/manifest.toml` and
- * for people, as JSON (`JSON.stringify`) for a child. The child's way back in is here too and loads
- * no TOML parser; smol-toml is loaded by the first `renderManifest`.
+ * for people, as JSON (`JSON.stringify`) for a child. The child's way back in is here too and needs
+ * no TOML. Every Pod renders once before it listens; smol-toml, loaded for that, costs under 1 ms.
  */
 import { checkManifest } from "./resolve.ts";
 import type { Manifest } from "./schema.ts";

@@ -6,7 +6,7 @@ import { PodError } from "../base/errors.ts";
 import { loadAnthropic, type SdkCallOptions } from "./ai-sdk.ts";
 import { isVendorHost, type ResolvedRemoteModel } from "./catalog.ts";
 import { type Dialect, endsInVersion, type OptionPlan, samplingOf } from "./dialect.ts";
-import { isRecord } from "./failure.ts";
+import { isObject } from "./failure.ts";
 import type { RequestOptions, Usage } from "./model.ts";
 import { type Effort, knownEffort, unknownEffort, wishedThinking } from "./reasoning.ts";
 
@@ -111,9 +111,9 @@ function planThinking(
 
 /** Tokens of the prompt as the vendor counts them at the start of an answer. */
 function firstUsage(metadata: unknown): Usage | undefined {
-  const vendor = isRecord(metadata) ? metadata.anthropic : undefined;
-  const usage = isRecord(vendor) ? vendor.usage : undefined;
-  if (!isRecord(usage)) return undefined;
+  const vendor = isObject(metadata) ? metadata.anthropic : undefined;
+  const usage = isObject(vendor) ? vendor.usage : undefined;
+  if (!isObject(usage)) return undefined;
   const count = (key: string): number => (typeof usage[key] === "number" ? usage[key] : 0);
   const cacheRead = count("cache_read_input_tokens");
   const cacheWrite = count("cache_creation_input_tokens");
@@ -139,15 +139,15 @@ const KNOWN_DELTAS = ["text_delta", "thinking_delta", "signature_delta", "input_
  * `event "x"`, `block "x"` or `delta "x"`. Undefined for damaged data.
  */
 function unknownTag(error: unknown): string | undefined {
-  if (!isRecord(error) || !isRecord(error.value)) return undefined;
+  if (!isObject(error) || !isObject(error.value)) return undefined;
   const event = error.value;
   const check = (kind: string, tag: unknown, known: readonly string[]): string | undefined =>
     typeof tag === "string" && !known.includes(tag) ? `${kind} "${tag.slice(0, 64)}"` : undefined;
   return (
     check("event", event.type, KNOWN_EVENTS) ??
-    (isRecord(event.content_block)
+    (isObject(event.content_block)
       ? check("block", event.content_block.type, KNOWN_BLOCKS)
       : undefined) ??
-    (isRecord(event.delta) ? check("delta", event.delta.type, KNOWN_DELTAS) : undefined)
+    (isObject(event.delta) ? check("delta", event.delta.type, KNOWN_DELTAS) : undefined)
   );
 }

@@ -4,13 +4,7 @@
  */
 
 /** Wire formats a manifest may name. `script` is ours: a scenario file answers instead of an LLM. */
-export const MODEL_SCHEMES = [
-  "anthropic",
-  "openai_chat",
-  "openai_responses",
-  "gemini",
-  "script",
-] as const;
+const MODEL_SCHEMES = ["anthropic", "openai_chat", "openai_responses", "gemini", "script"] as const;
 /** One of `MODEL_SCHEMES`. */
 export type ModelScheme = (typeof MODEL_SCHEMES)[number];
 

@@ -13,13 +13,13 @@ import {
 } from "../protocol/history.ts";
 import type { SdkMessage, SdkPrompt, SdkProviderOptions, SdkTool } from "./ai-sdk.ts";
 import type { Dialect } from "./dialect.ts";
-import { isRecord } from "./failure.ts";
+import { isObject } from "./failure.ts";
 import type { ModelRequest } from "./model.ts";
 
 /** Longest id of a tool call that every API takes. */
 const MAX_ID_CHARACTERS = 64;
 /** Said for the user when a history ends with the assistant; newer models refuse to be prefilled. */
-export const CONTINUE_TEXT = "Continue.";
+const CONTINUE_TEXT = "Continue.";
 /** The API refuses blank texts. */
 const EMPTY_MESSAGE = "(empty message)";
 const EMPTY_RESULT = "(no output)";
@@ -245,7 +245,7 @@ function toolInput(text: string): unknown {
     const parsed: unknown = JSON.parse(text, (_key, value: unknown) =>
       typeof value === "string" ? wellFormed(value) : value,
     );
-    if (isRecord(parsed) && !Array.isArray(parsed)) return parsed;
+    if (isObject(parsed) && !Array.isArray(parsed)) return parsed;
   } catch {
     // Cut or invalid JSON.
   }
@@ -268,7 +268,7 @@ function vendorData(
 ): Record<string, unknown> | undefined {
   if (item.provider?.vendor !== vendor) return undefined;
   const data = item.provider[dialect.vendorKey];
-  return isRecord(data) ? data : undefined;
+  return isObject(data) ? data : undefined;
 }
 
 function reasoningPart(

@@ -20,7 +20,7 @@ export function isRetryableStatus(status: number): boolean {
 }
 
 /** `API error (status: 429) [rate_limit_error]: message`; status and code are optional parts. */
-export function formatApiError(
+function formatApiError(
   status: number | undefined,
   code: string | undefined,
   message: string,
@@ -102,7 +102,7 @@ export interface StreamError {
  * the library's complaint about data that it could not read.
  */
 export function readStreamError(error: unknown): StreamError | undefined {
-  if (!isRecord(error)) return undefined;
+  if (!isObject(error)) return undefined;
   const message = typeof error.message === "string" ? error.message : "";
   if (typeof error.responseBody === "string" && typeof error.statusCode === "number") {
     const body = readErrorBody(error.responseBody);
@@ -170,10 +170,10 @@ function readErrorBody(body: string): {
   try {
     const outer: unknown = JSON.parse(body);
     const parsed: unknown = Array.isArray(outer) ? outer[0] : outer;
-    const error = isRecord(parsed) && isRecord(parsed.error) ? parsed.error : parsed;
-    if (isRecord(error) && typeof error.message === "string" && error.message !== "") {
+    const error = isObject(parsed) && isObject(parsed.error) ? parsed.error : parsed;
+    if (isObject(error) && typeof error.message === "string" && error.message !== "") {
       const retryDelay = (Array.isArray(error.details) ? error.details : [])
-        .map((detail: unknown) => (isRecord(detail) ? detail.retryDelay : undefined))
+        .map((detail: unknown) => (isObject(detail) ? detail.retryDelay : undefined))
         .find((delay) => typeof delay === "string");
       return {
         code: codeOf(error),
@@ -187,7 +187,7 @@ function readErrorBody(body: string): {
   return { code: undefined, message: body.trim() };
 }
 
-/** True for an object whose keys can be read. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
+/** True for anything whose keys can be read, a list as well. */
+export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null;
 }

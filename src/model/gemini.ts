@@ -27,10 +27,7 @@ export const GEMINI: Dialect = {
 };
 
 /** Translates request options for `resolved`. */
-export function planGeminiOptions(
-  resolved: ResolvedRemoteModel,
-  options: RequestOptions,
-): OptionPlan {
+function planGeminiOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan {
   const warnings: string[] = [];
   const thinking = planThinking(resolved, options.reasoning, warnings);
   const settings: Partial<SdkCallOptions> = {

@@ -8,7 +8,7 @@ import { childEnvironment, settlesWithin } from "../base/process.ts";
 import { commandName } from "./config.ts";
 
 /** How long the program may take; a person may have to unlock something. */
-export const KEY_COMMAND_TIMEOUT_MS = 30_000;
+const KEY_COMMAND_TIMEOUT_MS = 30_000;
 /** Keys are short. */
 const MAX_OUTPUT_BYTES = 16 * 1024;
 /** A process of its own may keep the output open after the program's end. */

@@ -6,7 +6,7 @@
 import { COMPATIBLE_NAME, loadOpenAiChat, type SdkCallOptions } from "./ai-sdk.ts";
 import { isVendorHost, type ResolvedRemoteModel } from "./catalog.ts";
 import { type Dialect, endsInVersion, type OptionPlan, samplingOf } from "./dialect.ts";
-import { isRecord } from "./failure.ts";
+import { isObject } from "./failure.ts";
 import type { RequestOptions } from "./model.ts";
 import { effortLabel, wishedThinking } from "./reasoning.ts";
 
@@ -37,18 +37,15 @@ export const OPENAI_CHAT: Dialect = {
 
 /** Some hosts send events of their own between the chunks; the library refuses them. */
 function foreignEvent(error: unknown): string | undefined {
-  const event = isRecord(error) ? error.value : undefined;
-  if (!isRecord(event) || "choices" in event || "error" in event || "message" in event) {
+  const event = isObject(error) ? error.value : undefined;
+  if (!isObject(event) || "choices" in event || "error" in event || "message" in event) {
     return undefined;
   }
   return `event "${String(event.type ?? event.object ?? "without a name").slice(0, 64)}"`;
 }
 
 /** Translates request options for `resolved`. */
-export function planChatOptions(
-  resolved: ResolvedRemoteModel,
-  options: RequestOptions,
-): OptionPlan {
+function planChatOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan {
   const warnings: string[] = [];
   const effort = effortLabel(wishedThinking(resolved, options.reasoning, warnings));
   const settings: Partial<SdkCallOptions> = {

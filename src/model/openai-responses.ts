@@ -30,10 +30,7 @@ export const OPENAI_RESPONSES: Dialect = {
 };
 
 /** Translates request options for `resolved`. */
-export function planResponsesOptions(
-  resolved: ResolvedRemoteModel,
-  options: RequestOptions,
-): OptionPlan {
+function planResponsesOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan {
   const warnings: string[] = [];
   const effort = effortLabel(wishedThinking(resolved, options.reasoning, warnings));
   const thinks = resolved.capability.reasoning !== undefined;

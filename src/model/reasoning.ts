@@ -17,7 +17,7 @@ export const EFFORT_TOKENS = {
 /** One of those labels. */
 export type Effort = keyof typeof EFFORT_TOKENS;
 /** The labels, from the least to the most. */
-export const EFFORTS: readonly Effort[] = ["minimal", "low", "medium", "high", "xhigh"];
+const EFFORTS: readonly Effort[] = ["minimal", "low", "medium", "high", "xhigh"];
 
 /** The label as one of ours, or undefined. */
 export function knownEffort(label: string): Effort | undefined {
@@ -25,7 +25,7 @@ export function knownEffort(label: string): Effort | undefined {
 }
 
 /** The label for a budget: below 4096 tokens `low`, below 16384 `medium`, else `high`. */
-export function effortFor(tokens: number): Effort {
+function effortFor(tokens: number): Effort {
   return tokens < 4096 ? "low" : tokens < 16_384 ? "medium" : "high";
 }
 

@@ -7,7 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import { z } from "zod/v3";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
-import { isRecord } from "./failure.ts";
+import { isObject } from "./failure.ts";
 
 /** A scenario is written by hand or generated for a test; more than this is a mistake. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
@@ -123,7 +123,7 @@ async function parse(path: string, text: string, toml: boolean): Promise<unknown
   try {
     return parseToml(text);
   } catch (error) {
-    const position = isRecord(error) && typeof error.line === "number" ? `:${error.line}` : "";
+    const position = isObject(error) && typeof error.line === "number" ? `:${error.line}` : "";
     const problem = (error instanceof Error ? error.message : String(error)).split("\n")[0];
     throw new PodError("invalid_manifest", `${path}${position}: ${problem}`);
   }
@@ -192,7 +192,7 @@ function groupsOf(pattern: RegExp | undefined): { count: number; names: readonly
 
 function stringsIn(value: unknown): string[] {
   if (typeof value === "string") return [value];
-  if (!isRecord(value)) return [];
+  if (!isObject(value)) return [];
   return Object.values(value).flatMap(stringsIn);
 }
 
@@ -222,7 +222,7 @@ export function substitute(text: string, substitutes: Substitutes): string {
 export function substituteDeep(value: unknown, substitutes: Substitutes): unknown {
   if (typeof value === "string") return substitute(value, substitutes);
   if (Array.isArray(value)) return value.map((entry) => substituteDeep(entry, substitutes));
-  if (!isRecord(value) || value instanceof Date) return value; // a TOML date is written as text
+  if (!isObject(value) || value instanceof Date) return value; // a TOML date is written as text
   return Object.fromEntries(
     Object.entries(value).map(([key, entry]) => [key, substituteDeep(entry, substitutes)]),
   );

@@ -4,7 +4,7 @@
  * can be aborted at any point. It never touches the network.
  */
 import { dirname } from "node:path";
-import { printable } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import { messageText, type Item } from "../protocol/history.ts";
 import type { PreloadableModel } from "./remote.ts";
 import type { ResolvedScriptModel } from "./catalog.ts";

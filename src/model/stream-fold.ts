@@ -6,7 +6,7 @@
 import type { SdkPart } from "./ai-sdk.ts";
 import { madeBy } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
-import { type Failure, isRecord, readStreamError, streamFailure } from "./failure.ts";
+import { type Failure, isObject, readStreamError, streamFailure } from "./failure.ts";
 import type { FinishReason, ModelEvent, Usage } from "./model.ts";
 import { ENDED_EARLY_KIND } from "./transport.ts";
 
@@ -38,8 +38,8 @@ interface ToolCall {
 export function createFold(vendor: string, dialect: Dialect): Fold {
   const { vendorKey } = dialect;
   const own = (metadata: unknown): Record<string, unknown> => {
-    const data = isRecord(metadata) ? metadata[vendorKey] : undefined;
-    return isRecord(data) ? definedOnly(data) : {};
+    const data = isObject(metadata) ? metadata[vendorKey] : undefined;
+    return isObject(data) ? definedOnly(data) : {};
   };
   const texts = new Map<string, string>();
   const thinkings = new Map<string, Thinking>();
@@ -133,7 +133,7 @@ export function createFold(vendor: string, dialect: Dialect): Fold {
     },
     raw: ({ rawValue }) => {
       // An error with anything beside it looks to the library like an ordinary event.
-      if (isRecord(rawValue) && isRecord(rawValue.error)) {
+      if (isObject(rawValue) && isObject(rawValue.error)) {
         endedEarly ||= rawValue.error.type === ENDED_EARLY_KIND;
         failure = streamFailure(rawValue.error);
       }

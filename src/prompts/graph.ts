@@ -7,7 +7,7 @@ import type { TemplateOrigin } from "./origin.ts";
 import { lineAt, type Mention, type Scan, scanTemplate } from "./syntax.ts";
 
 /** Different templates that one prompt may be made of. */
-export const MAX_TEMPLATES = 256;
+const MAX_TEMPLATES = 256;
 
 /** One template of a graph. */
 export interface TemplateNode extends Scan {

@@ -43,7 +43,7 @@ export type PromptKey = keyof typeof BUILT_IN;
 export const PROMPT_KEYS = Object.keys(BUILT_IN) as readonly PromptKey[];
 
 /** The variables that a text gets. */
-export function inputsOf(key: PromptKey): readonly string[] {
+function inputsOf(key: PromptKey): readonly string[] {
   return BUILT_IN[key].inputs;
 }
 

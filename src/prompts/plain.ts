@@ -12,7 +12,7 @@ export type TemplateValues = Readonly<Record<string, string | readonly string[]>
 /** How deep includes may nest; a cycle ends here. */
 export const MAX_INCLUDE_DEPTH = 16;
 /** How many includes one prompt may have in all, so that a few files cannot grow without bound. */
-export const MAX_INCLUDES = 256;
+const MAX_INCLUDES = 256;
 
 /** Renders a plain graph; throws `invalid_argument` with `<file>:<line>: …`. */
 export function renderPlain(graph: TemplateGraph, values: TemplateValues): string {
@@ -51,7 +51,7 @@ function shown(value: string | readonly string[]): string {
 }
 
 /** What to say about a name that has no value. */
-export function unknownVariable(name: string, values: TemplateValues): string {
+function unknownVariable(name: string, values: TemplateValues): string {
   const known = Object.keys(values);
   return `unknown variable \`${name}\` (${known.length === 0 ? "there are none here" : `known: ${known.join(", ")}`})`;
 }

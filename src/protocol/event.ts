@@ -9,7 +9,7 @@ import { itemSchema } from "./history.ts";
 import { segmentSchema } from "./segment.ts";
 
 /** Codes of the `error` event (4.1). */
-export const wireErrorCodeSchema = lazily(() =>
+const wireErrorCodeSchema = lazily(() =>
   z.enum([
     "already_running",
     "not_running",
@@ -22,7 +22,7 @@ export const wireErrorCodeSchema = lazily(() =>
 export type WireErrorCode = z.infer<ReturnType<typeof wireErrorCodeSchema>>;
 
 /** What a Pod is doing. */
-export const podStateSchema = lazily(() => z.enum(["idle", "running", "paused"]));
+const podStateSchema = lazily(() => z.enum(["idle", "running", "paused"]));
 export type PodState = z.infer<ReturnType<typeof podStateSchema>>;
 
 const greetingSchema = lazily(() =>

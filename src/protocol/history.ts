@@ -65,6 +65,11 @@ export type ToolCallItem = Extract<Item, { type: "tool_call" }>;
 export type ToolResultItem = Extract<Item, { type: "tool_result" }>;
 export type ReasoningItem = Extract<Item, { type: "reasoning" }>;
 
+/** True for a message in the role of the user: typed by a person or sent by another Pod. */
+export function isUserMessage(item: Item): boolean {
+  return item.type === "message" && item.role === "user";
+}
+
 /** Text of a message: its text parts joined. */
 export function messageText(item: MessageItem): string {
   return item.content.map((part) => (part.type === "text" ? part.text : part.refusal)).join("");

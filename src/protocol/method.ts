@@ -10,7 +10,7 @@
  */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
-import { printable } from "../base/paths.ts";
+import { printable } from "../base/text.ts";
 import { ScopeRuleSchema } from "../scope/rule.ts";
 import { segmentSchema } from "./segment.ts";
 

@@ -78,7 +78,7 @@ function refuseLoose(rules: readonly ScopeRule[]): void {
 }
 
 /** Refusal for a name that is not registered. */
-export function unknownPod(name: string): PodError {
+function unknownPod(name: string): PodError {
   return new PodError("unknown_pod", `pod \`${name}\` is not registered`);
 }
 

@@ -4,8 +4,9 @@
  */
 import { realpathSync, statfsSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
-import { type Environment, printable } from "../base/paths.ts";
+import type { Environment } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
+import { printable } from "../base/text.ts";
 import { ownerOf } from "./allocation.ts";
 import { inspectTable } from "./table.ts";
 

@@ -5,7 +5,7 @@
  * after a Pod was killed, when somebody must wait until its commands are gone.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { readStat } from "../base/process.ts";
+import { looksUntil, readStat } from "../base/process.ts";
 
 /** Name of the variable that every command has; its value names the Pod's process and the command. */
 const SHELL_MARK = "INSOMNIA_SHELL_OF";
@@ -36,15 +36,10 @@ function hasMark(pid: number, mark: string): boolean {
   }
 }
 
-const FIRST_PAUSE_MS = 1;
-const MAX_PAUSE_MS = 50;
-
 /** Kills what has the mark until nothing has; false when something is left after `ms` milliseconds. */
 export async function clearMarked(mark: string, ms: number): Promise<boolean> {
-  const deadline = performance.now() + ms;
-  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
+  return await looksUntil(() => {
     const pids = markedProcesses(mark);
-    if (pids.length === 0) return true;
     for (const pid of pids) {
       try {
         process.kill(pid, "SIGKILL");
@@ -52,7 +47,6 @@ export async function clearMarked(mark: string, ms: number): Promise<boolean> {
         // gone meanwhile
       }
     }
-    if (performance.now() >= deadline) return false;
-    await Bun.sleep(pause);
-  }
+    return pids.length === 0;
+  }, ms);
 }

@@ -4,7 +4,7 @@
  * is not granted, but what lies in it beside the denied path is, one by one. What the rules let write
  * is never more than what the scope lets write; where it is less, the plan says so.
  */
-import { componentsOf, type Permission, type ScopeRule } from "../scope/rule.ts";
+import { isWithin, type Permission, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, type Scope } from "../scope/set.ts";
 import {
   CHANGE_RIGHTS,
@@ -219,12 +219,6 @@ class Plan {
 
 function suffices(access: Permission | "none", wanted: Permission): boolean {
   return access === "write" || access === wanted;
-}
-
-/** True when `path` is `target` or lies below it. */
-function isWithin(path: string, target: string): boolean {
-  const names = componentsOf(path);
-  return componentsOf(target).every((name, index) => names[index] === name);
 }
 
 /** True when the rule speaks about some path strictly below `directory`. */

@@ -5,7 +5,7 @@
  * Not covered: hard links to files, and names that do not exist yet on a file system that folds case.
  */
 import { type Mount, MountTree } from "../base/mounts.ts";
-import { componentsOf, type ScopeRule } from "./rule.ts";
+import { componentsOf, isWithin, type ScopeRule } from "./rule.ts";
 import { containsRegion, overlaps, ruleMatches, writeDenied } from "./set.ts";
 
 /** What is known of names on this machine at this moment. */
@@ -17,11 +17,6 @@ export interface Names {
 
 /** For a world without mounts in which every name is its own: pure tests, and what is known to be so. */
 export const PLAIN_NAMES: Names = { mounts: new MountTree([]), isSame: () => false };
-
-/** True when `path` is `base` or below it. */
-function isWithin(path: string, base: string): boolean {
-  return base === "/" || path === base || path.startsWith(`${base}/`);
-}
 
 /** `path`, which is within `from`, as it is called when `from` is called `to`. */
 function moved(path: string, from: string, to: string): string {

@@ -86,6 +86,11 @@ export function componentsOf(path: string): string[] {
   return path.split("/").filter((name) => name !== "" && name !== ".");
 }
 
+/** True when `path` is `base` or lies below it. Both are canonical. */
+export function isWithin(path: string, base: string): boolean {
+  return base === "/" || path === base || path.startsWith(`${base}/`);
+}
+
 /** The rule with its target made canonical; `invalid_argument` says which target and why. */
 export function canonicalRule(rule: ScopeRule): ScopeRule {
   const target = canonicalTarget(rule.target);

@@ -6,10 +6,23 @@
 import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { settlesWithin } from "../base/process.ts";
+import type { Compaction } from "../controller/compaction.ts";
+import type { Mailbox } from "../controller/mailbox.ts";
+import type { Recorder } from "../controller/recorder.ts";
+import type { Uplink } from "../controller/uplink.ts";
+import type { Event } from "../protocol/event.ts";
+import type { Membership } from "../registry/membership.ts";
+import type { Spawner } from "../spawn/children.ts";
+import type { Family } from "../spawn/family.ts";
+import type { PodServer } from "../transport/server.ts";
+import type { Commands } from "./commands.ts";
+
+/** Why a Pod ended. */
+export type EndReason = "client request" | "signal";
 
 /** How long the parent has to take the last reports, and clients their last events. */
-export const LAST_REPORTS_MS = 5000;
-export const LAST_EVENTS_MS = 1000;
+const LAST_REPORTS_MS = 5000;
+const LAST_EVENTS_MS = 1000;
 /** Limits in milliseconds: for shell commands to end, for the disk to take what is to be recorded. */
 export interface LeavingLimits {
   readonly commandsMs: number;
@@ -32,6 +45,54 @@ export interface LeavingSteps {
   readonly close: () => Promise<void>;
   /** Removes the directory and gives the allocation back. */
   readonly release: () => Promise<void>;
+}
+
+/** The parts of a Pod that have something to end, to tell or to give back. */
+export interface LeavingParts {
+  readonly self: Spawner;
+  readonly family: Family;
+  readonly commands: Commands;
+  readonly compaction: Compaction;
+  readonly recorder: Recorder;
+  readonly mailbox: Mailbox;
+  readonly uplink: Uplink;
+  readonly membership: Membership;
+  readonly server: PodServer;
+}
+
+/** The steps of a Pod that is made of these parts; `reason` is asked late, `broadcast` reaches its clients. */
+export function leavingSteps(
+  {
+    self,
+    family,
+    commands,
+    compaction,
+    recorder,
+    mailbox,
+    uplink,
+    membership,
+    server,
+  }: LeavingParts,
+  reason: () => EndReason,
+  broadcast: (event: Event) => void,
+): LeavingSteps {
+  return {
+    ignoreChildren: () => family.close(),
+    endCommands: () => commands.close(),
+    record: async () => {
+      compaction.close();
+      await compaction.settled();
+      await recorder.close(reason());
+      await mailbox.synced();
+    },
+    tell: async () => {
+      broadcast({ event: "shutdown" });
+      uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
+      await Promise.all([uplink.flush(LAST_REPORTS_MS), server.close({ flushMs: LAST_EVENTS_MS })]);
+    },
+    close: () => mailbox.close(),
+    release: () => membership.leave(),
+  };
 }
 
 /** Does all steps; never rejects. */

@@ -20,7 +20,6 @@ import { surroundingWarnings } from "../registry/surroundings.ts";
 import { isUnderWay } from "../session/replay.ts";
 import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
-import type { SpawnContext } from "../spawn/context.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
 import { Family } from "../spawn/family.ts";
 import { spawnPodTool } from "../spawn/spawn-pod.ts";
@@ -33,24 +32,16 @@ import { bashTools } from "../tools/shell/bash.ts";
 import { FileTracker } from "../tools/tracker.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
 import { runTurns } from "../worker/loop.ts";
-import { outputLimit, type OutputLimits } from "../worker/truncate.ts";
+import type { OutputLimits } from "../worker/truncate.ts";
 import { commandsOf } from "./commands.ts";
 import { type Configuration, configure, named, type PodOptions } from "./configuration.ts";
-import {
-  childManifest,
-  greetingOf,
-  newBoundaries,
-  spawnCommand,
-  systemPrompt,
-} from "./settings.ts";
+import { greetingOf, newBoundaries, systemPrompt } from "./settings.ts";
 import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
-import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder } from "./leave.ts";
+import { type EndReason, leaveInOrder, leavingSteps } from "./leave.ts";
 import { makeRecording, resumeRecording } from "./recording.ts";
+import { spawnContext } from "./spawning.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
-
-/** Why a Pod ended. */
-export type EndReason = "client request" | "signal";
 
 /** A Pod that listens. */
 export interface RunningPod {
@@ -101,7 +92,7 @@ async function assemble(
   options: PodOptions,
   env: Environment,
 ): Promise<RunningPod> {
-  const { manifest, model, models, cwd, base, parent, restored } = configuration;
+  const { manifest, model, cwd, base, parent, restored } = configuration;
   const prompts = configuration.prompts.catalog;
   const { paths, allocation } = membership;
   const session = allocation.session_id ?? "";
@@ -133,38 +124,17 @@ async function assemble(
     defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
     perTool: manifest.worker.tool_output.per_tool,
   };
-  const context: SpawnContext = {
+  const context = spawnContext(configuration, {
     self,
-    cwd,
     registry,
     scope,
     children,
     family,
-    limits: {
-      maxDepth: manifest.limits.max_depth,
-      maxChildren: manifest.limits.max_children,
-      readyTimeoutMs: manifest.limits.ready_timeout_ms,
-    },
-    // Asked anew for each child: the program may be replaced or removed meanwhile.
-    get command() {
-      return spawnCommand(env);
-    },
-    env: {
-      ...models.childEnvironment,
-      INSOMNIA_RUNTIME_DIR: base,
-      // Keeps JavaScriptCore from touching heap in advance that an idle Pod never needs (0.7 MiB).
-      BUN_JSC_useWarmUpMarkedBlocks: "0",
-    },
-    store: configuration.store,
-    get lineage() {
-      return recorder.lineage;
-    },
-    prompts: configuration.promptDirectories,
-    maxOutputBytes: outputLimit(output, "ReadPodOutput"),
-    models,
-    childManifest: (child) => childManifest(configuration, child),
+    env,
+    output,
+    lineage: () => recorder.lineage,
     report: (event) => uplink.report(event),
-  };
+  });
   const tracker = new FileTracker();
   const commands = commandsOf(
     { configuration, paths, scope, registry, self, env },
@@ -304,6 +274,7 @@ async function assemble(
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
 
+  // Whoever finds the socket finds these files too (spec protocol 8.1, 8.2).
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
   files.writeStatus(controller.phase, session);
@@ -326,28 +297,21 @@ async function assemble(
     for (const text of surroundingWarnings(env, base)) controller.alert("warn", "pod", text);
   }
 
+  const parts = {
+    self,
+    family,
+    commands,
+    compaction,
+    recorder,
+    mailbox,
+    uplink,
+    membership,
+    server,
+  };
   const leave = async (): Promise<void> => {
-    await leaveInOrder({
-      ignoreChildren: () => family.close(),
-      endCommands: () => commands.close(),
-      record: async () => {
-        compaction.close();
-        await compaction.settled();
-        await recorder.close(reason ?? "client request");
-        await mailbox.synced();
-      },
-      tell: async () => {
-        broadcast({ event: "shutdown" });
-        uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-        await Promise.all([
-          uplink.flush(LAST_REPORTS_MS),
-          server?.close({ flushMs: LAST_EVENTS_MS }),
-        ]);
-      },
-      close: () => mailbox.close(),
-      release: () => membership.leave(),
-    });
-    ended.resolve(reason ?? "client request");
+    const why = (): EndReason => reason ?? "client request";
+    await leaveInOrder(leavingSteps(parts, why, broadcast));
+    ended.resolve(why());
   };
   uplink.start();
   controller.begin();

@@ -9,7 +9,7 @@ import { segmentSchema } from "../protocol/segment.ts";
 import { loggedItemSchema } from "./logged-item.ts";
 
 /** Sampling settings as logged: six keys, all always there. */
-export const loggedConfigSchema = lazily(() =>
+const loggedConfigSchema = lazily(() =>
   z.object({
     max_tokens: z.number().int().nullable().default(null),
     temperature: z.number().nullable().default(null),

@@ -11,7 +11,7 @@ import { type Entry, parseEntry } from "./entry.ts";
 /** Bytes that are read at once. */
 const CHUNK_BYTES = 256 * 1024;
 /** Longest line that is read; no writer of ours comes near it. */
-export const MAX_LOG_LINE_BYTES = 64 * 1024 * 1024;
+const MAX_LOG_LINE_BYTES = 64 * 1024 * 1024;
 
 const NEWLINE = 10;
 

@@ -6,7 +6,7 @@
 import { readTail } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { isPodName, podPaths } from "../base/paths.ts";
-import { stateOf } from "../base/process.ts";
+import { idle, type LookPauses, looksUntil, stateOf } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
@@ -57,6 +57,9 @@ const WATCH_LIMITS: WatchLimits = {
   retryMs: 1000,
   maxRetryMs: 60_000,
 };
+
+/** Between looks at a Pod whose connection has ended. */
+const LOOK_PAUSES: LookPauses = { firstMs: 2, maxMs: 100, keepsAlive: false };
 
 /** Longest text taken over from a child's event (W59). */
 const MAX_MESSAGE_CHARACTERS = 2048;
@@ -295,7 +298,10 @@ export class Family {
     const isOurs = (): boolean => children.find(record.name, record.instance) === record;
     for (let pause = limits.retryMs; isOurs(); pause = Math.min(pause * 2, limits.maxRetryMs)) {
       const parting = await untilDisconnected(record.socket, limits);
-      if (await diesWithin(record, limits.endMs)) return await this.#end(record, parting);
+      const isDead = (): boolean => stateOf(record.owner) === "dead";
+      if (await looksUntil(isDead, limits.endMs, LOOK_PAUSES)) {
+        return await this.#end(record, parting);
+      }
       log("warn", `pod \`${record.name}\` (pid ${record.owner.pid}) lives on unconnected`);
       await idle(pause);
     }
@@ -303,7 +309,7 @@ export class Family {
 }
 
 /** Id of the one notice about the end of this run of a Pod, whoever sees it and however often. */
-export function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
+function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
   return `exit:${instance}`;
 }
 
@@ -328,22 +334,6 @@ async function untilDisconnected(socket: string, limits: WatchLimits): Promise<P
     // Not connectable, or a line that is too long: the process itself is looked at then.
   }
   return parting;
-}
-
-async function diesWithin({ owner }: ChildRecord, ms: number): Promise<boolean> {
-  const deadline = performance.now() + ms;
-  for (let pause = 2; stateOf(owner) !== "dead"; pause = Math.min(pause * 2, 100)) {
-    if (performance.now() >= deadline) return false;
-    await idle(pause);
-  }
-  return true;
-}
-
-/** A pause that keeps no process alive. */
-async function idle(ms: number): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  setTimeout(resolve, ms).unref();
-  await promise;
 }
 
 /** Pods that a dead one left to its parent, with the paths that they still hold. */

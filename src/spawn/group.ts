@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
 import type { PodPaths } from "../base/paths.ts";
-import { groupExists, livingMembers, readStat, signalGroup } from "../base/process.ts";
+import { groupExists, livingMembers, looksUntil, readStat, signalGroup } from "../base/process.ts";
 import { clearMarked, shellMark } from "../sandbox/remains.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
@@ -23,9 +23,6 @@ export function signalPod(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-const FIRST_LOOK_MS = 1;
-const MAX_LOOK_MS = 50;
-
 /**
  * Kills what is left of the group of a Pod that has just been seen to die, so that nothing of it
  * writes any more. True when nothing is left; false when something survives SIGKILL for `ms`
@@ -33,17 +30,15 @@ const MAX_LOOK_MS = 50;
  */
 export async function clearGroup(leader: number, ms: number): Promise<boolean> {
   if (leader <= 1) return true;
-  const deadline = performance.now() + ms;
-  for (let pause = FIRST_LOOK_MS; groupExists(leader); pause = Math.min(pause * 2, MAX_LOOK_MS)) {
+  return await looksUntil(() => {
+    if (!groupExists(leader)) return true;
     if (process.platform === "linux") {
       const members = livingMembers(leader);
       if (members.length === 0 || members.includes(leader)) return true;
     }
     signalGroup(leader, "SIGKILL");
-    if (performance.now() >= deadline) return false;
-    await Bun.sleep(pause);
-  }
-  return true;
+    return false;
+  }, ms);
 }
 
 /**

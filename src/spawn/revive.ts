@@ -17,7 +17,7 @@ import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
 import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
-import { becomeReady, start } from "./spawn-pod.ts";
+import { becomeReady, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
 import { directoryProblem } from "./working-directory.ts";
 
@@ -130,14 +130,7 @@ async function reviveChild(
     throw await undo.run(error);
   }
   undo.accepted();
-  context.report({
-    kind: "scope_sub_delegated",
-    parent_pod: context.self.name,
-    sub_pod: entry.pod_name,
-    sub_socket: entry.socket,
-    scope: entry.scope_allow,
-    instance: context.self.instance,
-  });
+  reportDelegation(context, entry);
   if (wanted.tree || wanted.go_on) await askBelow(entry.socket, wanted, signal);
 }
 

@@ -3,21 +3,17 @@
  * task was accepted undoes everything: group killed, exit awaited, reservation released, directory
  * and record removed, scope as before (spec registry-and-spawn 5 and 8.4, I4).
  */
-import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
-import { openPrivateLog } from "../base/files.ts";
-import { podPaths } from "../base/paths.ts";
-import { identityOf, settlesWithin } from "../base/process.ts";
-import { VERSION } from "../base/version.ts";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { settlesWithin } from "../base/process.ts";
 import { runMethod } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
-import { takeLife } from "../registry/life.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { request } from "../transport/client.ts";
 import type { SpawnContext } from "./context.ts";
-import { describeExit, launch, type Launched } from "./launch.ts";
-import { writeLaunchFile } from "./launch-file.ts";
+import { describeExit, type Launched } from "./launch.ts";
 import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
 import { Reservations } from "./reservations.ts";
+import { becomeReady, cancelled, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
@@ -80,14 +76,7 @@ async function spawn(
     throw await undo.run(error);
   }
   undo.accepted();
-  context.report({
-    kind: "scope_sub_delegated",
-    parent_pod: context.self.name,
-    sub_pod: entry.pod_name,
-    sub_socket: entry.socket,
-    scope: entry.scope_allow,
-    instance: context.self.instance,
-  });
+  reportDelegation(context, entry);
   if (doubt !== undefined) {
     throw new ToolError(
       "execution_failed",
@@ -115,120 +104,6 @@ async function reserve(
     const refused = isPodError(error) && !error.code.startsWith("registry_") && error.code !== "io";
     if (refused) throw new ToolError("invalid_argument", error.message);
     throw new ToolError("execution_failed", `pod-registry open: ${messageOf(error)}`);
-  }
-}
-
-/** What a child is started with besides its reservation. */
-export interface ChildStart {
-  readonly cwd: string;
-  readonly manifest: unknown;
-  /** Variables with keys that its model does not need. */
-  readonly unneeded?: readonly string[];
-  /** Session it goes on with; none for a new child. */
-  readonly session?: string;
-}
-
-/** Starts the process of a reservation; `undo` knows of it from then on. */
-export function start(
-  context: SpawnContext,
-  entry: Allocation,
-  { cwd, manifest, unneeded = [], session }: ChildStart,
-  undo: SpawnUndo,
-): Launched {
-  const paths = podPaths(context.registry.base, entry.pod_name);
-  const life = takeLife(context.registry.base, entry.pod_name);
-  if (life === undefined) {
-    throw new ToolError(
-      "execution_failed",
-      `${paths.directory} is still held by a process that is ending; retry in a moment`,
-    );
-  }
-  undo.directoryMade();
-  try {
-    life.clear();
-    undo.stderr = openLog(paths.stderr);
-    writeLaunchFile(paths.launch, {
-      version: 1,
-      program: VERSION,
-      name: entry.pod_name,
-      instance: entry.instance,
-      prompts: { ...context.prompts, packs: [...(context.prompts.packs ?? [])] },
-      manifest,
-      ...(session === undefined ? {} : { session }),
-      store: context.store,
-      parent: { name: context.self.name, lineage: context.lineage },
-    });
-  } finally {
-    life.release(); // the child takes it
-  }
-  const child = launch({
-    command: [
-      ...context.command,
-      "--adopt",
-      "--callback",
-      context.self.socket,
-      "--launch",
-      paths.launch,
-    ],
-    cwd,
-    env: Object.fromEntries(
-      Object.entries(context.env).filter(([variable]) => !unneeded.includes(variable)),
-    ),
-    instance: entry.instance,
-    stderr: undo.stderr,
-  });
-  undo.child = child;
-  undo.record = {
-    name: entry.pod_name,
-    instance: entry.instance,
-    socket: entry.socket,
-    scope: entry.scope_allow,
-    callback: context.self.socket,
-    direct: true,
-    owner: identityOf(child.pid),
-    exited: child.exited,
-    phase: "starting",
-    stopping: false,
-    cursor: { item: undefined, offset: 0 },
-  };
-  context.children.add(undo.record);
-  return child;
-}
-
-function openLog(path: string): number {
-  try {
-    return openPrivateLog(path, true);
-  } catch (error) {
-    throw ioError(`open ${path}`, error);
-  }
-}
-
-/** Waits for the child's word; throws what went wrong, or `cancelled`. */
-export async function becomeReady(
-  context: SpawnContext,
-  entry: Allocation,
-  child: Launched,
-  undo: SpawnUndo,
-  signal: AbortSignal,
-): Promise<void> {
-  const { readyTimeoutMs } = context.limits;
-  const outcome = await child.ready({ timeoutMs: readyTimeoutMs, signal });
-  switch (outcome.kind) {
-    case "ready":
-      return;
-    case "cancelled":
-      throw cancelled();
-    case "exited":
-      throw new PodError(
-        "spawn_failed",
-        `spawned pod exited before it was ready (${describeExit(outcome.exit)})${undo.stderrBlock()}`,
-      );
-    case "timeout":
-      throw new PodError(
-        "spawn_failed",
-        `spawned pod socket did not appear within ${readyTimeoutMs / 1000}s: ${entry.socket}` +
-          undo.stderrBlock(),
-      );
   }
 }
 
@@ -279,8 +154,4 @@ async function deliverTask(
   }
   if (!isPodError(failure, "unreachable", "timed_out")) throw failure;
   return messageOf(failure);
-}
-
-function cancelled(): PodError {
-  return new PodError("cancelled", "the run was cancelled; the new pod was ended and undone");
 }

@@ -6,7 +6,7 @@
  */
 import { basename, dirname } from "node:path";
 import { podPaths } from "../base/paths.ts";
-import { type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
+import { looksUntil, type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
 import { deliver } from "../transport/client.ts";
 import { clearCommands, clearGroup, signalPod } from "./group.ts";
 
@@ -86,18 +86,9 @@ async function endedBySignal(
   return await diesWithin(target, limitMs);
 }
 
-const FIRST_LOOK_MS = 2;
-const MAX_LOOK_MS = 50;
-
-/** Proof of death within a limit. Without the kernel's report it looks, ever less often, for a bounded time. */
+/** Proof of death within a limit; by looking where the kernel does not report it. */
 async function diesWithin(target: StopTarget, limitMs: number): Promise<boolean> {
-  if (target.exited !== undefined) {
-    return (await settlesWithin(target.exited, limitMs)) || stateOf(target.owner) === "dead";
-  }
-  const deadline = performance.now() + limitMs;
-  for (let pause = FIRST_LOOK_MS; ; pause = Math.min(pause * 2, MAX_LOOK_MS)) {
-    if (stateOf(target.owner) === "dead") return true;
-    if (performance.now() >= deadline) return false;
-    await Bun.sleep(pause);
-  }
+  const isDead = (): boolean => stateOf(target.owner) === "dead";
+  if (target.exited === undefined) return await looksUntil(isDead, limitMs, { firstMs: 2 });
+  return (await settlesWithin(target.exited, limitMs)) || isDead();
 }

@@ -9,8 +9,8 @@ export type FileKind =
   | { readonly kind: "image"; readonly what: string }
   | { readonly kind: "binary"; readonly what: string };
 
-/** A NUL this close to the start makes a file binary (the rule of Grep and ripgrep). */
-const BINARY_CHECK_BYTES = 64 * 1024;
+/** A NUL this close to the start makes a file binary (ripgrep's rule). Bytes. */
+export const BINARY_CHECK_BYTES = 64 * 1024;
 
 const FORMATS: readonly (readonly [string, string])[] = [
   ["%PDF-", "PDF document"],

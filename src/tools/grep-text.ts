@@ -4,13 +4,12 @@
  * no text become replacement characters rather than failures (W16).
  */
 import { readSync } from "node:fs";
+import { BINARY_CHECK_BYTES } from "./file-kind.ts";
 import type { Pace } from "./pace.ts";
 import { MAX_SEARCHED_CHARACTERS } from "./regex.ts";
 
 /** Bytes read at once; also what the buffer given to `portionsOf` must hold. */
 export const PORTION_BYTES = 1024 * 1024;
-/** A NUL this close to the start makes a file binary (ripgrep's rule). */
-const BINARY_CHECK_BYTES = 64 * 1024;
 /** Most text repeated at the start of a portion for the sake of context lines. */
 const MAX_OVERLAP_CHARACTERS = 64 * 1024;
 

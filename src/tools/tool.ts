@@ -51,7 +51,7 @@ export interface ToolContext {
 export type Overflow = "head" | "tail" | "again";
 
 /** Time a call may take unless its tool says otherwise: above everything a tool allows itself. */
-export const DEFAULT_LIMIT_MS = 15 * 60_000;
+const DEFAULT_LIMIT_MS = 15 * 60_000;
 
 /** A tool: definition plus effect. `serial` calls of one batch run in call order (1.4). */
 export interface Tool extends ToolDefinition {

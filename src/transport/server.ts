@@ -22,11 +22,11 @@ import { bindPrivately } from "./private-socket.ts";
 export type { Connection } from "./connection.ts";
 
 /** Clients of one Pod at a time. */
-export const MAX_CONNECTIONS = 512;
+const MAX_CONNECTIONS = 512;
 /** Bytes that wait for one client before it is dropped; more than the largest single event. */
 export const MAX_QUEUE_BYTES = 32 * 1024 * 1024;
 /** Bytes of incomplete lines and of large answers that all clients together may make a Pod hold. */
-export const MAX_HELD_BYTES = 256 * 1024 * 1024;
+const MAX_HELD_BYTES = 256 * 1024 * 1024;
 /** How long a client that is not served has to read why, and how many may be at that. */
 const REFUSAL_MS = 1000;
 const MAX_REFUSED = 64;

@@ -35,7 +35,7 @@ export function parseArguments(text: string): ParsedArguments {
     };
   }
   if (value === null) return { ok: true, input: {}, text: NO_ARGUMENTS };
-  if (!isObject(value)) {
+  if (!isToolInput(value)) {
     const kind = Array.isArray(value) ? "an array" : `a ${typeof value}`;
     return {
       ok: false,
@@ -45,7 +45,7 @@ export function parseArguments(text: string): ParsedArguments {
   return { ok: true, input: value, text: JSON.stringify(value) };
 }
 
-function isObject(value: unknown): value is ToolInput {
+function isToolInput(value: unknown): value is ToolInput {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

@@ -3,7 +3,13 @@
  * reasoning to the results of its calls, because vendors refuse parts of one; the newest user message
  * is always kept (spec worker-and-tools 4.4, W19). Pure.
  */
-import { type Item, type MessageItem, messageText, textMessage } from "../protocol/history.ts";
+import {
+  isUserMessage,
+  type Item,
+  type MessageItem,
+  messageText,
+  textMessage,
+} from "../protocol/history.ts";
 import type { StoredItem } from "./history.ts";
 import { TokenEstimate, type UsageMark } from "./token-estimate.ts";
 
@@ -47,10 +53,6 @@ function isBoundary(items: readonly Item[], index: number): boolean {
 function isOfModel(item: Item): boolean {
   if (item.type === "message") return item.role === "assistant";
   return item.type !== "tool_result";
-}
-
-function isUserMessage(item: Item): boolean {
-  return item.type === "message" && item.role === "user";
 }
 
 /**

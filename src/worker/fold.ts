@@ -273,7 +273,7 @@ function carriesReasoning(item: ReasoningItem): boolean {
 }
 
 /** The newest value of every field that has one (1.2). */
-export function mergeUsage(known: Usage | undefined, next: Usage): Usage {
+function mergeUsage(known: Usage | undefined, next: Usage): Usage {
   const reasoning = next.reasoning ?? known?.reasoning;
   return {
     input: next.input ?? known?.input ?? null,

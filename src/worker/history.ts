@@ -5,6 +5,7 @@
  */
 import { PodError } from "../base/errors.ts";
 import type { Item, ToolCallItem, ToolResultItem } from "../protocol/history.ts";
+import { idOf, numberOf } from "../session/item-id.ts";
 import {
   closingResult,
   followPairing,
@@ -25,9 +26,6 @@ export type StoredItem = Item & { readonly id: string };
 
 /** Takes committed items, for example to log them. Throwing keeps them out of the history. */
 export type AppendListener = (items: readonly StoredItem[]) => void;
-
-const ID_PATTERN = /^i(\d{6,})$/;
-const ID_DIGITS = 6;
 
 /** The item list of a session. Vendors' own ids belong into `provider`, not into `id`. */
 export class History {
@@ -140,9 +138,9 @@ export class History {
   }
 
   #stamp(item: Item, restoring: boolean): StoredItem {
-    const stored = restoring ? Number(ID_PATTERN.exec(item.id ?? "")?.[1] ?? 0) : 0;
+    const stored = restoring ? (numberOf(item.id ?? "") ?? 0) : 0;
     this.#lastNumber = stored > this.#lastNumber ? stored : this.#lastNumber + 1;
-    return { ...item, id: `i${String(this.#lastNumber).padStart(ID_DIGITS, "0")}` };
+    return { ...item, id: idOf(this.#lastNumber) };
   }
 
   #hasId(item: Item): item is StoredItem {

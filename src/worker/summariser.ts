@@ -10,6 +10,7 @@ import { textMessage } from "../protocol/history.ts";
 import { defineTool, type Tool, ToolError } from "../tools/tool.ts";
 import { History } from "./history.ts";
 import { runTurns } from "./loop.ts";
+import { BYTES_PER_TOKEN } from "./token-estimate.ts";
 
 /** Requests that one pass may make (W20). */
 const MAX_TURNS = 20;
@@ -17,7 +18,6 @@ const MAX_TURNS = 20;
 const OUTPUT_BYTES = 16_384;
 /** Longest summary that is taken over, in characters. */
 const MAX_SUMMARY_CHARACTERS = 64 * 1024;
-const BYTES_PER_TOKEN = 4;
 
 /** Lines of a file that are to be shown again. */
 export interface ReadMark {

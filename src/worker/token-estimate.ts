@@ -11,7 +11,7 @@ export interface UsageMark {
 }
 
 /** Bytes per token when nothing was ever counted. */
-const BYTES_PER_TOKEN = 4;
+export const BYTES_PER_TOKEN = 4;
 
 const sizes = new WeakMap<Item, number>();
 

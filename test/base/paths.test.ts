@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdirSync, statSync, symlinkSync, writeFileSync }
 import { join } from "node:path";
 import { isPodError, PodError, type ErrorKind } from "../../src/base/errors.ts";
 import * as paths from "../../src/base/paths.ts";
+import { printable } from "../../src/base/text.ts";
 import { temp } from "../support/temp.ts";
 
 const { resolveBases } = paths;
@@ -122,7 +123,7 @@ describe("pod names", () => {
   test("are quoted in a message without control characters and without end", () => {
     const message = refusal(() => paths.assertPodName("a\n\u001b[2J"), "invalid_argument");
     expect(message).toContain("`a\\n\\u001b[2J`");
-    expect(paths.printable("x".repeat(100))).toBe(`${"x".repeat(80)}…`);
+    expect(printable("x".repeat(100))).toBe(`${"x".repeat(80)}…`);
   });
 
   test("lead to paths below the Pod's directory", () => {

@@ -132,6 +132,22 @@ describe("a bounded wait", () => {
     expect(await processes.settlesWithin(Promise.reject(new Error("x")), 5000)).toBe(true);
     expect(await processes.settlesWithin(new Promise<never>(() => {}), 1)).toBe(false);
   });
+
+  test("looks again until the answer is yes, and once when there is no time", async () => {
+    let looks = 0;
+    expect(await processes.looksUntil(() => (looks += 1) === 3, 60_000)).toBe(true);
+    expect(looks).toBe(3);
+    expect(await processes.looksUntil(() => (looks += 1) === 4, 0)).toBe(true);
+    expect(await processes.looksUntil(() => (looks += 1) < 0, 0)).toBe(false);
+    expect(looks).toBe(5);
+  });
+
+  test("keeps no process alive that it is told not to keep", async () => {
+    const module = JSON.stringify(Bun.resolveSync("../../src/base/process.ts", import.meta.dir));
+    const waiting = `void (await import(${module})).looksUntil(() => false, 1e9, { keepsAlive: false })`;
+    await using child = Bun.spawn([process.execPath, "-e", waiting], { stderr: "inherit" });
+    expect(await within(child.exited, 10_000, "the end of the process")).toBe(0);
+  });
 });
 
 describe("what a child is started with", () => {

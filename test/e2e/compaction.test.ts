@@ -6,7 +6,8 @@ import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Event } from "../../src/protocol/event.ts";
-import type { RootPod, ScenarioRule, World } from "../support/pod.ts";
+import type { RootPod, World } from "../support/pod.ts";
+import type { ScenarioRule } from "../support/root-pod.ts";
 import { startWorld } from "../support/pod.ts";
 
 const SUMMARY: ScenarioRule = {

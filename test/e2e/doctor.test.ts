@@ -15,11 +15,17 @@ import { saveTable } from "../../src/registry/table.ts";
 import { actor } from "../registry/actor.ts";
 import { deadOwner, entry, rule } from "../registry/entries.ts";
 import { podBinary } from "../support/binary.ts";
+import { runProgram } from "../support/command.ts";
 import { isRunning, startWorld, type World } from "../support/pod.ts";
-import { type Diagnosis, diagnosis, liveFamily, runProgram } from "./hostile-family.ts";
+import { type Diagnosis, diagnosis, liveFamily } from "./hostile-family.ts";
 
-async function doctor(world: Pick<World, "work" | "env">, ...args: string[]): Promise<Diagnosis> {
-  return diagnosis(await runProgram(world, [podBinary(), "doctor", "--json", ...args]));
+async function doctor(
+  { work, env }: Pick<World, "work" | "env">,
+  ...args: string[]
+): Promise<Diagnosis> {
+  return diagnosis(
+    await runProgram([podBinary(), "doctor", "--json", ...args], { cwd: work, env }),
+  );
 }
 
 test("live Pods on a sound machine are all ok, one line for each check", async () => {
@@ -177,8 +183,9 @@ test("a scope that was edited in pods.json is named, and the way that is told br
   expect(code).toBe(1);
   const [finding] = complaints("records");
   expect(finding?.finding).toEndWith(": kid");
+  const { work, env } = family.world;
   const told = finding?.advice?.split(": ")[1]?.replace("pod ls", `${podBinary()} ls`) ?? "";
-  expect((await runProgram(family.world, ["sh", "-c", told])).code).toBe(0);
+  expect((await runProgram(["sh", "-c", told], { cwd: work, env })).code).toBe(0);
   rmSync(`${file}.edited`);
   expect((await family.doctor()).code).toBe(0);
   await family.goesOn("one");

@@ -4,14 +4,8 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { runMethod } from "../../src/protocol/method.ts";
 import { podBinary } from "../support/binary.ts";
+import { type Result, runProgram } from "../support/command.ts";
 import { eventually, type RootPod, startWorld, type World } from "../support/pod.ts";
-
-/** What a command of the binary printed. */
-export interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 /** One line of `pod doctor --json`. */
 export interface Line {
@@ -92,7 +86,7 @@ export async function liveFamily(options: FamilyOptions = {}): Promise<LiveFamil
     const kidPid = world.allocation("kid")?.pid ?? 0;
     expect(kidPid).toBeGreaterThan(0);
     const cli = async (...args: string[]): Promise<Result> =>
-      await runProgram(world, [...command, ...args]);
+      await runProgram([...command, ...args], { cwd: world.work, env: world.env });
     const isListed = async (name: string, pid: number): Promise<boolean> => {
       const { code, stdout } = await cli("ls", "--json");
       const pods =
@@ -114,7 +108,10 @@ export async function liveFamily(options: FamilyOptions = {}): Promise<LiveFamil
           `model = { scheme = "script", script = ${JSON.stringify(scenario)} }`,
           `scope.allow = [{ target = ${JSON.stringify(area)}, permission = "write" }]`,
         ].join("\n");
-        const { code, stderr } = await runProgram(world, [...command, "--overlay", overlay], area);
+        const { code, stderr } = await runProgram([...command, "--overlay", overlay], {
+          cwd: area,
+          env: world.env,
+        });
         expect({ code, stderr }).toMatchObject({ code: 1 });
         expect(stderr).toMatch(/^error: /m);
         expect(stderr).not.toContain("    at ");
@@ -132,28 +129,6 @@ export async function liveFamily(options: FamilyOptions = {}): Promise<LiveFamil
     await world[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-/** Runs a program to its end, by default in the world's working directory. */
-export async function runProgram(
-  world: Pick<World, "work" | "env">,
-  command: readonly string[],
-  cwd: string = world.work,
-): Promise<Result> {
-  const child = Bun.spawn([...command], {
-    cwd,
-    env: { ...world.env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 30_000,
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { code, stdout, stderr };
 }
 
 /** Reads the output of `pod doctor --json`. */

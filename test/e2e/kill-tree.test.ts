@@ -15,13 +15,8 @@ import { scanLog, withLog } from "../../src/session/scan.ts";
 import { request } from "../../src/transport/client.ts";
 import { pairingFault } from "../../src/worker/pairing.ts";
 import { podBinary } from "../support/binary.ts";
-import {
-  eventually,
-  isRunning,
-  type ScenarioRule,
-  startWorld,
-  type World,
-} from "../support/pod.ts";
+import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
+import type { ScenarioRule } from "../support/root-pod.ts";
 
 const full = process.env.POD_FUZZ === "1";
 const ROUNDS = full ? 200 : 6;
@@ -176,18 +171,7 @@ async function kill(world: World, pids: readonly number[], all: boolean): Promis
 }
 
 async function resume(world: World): Promise<void> {
-  const child = Bun.spawn([...command, "resume", "root", "--tree"], {
-    cwd: world.work,
-    env: world.env,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
+  const { stdout, stderr, code } = await world.cli("resume", "root", "--tree");
   expect({ code, stderr, stdout }).toMatchObject({ code: 0, stderr: "" });
 }
 

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import type { AnthropicRequest, Answer } from "../support/anthropic-server.ts";
 import { anthropicServer } from "../support/anthropic-server.ts";
 import { podBinary } from "../support/binary.ts";
-import { eventually, isRunning, type RootOptions, startWorld, type World } from "../support/pod.ts";
+import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
+import type { RootOptions } from "../support/root-pod.ts";
 import { within } from "../support/temp.ts";
 
 const command = [podBinary()];
@@ -123,11 +124,11 @@ test("a child outlives its killed parent, becomes a root, and can be stopped by 
   await root.runToEnd("go");
   const kid = world.allocation("kid");
   await root.kill("SIGKILL");
-  const listed = await cli(world.env, "ls", "--json");
+  const listed = await world.cli("ls", "--json");
   expect(listed.code).toBe(0);
   expect(JSON.parse(listed.stdout)).toMatchObject([{ name: "kid", parent: null, pid: kid?.pid }]);
-  expect(await cli(world.env, "stop", "root")).toMatchObject({ code: 3 });
-  expect(await cli(world.env, "stop", "kid")).toMatchObject({
+  expect(await world.cli("stop", "root")).toMatchObject({ code: 3 });
+  expect(await world.cli("stop", "kid")).toMatchObject({
     code: 0,
     stdout: "stopped pod `kid`\n",
   });
@@ -306,16 +307,11 @@ test("pod stop stops all it can, and pod ls shows what it can, when not all is w
       rules: [{ text: "ok" }],
     });
   }
-  const pod = (...args: string[]) => {
-    const { exitCode, stdout, stderr } = Bun.spawnSync([podBinary(), ...args], { env: world.env });
-    return { exitCode, out: stdout.toString(), err: stderr.toString() };
-  };
-  const { stdout } = Bun.spawnSync([podBinary(), "ls"], { env: world.env, cwd: world.work });
-  expect(stdout.toString()).toContain("b ");
-  const stopped = pod("stop", "a", "nobody", "b");
-  expect(stopped.out).toBe("stopped pod `a`\nstopped pod `b`\n");
-  expect(stopped.err).toContain("no live pod named `nobody`");
-  expect(stopped.exitCode).toBe(3);
+  expect((await world.cli("ls")).stdout).toContain("b ");
+  const stopped = await world.cli("stop", "a", "nobody", "b");
+  expect(stopped.stdout).toBe("stopped pod `a`\nstopped pod `b`\n");
+  expect(stopped.stderr).toContain("no live pod named `nobody`");
+  expect(stopped.code).toBe(3);
 });
 
 test("pod run streams the answer, waits for its children and leaves none behind", async () => {
@@ -337,13 +333,13 @@ test("pod run streams the answer, waits for its children and leaves none behind"
     { match: "spawned pod", text: "Waiting." },
     { match: "finished a turn", text: "All done." },
   ]);
-  const done = await cli(world.env, "run", "--name", "lead", "--model", `script:${scenario}`, "go");
+  const done = await world.cli("run", "--name", "lead", "--model", `script:${scenario}`, "go");
   expect(done).toMatchObject({ code: 0, stdout: "I delegate.\nWaiting.\nAll done.\n" });
   expect(done.stderr).toStartWith(`pod \`lead\` works in ${world.work}\n`);
   expect(done.stderr).toContain("spawned pod `kid`");
   expect(done.stderr).not.toContain("pod: warn");
   expect(world.processes()).toEqual([]);
-  const failed = await cli(world.env, "run", "--model", `script:${scenario}`, "unknown");
+  const failed = await world.cli("run", "--model", `script:${scenario}`, "unknown");
   expect(failed).toMatchObject({ code: 1, stdout: "" });
   expect(failed.stderr).toContain("no rule of");
 });
@@ -376,7 +372,7 @@ async function runWithBusyChild(world: World, delayMs: number): Promise<Bun.Subp
 test("pod stop of a running `pod run` takes its working children along", async () => {
   await using world = startWorld();
   const run = await runWithBusyChild(world, 60_000);
-  expect(await cli(world.env, "stop", "lead")).toMatchObject({
+  expect(await world.cli("stop", "lead")).toMatchObject({
     code: 0,
     stdout: "stopped pod `lead`\n",
   });
@@ -390,7 +386,7 @@ test("a `pod run` that was ended by a signal is listed as ended, a stopped one a
   run.kill("SIGTERM");
   expect(await run.exited).toBe(143);
   const stateOfLead = async (): Promise<string | undefined> => {
-    const { stdout } = await cli(world.env, "sessions", "--json");
+    const { stdout } = await world.cli("sessions", "--json");
     const rows = JSON.parse(stdout) as { name: string; state: string }[];
     return rows.find(({ name }) => name === "lead")?.state;
   };
@@ -398,7 +394,7 @@ test("a `pod run` that was ended by a signal is listed as ended, a stopped one a
   rmSync(join(world.work, "area"), { recursive: true });
   rmSync(join(world.home, ".insomnia"), { recursive: true });
   const again = await runWithBusyChild(world, 60_000);
-  expect(await cli(world.env, "stop", "lead")).toMatchObject({ code: 0 });
+  expect(await world.cli("stop", "lead")).toMatchObject({ code: 0 });
   expect(await again.exited).toBe(1);
   expect(await stateOfLead()).toBe("stopped");
 });
@@ -444,7 +440,7 @@ test("a Pod that died before it was registered leaves nothing that a look does n
   await using world = startWorld();
   mkdirSync(join(world.runtime, "early"), { mode: 0o700 });
   writeFileSync(join(world.runtime, "early", "lock"), "");
-  expect(await cli(world.env, "ls")).toMatchObject({ code: 0, stdout: "no live pods\n" });
+  expect(await world.cli("ls")).toMatchObject({ code: 0, stdout: "no live pods\n" });
   expect(world.directories()).toEqual([]);
 });
 
@@ -481,24 +477,24 @@ test("a child finds its parent's prompts and store wherever it works", async () 
 test("mistakes on the command line say what was wrong and exit 2, a missing key exits 1", async () => {
   await using world = startWorld();
   writeFileSync(join(world.work, "bad.toml"), '[pod]\nname = "x"\ncolour = "red"\n');
-  expect(await cli(world.env, "--nope")).toMatchObject({ code: 2 });
-  expect(await cli(world.env, "fly")).toMatchObject({ code: 2 });
-  expect(await cli(world.env, "run")).toMatchObject({ code: 2 });
-  expect(await cli(world.env, "--adopt")).toMatchObject({
+  expect(await world.cli("--nope")).toMatchObject({ code: 2 });
+  expect(await world.cli("fly")).toMatchObject({ code: 2 });
+  expect(await world.cli("run")).toMatchObject({ code: 2 });
+  expect(await world.cli("--adopt")).toMatchObject({
     code: 1,
     stderr: "error: --adopt requires --callback\n",
   });
   // The help that is named is that of the command.
-  expect((await cli(world.env, "fly")).stderr).toEndWith("(see: pod --help)\n");
-  expect((await cli(world.env, "run", "--nope", "x")).stderr).toEndWith("(see: pod run --help)\n");
-  expect((await cli(world.env, "attach")).stderr).toEndWith("(see: pod attach --help)\n");
-  const bare = await cli(world.env);
+  expect((await world.cli("fly")).stderr).toEndWith("(see: pod --help)\n");
+  expect((await world.cli("run", "--nope", "x")).stderr).toEndWith("(see: pod run --help)\n");
+  expect((await world.cli("attach")).stderr).toEndWith("(see: pod attach --help)\n");
+  const bare = await world.cli();
   expect(bare.code).toBe(1);
   expect(bare.stderr).toMatch(/^error: .*\n(.*\n)*for people: pod run "task", pod --help\n$/);
-  const keyless = await cli(world.env, "run", "hello");
+  const keyless = await world.cli("run", "hello");
   expect(keyless.code).toBe(1);
   expect(keyless.stderr).toContain("INSOMNIA_API_KEY_ANTHROPIC");
-  const unknown = await cli(world.env, "--user-manifest", join(world.work, "bad.toml"));
+  const unknown = await world.cli("--user-manifest", join(world.work, "bad.toml"));
   expect(unknown.code).toBe(1);
   expect(unknown.stderr).toContain("bad.toml:3: pod.colour");
   for (const { stderr } of [keyless, unknown]) {
@@ -509,38 +505,14 @@ test("mistakes on the command line say what was wrong and exit 2, a missing key 
 
 test("the help says what there is, without the defaults of switches", async () => {
   await using world = startWorld();
-  const help = await cli(world.env, "--help");
+  const help = await world.cli("--help");
   expect(help).toMatchObject({ code: 0, stderr: "" });
   expect(help.stdout).toContain("that no other agent can\nwrite, and children it can spawn");
   expect(help.stdout).toContain("\nExit codes: 0 done, 1 failed, 2 usage, 3 no such Pod");
   for (const name of ["run", "resume", "check", "attach"]) {
-    const { code, stdout } = await cli(world.env, name, "--help");
+    const { code, stdout } = await world.cli(name, "--help");
     expect(code).toBe(0);
     expect(stdout).toContain("Options:");
     expect(stdout).not.toContain("default: false");
   }
 });
-
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the binary to its end in the world's working directory. */
-async function cli(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Result> {
-  const child = Bun.spawn([...command, ...args], {
-    cwd: join(env.HOME ?? "/", "work"),
-    env: { ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 30_000,
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { code, stdout, stderr };
-}

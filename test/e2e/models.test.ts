@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
+import { type Result, runProgram } from "../support/command.ts";
 import { startWorld, type World } from "../support/pod.ts";
 import { FORMATS } from "../support/wire-formats.ts";
 import { type Answer, type WireRequest, wireServer } from "../support/wire-server.ts";
@@ -33,32 +34,13 @@ function exampleOf(scheme: Scheme): { readonly manifest: string; readonly variab
   return found;
 }
 
-interface Result {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a command of the binary in the world's work directory. */
+/** Runs a command of the binary in the world's work directory, with more environment. */
 async function cli(
-  world: World,
-  env: Readonly<Record<string, string>>,
+  { work, env }: World,
+  more: Readonly<Record<string, string>>,
   ...args: string[]
 ): Promise<Result> {
-  const child = Bun.spawn([podBinary(), ...args], {
-    cwd: world.work,
-    env: { ...world.env, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 30_000,
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { code, stdout, stderr };
+  return await runProgram([podBinary(), ...args], { cwd: work, env: { ...env, ...more } });
 }
 
 /** Writes a file of the user's configuration directory. */

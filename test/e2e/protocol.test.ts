@@ -15,7 +15,7 @@ import {
   anthropicServer,
 } from "../support/anthropic-server.ts";
 import { podBinary } from "../support/binary.ts";
-import { type RootPod, startWorld, type World } from "../support/pod.ts";
+import { eventually, type RootPod, startWorld, type World } from "../support/pod.ts";
 import { connectRaw } from "../transport/raw-client.ts";
 
 const command = [podBinary()];
@@ -199,9 +199,7 @@ test("a run after a pause in a tool: the call is closed, then the note, then the
   const root = await world.start({ command, model, env: { INSOMNIA_POD_COMMAND: hanging } });
   await root.run("go");
   await root.waitFor("turn_end");
-  for (let tries = 0; !existsSync(`${hanging}.started`) && tries < 1000; tries += 1) {
-    await Bun.sleep(5);
-  }
+  await eventually(() => existsSync(`${hanging}.started`), "the child's program to start");
   await root.request({ method: "pause" });
   expect((await root.waitFor("run_end")).data.result).toBe("paused");
   await root.request(runOf({ kind: "text", content: "something else" }));

@@ -8,26 +8,9 @@ import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
 import { eventually, startWorld, type World } from "../support/pod.ts";
-import { within } from "../support/temp.ts";
 
 const command = [podBinary()];
 const DEADLINE_MS = 20_000;
-
-async function pod(world: World, ...args: string[]) {
-  const child = Bun.spawn([...command, ...args], {
-    cwd: world.work,
-    env: { ...world.env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await within(
-    Promise.all([child.stdout.text(), child.stderr.text(), child.exited]),
-    DEADLINE_MS,
-    `pod ${args.join(" ")}`,
-  );
-  return { out, err, code };
-}
 
 /** Everything that the logs of a session directory say was put into conversations about children. */
 function notices(world: World): string[] {
@@ -70,14 +53,14 @@ test("what a child ends while its parent is dead is told when the parent is resu
   await eventually(() => mail(world, session).includes('"turn_ended"'), "the report on disk");
   expect(mail(world, session)).not.toContain('"sent"');
   expect(finishedOf("kid", notices(world))).toBe(0);
-  const resumed = await pod(world, "resume", "root");
-  expect([resumed.err, resumed.code]).toEqual(["", 0]);
+  const resumed = await world.cli("resume", "root");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   await eventually(() => finishedOf("kid", notices(world)) > 0, "the report to be told");
   // Acknowledged: nothing waits in the child any more, and it is not sent again.
   await eventually(() => mail(world, session).includes('"sent"'), "the acknowledgement");
-  await pod(world, "send", "root", "go on");
+  await world.cli("send", "root", "go on");
   await eventually(
-    async () => (await pod(world, "ls")).out.match(/root +idle/) !== null,
+    async () => (await world.cli("ls")).stdout.match(/root +idle/) !== null,
     "the end",
   );
   expect(finishedOf("kid", notices(world))).toBe(1);
@@ -106,12 +89,12 @@ test("a report that its own process could not deliver is delivered by the next o
   process.kill(root.pid, "SIGCONT");
   await root.waitFor((event) => event.event === "run_end", DEADLINE_MS);
   // It may have been in the socket already; then it was heard, and is not heard again below.
-  const back = await pod(world, "resume", "kid");
-  expect([back.err, back.code]).toEqual(["", 0]);
+  const back = await world.cli("resume", "kid");
+  expect([back.stderr, back.code]).toEqual(["", 0]);
   await eventually(() => finishedOf("kid", notices(world)) > 0, "the report to be told");
   await eventually(() => mail(world, session).includes('"sent"'), "the acknowledgement");
   await eventually(
-    async () => (await pod(world, "ls")).out.match(/root +idle/) !== null,
+    async () => (await world.cli("ls")).stdout.match(/root +idle/) !== null,
     "the end",
   );
   expect(finishedOf("kid", notices(world))).toBe(1);

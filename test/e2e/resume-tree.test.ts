@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, startWorld } from "../support/pod.ts";
-import { cli, conversation, killAll, runToEnd, sessions, startTree, textOf } from "./returning.ts";
+import { conversation, killAll, runToEnd, sessions, startTree, textOf } from "./returning.ts";
 
 test("a whole tree comes back after SIGKILL of every process, with every scope as it was", async () => {
   await using world = startWorld();
@@ -22,7 +22,7 @@ test("a whole tree comes back after SIGKILL of every process, with every scope a
     ["mid", "root"],
     ["root", null],
   ]);
-  const resumed = await cli(world, "resume", "root", "--tree");
+  const resumed = await world.cli("resume", "root", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect(resumed.stdout).toContain("with mid, leaf");
   expect(held()).toEqual(before);
@@ -40,12 +40,12 @@ test("a child that is gone is told to its parent's model and comes back below th
   await using world = startWorld();
   await startTree(world);
   await killAll(world);
-  expect((await cli(world, "resume", "root")).code).toBe(0);
+  expect((await world.cli("resume", "root")).code).toBe(0);
   await runToEnd(world, "root", "hello");
   const told = (await conversation(world, "root")).map(textOf).join("\n");
   expect(told).toContain("Pod `mid` is gone");
   expect(told).toContain("pod resume mid");
-  const mid = await cli(world, "resume", "mid", "--tree");
+  const mid = await world.cli("resume", "mid", "--tree");
   expect([mid.stderr, mid.code]).toEqual(["", 0]);
   expect(world.allocation("mid")?.delegated_from).toBe("root");
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
@@ -56,7 +56,7 @@ test("children that lived on are the Pod's again when it comes back, as told to 
   const root = await startTree(world);
   const [mid, leaf] = ["mid", "leaf"].map((name) => world.allocation(name)?.pid);
   await root.kill();
-  const resumed = await cli(world, "resume", "root");
+  const resumed = await world.cli("resume", "root");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect([world.allocation("mid")?.pid, world.allocation("leaf")?.pid]).toEqual([mid, leaf]);
   expect(world.allocation("mid")?.delegated_from).toBe("root");
@@ -75,7 +75,7 @@ test("a child that comes back between a living parent and a living grandchild ta
   const leaf = world.allocation("leaf")?.pid;
   process.kill(world.allocation("mid")?.pid ?? 0, "SIGKILL");
   await eventually(() => world.allocation("leaf")?.delegated_from === "root", "the inheritance");
-  const resumed = await cli(world, "resume", "mid");
+  const resumed = await world.cli("resume", "mid");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
   expect(world.allocation("mid")).toMatchObject({ delegated_from: "root" });
@@ -87,13 +87,13 @@ test("a child that comes back between a living parent and a living grandchild ta
 test("a Pod that ended in order says so, and its whole tree can come back", async () => {
   await using world = startWorld();
   await startTree(world);
-  expect((await cli(world, "stop", "root", "mid", "leaf")).code).toBe(0);
+  expect((await world.cli("stop", "root", "mid", "leaf")).code).toBe(0);
   expect((await sessions(world)).map(({ state }) => state)).toEqual([
     "stopped",
     "stopped",
     "stopped",
   ]);
-  const resumed = await cli(world, "resume", "--tree");
+  const resumed = await world.cli("resume", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
 });
@@ -104,7 +104,7 @@ test("what cannot come back is named, the rest comes, and the exit code says so"
   await killAll(world);
   rmSync(join(world.work, "a"), { recursive: true });
   writeFileSync(join(world.work, "a"), "a file where a directory was");
-  const resumed = await cli(world, "resume", "root", "--tree");
+  const resumed = await world.cli("resume", "root", "--tree");
   expect(resumed.code).toBe(1);
   expect(resumed.stderr).toMatch(/not all came back: pod `mid` \(session [0-9a-f-]+\): /);
   expect(world.allocation("root")?.session_id).toBeString();
@@ -117,7 +117,7 @@ test("a child whose parent is gone comes back alone, as a root with what it had"
   await startTree(world);
   const scope = world.allocation("leaf")?.scope_allow;
   await killAll(world);
-  const resumed = await cli(world, "resume", "leaf");
+  const resumed = await world.cli("resume", "leaf");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect(world.allocation("leaf")).toMatchObject({ delegated_from: null, scope_allow: scope });
   await runToEnd(world, "leaf", "more");

@@ -14,17 +14,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { request } from "../../src/transport/client.ts";
-import { DEADLINE_MS, eventually, startWorld } from "../support/pod.ts";
-import {
-  cli,
-  command,
-  conversation,
-  killAll,
-  runToEnd,
-  sessions,
-  status,
-  textOf,
-} from "./returning.ts";
+import { eventually, startWorld } from "../support/pod.ts";
+import { DEADLINE_MS } from "../support/root-pod.ts";
+import { command, conversation, killAll, runToEnd, sessions, status, textOf } from "./returning.ts";
 
 const spawn = (name: string, task: string, target: string) => ({
   tool: "SpawnPod",
@@ -47,7 +39,7 @@ test("a killed Pod comes back with its conversation, name and scope, and goes on
   });
   await root.kill();
   expect((await sessions(world))[0]?.state).toBe("killed");
-  const resumed = await cli(world, "resume");
+  const resumed = await world.cli("resume");
   expect(resumed).toEqual({
     code: 0,
     stderr: "",
@@ -67,7 +59,7 @@ test("of two who bring one Pod back at the same moment exactly one does", async 
   const root = await world.start({ command, rules: [{ text: "noted" }] });
   await root.runToEnd("first");
   await root.kill();
-  const both = await Promise.all([cli(world, "resume", "root"), cli(world, "resume", "root")]);
+  const both = await Promise.all([world.cli("resume", "root"), world.cli("resume", "root")]);
   expect(both.map(({ code }) => code).sort()).toEqual([0, 1]);
   expect(both.find(({ code }) => code === 1)?.stderr).toMatch(
     /already (held|registered)|being written/,
@@ -105,7 +97,7 @@ test("a call that was under way is closed as interrupted and not run again", asy
   await killAll(world);
   rmSync(join(marks, "one"));
   expect((await sessions(world))[0]?.state).toBe("interrupted");
-  const resumed = await cli(world, "resume", "root");
+  const resumed = await world.cli("resume", "root");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   const results = (await conversation(world, "root")).filter(({ type }) => type === "tool_result");
   expect(results).toMatchObject([
@@ -118,7 +110,7 @@ test("a call that was under way is closed as interrupted and not run again", asy
   // Closed for good: another restart adds nothing.
   const before = await conversation(world, "root");
   await killAll(world);
-  await cli(world, "resume", "root");
+  await world.cli("resume", "root");
   expect(await conversation(world, "root")).toEqual(before);
 });
 
@@ -134,7 +126,7 @@ test("a run that was cut off comes back paused, and goes on when it is told to",
   await root.run("go");
   await root.waitFor("text_delta");
   await root.kill();
-  expect((await cli(world, "resume")).code).toBe(0);
+  expect((await world.cli("resume")).code).toBe(0);
   const socket = world.allocation("root")?.socket ?? "";
   expect((await status(socket)).state).toBe("paused");
   // Killed again before anything has happened, it is still so; scenario rules count anew in each process.
@@ -142,7 +134,7 @@ test("a run that was cut off comes back paused, and goes on when it is told to",
   const path = (await sessions(world))[0]?.path ?? "";
   const rules = JSON.stringify({ rules: [{ text: "It is done." }] });
   writeFileSync(join(world.home, "scenario-1.json"), rules);
-  expect((await cli(world, "resume", "--go-on")).code).toBe(0);
+  expect((await world.cli("resume", "--go-on")).code).toBe(0);
   await eventually(async () => (await status(socket)).runs === 1, "the run that goes on");
   await eventually(async () => (await status(socket)).state === "idle", "its end");
   const texts = (await conversation(world, "root")).map(textOf);
@@ -166,7 +158,7 @@ test("a Pod that was paused comes back paused; one that was cancelled comes back
   };
   await interrupt("cancel");
   await root.kill();
-  expect((await cli(world, "resume")).code).toBe(0);
+  expect((await world.cli("resume")).code).toBe(0);
   const socket = world.allocation("root")?.socket ?? "";
   expect((await status(socket)).state).toBe("idle");
   await request(
@@ -178,7 +170,7 @@ test("a Pod that was paused comes back paused; one that was cancelled comes back
   await eventually(async () => (await status(socket)).state === "paused", "the pause");
   await killAll(world);
   expect((await sessions(world))[0]?.state).toBe("interrupted");
-  expect((await cli(world, "resume")).code).toBe(0);
+  expect((await world.cli("resume")).code).toBe(0);
   expect((await status(socket)).state).toBe("paused");
 });
 
@@ -192,17 +184,17 @@ test("a torn end is mended with a warning, damage is refused with file and line 
   const path = row?.path ?? "";
   const whole = readFileSync(path);
   writeFileSync(path, whole.subarray(0, -7));
-  expect((await cli(world, "resume", "root")).code).toBe(0);
+  expect((await world.cli("resume", "root")).code).toBe(0);
   expect(await conversation(world, "root")).toHaveLength(4);
   await killAll(world);
   const lines = whole.toString().split("\n");
   lines[3] = (lines[3] ?? "").replace("noted", "noteD");
   writeFileSync(path, lines.join("\n"));
-  const refused = await cli(world, "resume", "root");
+  const refused = await world.cli("resume", "root");
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain(`${path}:4 its hash does not fit its text`);
   expect(refused.stderr).toContain(`pod resume --salvage ${row?.session}`);
-  const salvaged = await cli(world, "resume", "--salvage", row?.session ?? "");
+  const salvaged = await world.cli("resume", "--salvage", row?.session ?? "");
   expect(salvaged.code).toBe(0);
   expect(salvaged.stderr).toContain("was damaged from line 4 on");
   expect((await conversation(world, "root")).map(textOf)).toEqual(["first"]);
@@ -278,18 +270,18 @@ test("unknown, empty and foreign sessions are refused in one sentence each (105)
   const store = join(world.home, ".insomnia/sessions");
   mkdirSync(store, { recursive: true, mode: 0o700 });
   const id = Bun.randomUUIDv7();
-  expect(await cli(world, "resume", id)).toMatchObject({
+  expect(await world.cli("resume", id)).toMatchObject({
     code: 3,
     stderr: `error: session not found: ${id}\n`,
   });
   writeFileSync(join(store, `${id}.jsonl`), "");
-  expect(await cli(world, "resume", id)).toMatchObject({
+  expect(await world.cli("resume", id)).toMatchObject({
     code: 3,
     stderr: `error: session ${id} has no entries to restore\n`,
   });
-  expect(await cli(world, "resume", "nobody")).toMatchObject({ code: 3 });
+  expect(await world.cli("resume", "nobody")).toMatchObject({ code: 3 });
   const overlay = `pod.name = "r"\nmodel = { scheme = "script", script = ${JSON.stringify(world.scenario([{ text: "x" }]))} }\nscope.allow = [{ target = ${JSON.stringify(world.work)}, permission = "write" }]`;
-  expect(await cli(world, "--session", id, "--overlay", overlay)).toMatchObject({
+  expect(await world.cli("--session", id, "--overlay", overlay)).toMatchObject({
     code: 1,
     stderr: `error: failed to restore pod: session ${id} has no entries to restore\n`,
   });
@@ -312,7 +304,7 @@ test("a session that a live Pod writes is refused with that Pod's name and socke
   expect(await child.stderr.text()).toBe(
     `error: failed to restore pod: session ${row?.session} is already held by pod \`root\` at ${root.socket}\n`,
   );
-  expect(await cli(world, "resume", "root")).toMatchObject({ code: 1 });
+  expect(await world.cli("resume", "root")).toMatchObject({ code: 1 });
   await root.kill();
   // Under another name and manifest, as the reference does it.
   const restored = await world.start({

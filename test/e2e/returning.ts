@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { itemSchema, messageText, type Item } from "../../src/protocol/history.ts";
 import { request } from "../../src/transport/client.ts";
 import { podBinary } from "../support/binary.ts";
-import { DEADLINE_MS, eventually, type ScenarioRule, type World } from "../support/pod.ts";
+import { eventually, type World } from "../support/pod.ts";
+import { DEADLINE_MS, type ScenarioRule } from "../support/root-pod.ts";
 
 /** The compiled program. */
 export const command = [podBinary()];
@@ -14,23 +15,6 @@ const spawn = (name: string, task: string, target: string) => ({
   tool: "SpawnPod",
   input: { name, task, scope: [{ target, permission: "write" }] },
 });
-
-/** Runs a command of the program to its end. */
-export async function cli(world: World, ...args: string[]) {
-  const child = Bun.spawn([...command, ...args], {
-    cwd: world.work,
-    env: world.env,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
-  return { stdout, stderr, code };
-}
 
 /** A row of `pod sessions --json`. */
 export interface Row {
@@ -45,7 +29,7 @@ export interface Row {
 
 /** What `pod sessions` lists. */
 export async function sessions(world: World): Promise<Row[]> {
-  const { stdout, code, stderr } = await cli(world, "sessions", "--json");
+  const { stdout, code, stderr } = await world.cli("sessions", "--json");
   expect([code, stderr]).toEqual([0, ""]);
   return JSON.parse(stdout) as Row[];
 }

@@ -6,35 +6,13 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
-import {
-  eventually,
-  isRunning,
-  type ScenarioRule,
-  startWorld,
-  type World,
-} from "../support/pod.ts";
+import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
+import type { ScenarioRule } from "../support/root-pod.ts";
 import { within } from "../support/temp.ts";
 import { connectRaw, type RawClient } from "../transport/raw-client.ts";
 
 const command = [podBinary()];
 const DEADLINE_MS = 20_000;
-
-/** Runs a command for people to its end. */
-async function pod(world: World, ...args: string[]) {
-  const child = Bun.spawn([...command, ...args], {
-    cwd: world.work,
-    env: { ...world.env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [out, err, code] = await within(
-    Promise.all([child.stdout.text(), child.stderr.text(), child.exited]),
-    DEADLINE_MS,
-    `pod ${args.join(" ")}`,
-  );
-  return { out, err, code };
-}
 
 /** A rule by which a Pod spawns another one on a directory of that name below `work`. */
 function spawns(world: World, match: string, name: string, path: string): ScenarioRule {
@@ -60,14 +38,14 @@ describe("a child's turn", () => {
       ],
     });
     await root.runToEnd("go");
-    expect(await pod(world, "cancel", "kid")).toEqual({
-      out: "pod `kid` cancels its turn\n",
-      err: "",
+    expect(await world.cli("cancel", "kid")).toEqual({
+      stdout: "pod `kid` cancels its turn\n",
+      stderr: "",
       code: 0,
     });
     await root.waitFor(said("Understood."));
-    const again = await pod(world, "cancel", "kid");
-    expect([again.code, again.err]).toEqual([1, "error: pod `kid`: Pod is not running\n"]);
+    const again = await world.cli("cancel", "kid");
+    expect([again.code, again.stderr]).toEqual([1, "error: pod `kid`: Pod is not running\n"]);
   });
 
   test("that a person pauses and continues is told as paused, then as finished (W21, W55)", async () => {
@@ -84,12 +62,12 @@ describe("a child's turn", () => {
       ],
     });
     await root.runToEnd("go");
-    await pod(world, "pause", "kid");
+    await world.cli("pause", "kid");
     await root.waitFor(said("It rests."));
     const status = JSON.parse(readFileSync(join(world.runtime, "kid/status.json"), "utf8"));
     expect(status).toMatchObject({ state: "paused" });
-    expect((await pod(world, "ls")).out).toMatch(/kid +paused/);
-    expect((await pod(world, "continue", "kid")).code).toBe(0);
+    expect((await world.cli("ls")).stdout).toMatch(/kid +paused/);
+    expect((await world.cli("continue", "kid")).code).toBe(0);
     await root.waitFor(said("It is done."));
   });
 
@@ -222,10 +200,10 @@ describe("clients of a streaming pod", () => {
       for await (const chunk of piped.stdout) lines += decoder.decode(chunk, { stream: true });
     })();
     await eventually(() => lines.includes('"history"'), "the second attach to be attached");
-    await eventually(async () => (await pod(world, "send", "root", "first")).code === 0, "a task");
+    await eventually(async () => (await world.cli("send", "root", "first")).code === 0, "a task");
     await root.waitFor("run_end");
     await root.waitFor("run_end");
-    await pod(world, "stop", "root");
+    await world.cli("stop", "root");
     expect(await within(piped.exited, DEADLINE_MS, "attach to end with its pod")).toBe(0);
     await collecting;
     const events = lines
@@ -272,9 +250,9 @@ describe("clients of a streaming pod", () => {
   test("pod attach says which pods there are when the name is wrong", async () => {
     await using world = startWorld();
     await world.start({ command });
-    expect(await pod(world, "attach", "rot")).toEqual({
-      out: "",
-      err: "error: no live pod named `rot` (live: root)\n",
+    expect(await world.cli("attach", "rot")).toEqual({
+      stdout: "",
+      stderr: "error: no live pod named `rot` (live: root)\n",
       code: 3,
     });
   });
@@ -297,8 +275,8 @@ describe("the end", () => {
       () => typeof world.allocation("deep")?.session_id === "string",
       "the grandchild",
     );
-    const { out, code } = await pod(world, "stop", "--tree", "root");
-    expect([out, code]).toEqual(["stopped pod `root` and below it middle, deep\n", 0]);
+    const { stdout, code } = await world.cli("stop", "--tree", "root");
+    expect([stdout, code]).toEqual(["stopped pod `root` and below it middle, deep\n", 0]);
     expect(world.processes()).toEqual([]);
     expect(world.directories()).toEqual([]);
   });

@@ -7,14 +7,8 @@ import type { Event } from "../../src/protocol/event.ts";
 import { podPaths } from "../../src/base/paths.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { podBinary } from "../support/binary.ts";
-import {
-  eventually,
-  isRunning,
-  type RootPod,
-  type ScenarioRule,
-  startRoot,
-  startWorld,
-} from "../support/pod.ts";
+import { eventually, isRunning, type RootPod, startRoot, startWorld } from "../support/pod.ts";
+import type { ScenarioRule } from "../support/root-pod.ts";
 import { CONFINES } from "../tools/shell-support.ts";
 
 /** What these Pods do when they are told to. */

@@ -61,8 +61,8 @@ test("when all Pods have ended normally nothing of them is left (103)", async ()
   mkdirSync(target);
   const root = await world.start({ command: [podBinary()], rules: spawnKid(target) });
   await root.runToEnd("go");
-  const stop = Bun.spawnSync([podBinary(), "stop", "kid", "root"], { env: world.env });
-  expect(stop.stdout.toString()).toBe("stopped pod `kid`\nstopped pod `root`\n");
+  const stop = await world.cli("stop", "kid", "root");
+  expect(stop.stdout).toBe("stopped pod `kid`\nstopped pod `root`\n");
   expect(await root.exited).toBe(0);
   expect(world.registry.peek()).toEqual([]);
   expect(readdirSync(world.runtime).toSorted()).toEqual([

@@ -8,7 +8,7 @@ import type { ModelCapability, ModelConfig } from "../../src/model/config.ts";
 import type { FinishReason, ModelEvent, RequestOptions } from "../../src/model/model.ts";
 import type { Item } from "../../src/protocol/history.ts";
 import { textMessage } from "../../src/protocol/history.ts";
-import { isRecord } from "../../src/model/failure.ts";
+import { isObject } from "../../src/model/failure.ts";
 import { createModel, type ModelDependencies } from "../../src/model/provider.ts";
 import { SYSTEM_CLOCK } from "../../src/model/retry.ts";
 import { REMOTE_LIMITS } from "../../src/model/transport.ts";
@@ -47,7 +47,7 @@ interface Facts {
 /** The value at a path of a request body; undefined when there is none. */
 function at(value: unknown, ...path: readonly (string | number)[]): unknown {
   return path.reduce<unknown>(
-    (inner, key) => (isRecord(inner) ? inner[String(key)] : undefined),
+    (inner, key) => (isObject(inner) ? inner[String(key)] : undefined),
     value,
   );
 }

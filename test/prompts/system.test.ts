@@ -85,11 +85,12 @@ Writable:
   });
 
   test("is built in time that grows with its length, whatever stands in AGENTS.md", async () => {
-    const agentsMd = `${" ".repeat(60_000)}x`;
+    // By its square it would be half a minute.
+    const agentsMd = `${" ".repeat(100_000)}x`;
     const parts = await partsOf("$insomnia/default");
     const start = performance.now();
     buildSystemPrompt({ ...parts, agentsMd });
-    expect(performance.now() - start).toBeLessThan(500);
+    expect(performance.now() - start).toBeLessThan(10_000);
   });
 });
 

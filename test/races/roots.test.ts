@@ -7,13 +7,8 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { names } from "../registry/entries.ts";
 import { podBinary } from "../support/binary.ts";
-import {
-  isRunning,
-  type RootOptions,
-  type RootPod,
-  startWorld,
-  type World,
-} from "../support/pod.ts";
+import { isRunning, type RootPod, startWorld, type World } from "../support/pod.ts";
+import type { RootOptions } from "../support/root-pod.ts";
 import { rounds } from "./rounds.ts";
 
 const ROOTS = rounds(100, 40);

@@ -18,13 +18,8 @@ import { Family, type Notice } from "../../src/spawn/family.ts";
 import { LiveScope } from "../../src/tools/live-scope.ts";
 import { runTool, type Tool, type ToolOutcome } from "../../src/tools/tool.ts";
 import { listenPrivately } from "../../src/transport/server.ts";
-import {
-  eventually,
-  type ScenarioRule,
-  SOURCE_COMMAND,
-  startWorld,
-  type World,
-} from "../support/pod.ts";
+import { eventually, startWorld, type World } from "../support/pod.ts";
+import { type ScenarioRule, SOURCE_COMMAND } from "../support/root-pod.ts";
 import { within } from "../support/temp.ts";
 
 /** The program of test/spawn/fixtures/fake-child.ts with its steps. */

@@ -5,7 +5,7 @@
 import { accessSync, constants, readdirSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errnoCode, messageOf } from "../../base/errors.ts";
-import { printable } from "../../base/paths.ts";
+import { printable } from "../../base/text.ts";
 import { type Finding, type Mend, ok, problem, quoted, warning } from "./finding.ts";
 
 /** A directory as `stat` shows it, links followed. */

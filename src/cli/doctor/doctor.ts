@@ -1,6 +1,7 @@
 /** `pod doctor`: what is wrong with this machine's Pods, what to do about it, and with `--fix`, doing it. */
 import { EXIT, messageOf } from "../../base/errors.ts";
-import { type Environment, printable } from "../../base/paths.ts";
+import type { Environment } from "../../base/paths.ts";
+import { printable } from "../../base/text.ts";
 import type { Streams } from "../output.ts";
 import { painterFor, type Style } from "../terminal.ts";
 import { examine } from "./examine.ts";

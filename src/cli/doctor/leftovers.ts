@@ -4,7 +4,8 @@
  */
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { isPodName, printable } from "../../base/paths.ts";
+import { isPodName } from "../../base/paths.ts";
+import { printable } from "../../base/text.ts";
 import { GONE_PREFIX } from "../../registry/life.ts";
 import { PROBE_PREFIX } from "./disk.ts";
 import { type Finding, listed, ok, quoted, warning } from "./finding.ts";

@@ -5,7 +5,13 @@
  */
 import { closeSync } from "node:fs";
 import { messageOf, PodError } from "../../base/errors.ts";
-import { groupExists, livingMembers, settlesWithin, signalGroup } from "../../base/process.ts";
+import {
+  groupExists,
+  livingMembers,
+  looksUntil,
+  settlesWithin,
+  signalGroup,
+} from "../../base/process.ts";
 import { clearMarked } from "../../sandbox/remains.ts";
 import type { ConfineSpec } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
@@ -24,8 +30,8 @@ import { type Sweep, wrapCommand } from "./wrapper.ts";
 const TERM_GRACE_MS = 2000;
 /** How long the kernel may take to end what was killed, and the last output to arrive. */
 const CLEAR_MS = 3000;
-const FIRST_LOOK_MS = 1;
-const MAX_LOOK_MS = 50;
+/** How long output that is there already may take to be read. */
+const LAST_OUTPUT_MS = 1;
 
 /** What to run. */
 export interface CommandRequest {
@@ -159,7 +165,7 @@ class Command implements RunningCommand {
     if (!clear || this.#request.sweep === "group") {
       clear = await clearMarked(this.#request.mark, CLEAR_MS);
       // Somebody may keep the pipe open for ever; we need not.
-      if (!(await settlesWithin(drained, clear ? FIRST_LOOK_MS : 0))) {
+      if (!(await settlesWithin(drained, clear ? LAST_OUTPUT_MS : 0))) {
         await reader.cancel().catch(() => undefined);
       }
     }
@@ -191,14 +197,7 @@ class Command implements RunningCommand {
   /** When it was told to end, what the shell started gets the same time to do so in order. */
   async #graceForGroup(): Promise<void> {
     if (this.#graceEnd === undefined) return;
-    for (
-      let pause = FIRST_LOOK_MS;
-      groupLives(this.pid);
-      pause = Math.min(pause * 2, MAX_LOOK_MS)
-    ) {
-      if (performance.now() >= this.#graceEnd) return;
-      await Bun.sleep(pause);
-    }
+    await looksUntil(() => !groupLives(this.pid), this.#graceEnd - performance.now());
   }
 }
 
