@@ -3,6 +3,7 @@
  * queue is bounded: of clients' notes the oldest is dropped when too many wait and the loss is said
  * (W7); reports are never dropped, whoever brings one is asked to come again (W59).
  */
+import { type Item, textMessage } from "../protocol/history.ts";
 
 /** Most notes of clients that wait (spec protocol 7.7). */
 export const MAX_NOTICES = 128;
@@ -55,4 +56,10 @@ export class Notices {
   get waking(): boolean {
     return this.#waiting.some(({ wake }) => wake);
   }
+}
+
+/** A notice as it stands in the conversation: one that was kept on disk is recognised there again. */
+export function noticeItem({ id, text }: Notice): Item {
+  const message = textMessage("system", text);
+  return id === undefined ? message : { ...message, notice: id };
 }

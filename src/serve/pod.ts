@@ -240,6 +240,7 @@ async function assemble(
         await compaction.settled();
         await recorder.begin(history);
       },
+      settle: recorder.settle,
       end: (end, abort) => recorder.end(end, abort),
     },
     recordInput: (segments) => recorder.input(segments),
