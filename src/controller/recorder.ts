@@ -14,9 +14,11 @@ import { createLog, logPath, type SessionLog } from "../session/log.ts";
 import type { OpenedSession } from "../session/open.ts";
 import {
   type ChildEnd,
+  type ChildStart,
   type Closing,
   CUT_OFF,
   DOMAIN,
+  endsStart,
   MAX_CHILD_ENDS,
   type Setup,
 } from "../session/setup.ts";
@@ -62,6 +64,8 @@ export class Recorder {
   #failure: { readonly reason: string; told: boolean } | undefined;
   /** Ends of children, which a new log must know as well. */
   #ends: readonly ChildEnd[];
+  /** Starts of children whose ends are not known. */
+  #starts: readonly ChildStart[];
   #closed = false;
 
   /** `opened` is the session that is restored; without it `session` is a new one. */
@@ -72,6 +76,7 @@ export class Recorder {
     this.#lineage = opened?.state.setup?.lineage ?? session;
     this.#title = opened?.state.setup?.title ?? "";
     this.#ends = opened?.state.childEnds ?? [];
+    this.#starts = opened?.state.childStarts ?? [];
   }
 
   /** The session that is being written. */
@@ -164,9 +169,21 @@ export class Recorder {
     }
   }
 
+  /** Children that were started and have not ended, as far as this session knows. */
+  get starts(): readonly ChildStart[] {
+    return this.#starts;
+  }
+
+  /** A child has its task: whatever becomes of its own session, it can be named. */
+  childStarted(start: ChildStart): void {
+    this.#starts = [...this.#starts, start].slice(-MAX_CHILD_ENDS);
+    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childStarted, start));
+  }
+
   /** A child has ended: it is no longer part of what `pod resume --tree` brings back, or died. */
   childEnded(end: ChildEnd): void {
     this.#ends = [...this.#ends, end].slice(-MAX_CHILD_ENDS);
+    this.#starts = this.#starts.filter((start) => !endsStart(end, start));
     if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childEnded, end));
   }
 
@@ -214,12 +231,14 @@ export class Recorder {
     const { store, config, moved } = this.#deps;
     const session = Bun.randomUUIDv7();
     const next = createLog(store, session);
+    const ends = new Set(this.#ends);
+    const starts = new Set(this.#starts);
     try {
       const systemPrompt = this.#systemPrompt();
       next.append([
         ...startEntries({ systemPrompt, config, items, ...origin }, this.#now()),
         this.#setupEntry(),
-        ...this.#ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
+        ...this.#familyEntries(this.#starts, this.#ends),
       ]);
       await next.sync();
       await moved(session);
@@ -231,6 +250,19 @@ export class Recorder {
     this.#log?.close();
     this.#log = next;
     this.#session = session;
+    // What became of children meanwhile stands in the log that was left, too.
+    const later = this.#familyEntries(
+      this.#starts.filter((start) => !starts.has(start)),
+      this.#ends.filter((end) => !ends.has(end)),
+    );
+    for (const entry of later) this.#note(entry);
+  }
+
+  #familyEntries(starts: readonly ChildStart[], ends: readonly ChildEnd[]): Entry[] {
+    return [
+      ...ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
+      ...starts.map((start) => this.#extension(DOMAIN.childStarted, start)),
+    ];
   }
 
   /** Writes what must be written. Throws `session_store`. */

@@ -159,6 +159,9 @@ async function assemble(
     get lineage() {
       return recorder.lineage;
     },
+    get record() {
+      return recorder;
+    },
     prompts: configuration.promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),
     models,
@@ -237,7 +240,7 @@ async function assemble(
     session: () => recorder.session,
     record: {
       begin: async () => {
-        await compaction.settled();
+        await compaction.giveWay();
         await recorder.begin(history);
       },
       settle: recorder.settle,

@@ -12,11 +12,14 @@ import { fromLogged, type LoggedItem } from "./logged-item.ts";
 import {
   type ChildEnd,
   childEndedSchema,
+  type ChildStart,
+  childStartedSchema,
   type Closing,
   closedSchema,
   CUT_OFF,
   DOMAIN,
   earlyResultSchema,
+  endsStart,
   MAX_CHILD_ENDS,
   type Setup,
   setupSchema,
@@ -44,6 +47,8 @@ export interface SessionState {
   readonly setup: Setup | undefined;
   /** Set when the Pod has ended in order and was not brought back since. */
   readonly closed: Closing | undefined;
+  /** Starts of children whose end is not recorded, newest last. */
+  readonly childStarts: readonly ChildStart[];
   /** Ends of children that the Pod knew of, newest last. */
   readonly childEnds: readonly ChildEnd[];
   /** Results of calls that are open at the end, recorded before their batch had ended. */
@@ -76,6 +81,7 @@ export class Replay {
     compactedFrom: undefined,
     setup: undefined,
     closed: undefined,
+    childStarts: [],
     childEnds: [],
     entries: 0,
   };
@@ -176,8 +182,17 @@ export class Replay {
       case DOMAIN.childEnded: {
         const end = childEndedSchema().safeParse(payload);
         if (!end.success) return;
-        this.#set({ childEnds: [...this.#state.childEnds, end.data].slice(-MAX_CHILD_ENDS) });
+        this.#set({
+          childEnds: [...this.#state.childEnds, end.data].slice(-MAX_CHILD_ENDS),
+          childStarts: this.#state.childStarts.filter((start) => !endsStart(end.data, start)),
+        });
         return;
+      }
+      case DOMAIN.childStarted: {
+        const start = childStartedSchema().safeParse(payload);
+        if (!start.success) return;
+        const childStarts = [...this.#state.childStarts, start.data].slice(-MAX_CHILD_ENDS);
+        return this.#set({ childStarts });
       }
       case DOMAIN.result: {
         const early = earlyResultSchema().safeParse(payload);

@@ -14,6 +14,8 @@ export const DOMAIN = {
   setup: "pod.setup",
   /** The Pod has ended in order. */
   closed: "pod.closed",
+  /** A child of the Pod was started and given its task. */
+  childStarted: "pod.child_started",
   /** A child of the Pod has ended, as far as this Pod knows. */
   childEnded: "pod.child_ended",
   /** The result of a call whose batch is still at work. */
@@ -56,7 +58,26 @@ export const closedSchema = lazily(() =>
 );
 export type Closing = z.infer<ReturnType<typeof closedSchema>>["reason"];
 
-/** Ends of children that are remembered. */
+/** Payload of `pod.child_started`. */
+export const childStartedSchema = lazily(() =>
+  z.object({
+    name: z.string(),
+    instance: z.string(),
+    scope: z.array(ScopeRuleSchema),
+    /** The beginning of its task. */
+    task: z.string(),
+    /** In milliseconds since the epoch. */
+    at: z.number(),
+  }),
+);
+export type ChildStart = z.infer<ReturnType<typeof childStartedSchema>>;
+
+/** True when `end` is the end of that child, or of a later run of it. */
+export function endsStart(end: ChildEnd, start: ChildStart): boolean {
+  return end.instance === start.instance || (end.name === start.name && end.at >= start.at);
+}
+
+/** Starts and ends of children that are remembered, of each. */
 export const MAX_CHILD_ENDS = 1000;
 
 /** Payload of `pod.child_ended`; `stopped` was asked for by the Pod itself. */
