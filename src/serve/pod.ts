@@ -285,11 +285,12 @@ async function assemble(
         signal,
       );
     },
-    attach: (segments, warn) =>
+    attach: (segments, warn, signal) =>
       attachmentsFor(
         segments,
         async (path) => (await readable.read(absolute(path, cwd))).bytes,
         warn,
+        signal,
       ),
     complete: (kind, prefix) =>
       completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),

@@ -167,6 +167,21 @@ describe("framing", () => {
   });
 });
 
+test("an input of a million segments is a bad line that keeps nobody waiting", async () => {
+  using client = await connectRaw(pod.socket);
+  const segment = '{"kind":"text","content":""}';
+  const many = (count: number): string => Array(count).fill(segment).join(",");
+  await client.write(`{"method":"run","id":"m","params":{"input":[${many(500_000)}]}}\n`);
+  await client.write(`{"method":"run","id":"n","params":{"input":[${many(1025)}]}}\n`);
+  const started = performance.now();
+  await client.write(`${status("after")}\n`);
+  const lines = await linesUntilAck(client, "after");
+  expect(lines.find((line) => line.includes('"id":"m"'))).toContain("at most 1024 segments");
+  expect(lines.find((line) => line.includes('"id":"n"'))).toContain("params.input: ");
+  // Reading a line of 14 MiB is all that it costs; before, it was many seconds.
+  expect(performance.now() - started).toBeLessThan(4000);
+});
+
 /** A small generator with a seed (mulberry32), so that a failure can be repeated. */
 function randomFrom(seed: number): () => number {
   let state = seed;
