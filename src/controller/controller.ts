@@ -15,7 +15,7 @@ import { ChildReports } from "./child-reports.ts";
 import { Conversation } from "./conversation.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
 import { type Answer, Intake, SILENT } from "./intake.ts";
-import { RUN_KEY } from "./mailbox.ts";
+import { NOTE_KEY, RUN_KEY } from "./mailbox.ts";
 import { MAX_NOTE_CHARACTERS, noticeItem, Notices } from "./notices.ts";
 import {
   type ControllerState,
@@ -102,9 +102,7 @@ export class Controller {
       case "run":
         return this.#runRequest(method.params.input, method.params.key, answer);
       case "notify":
-        if (method.params.message.length > MAX_NOTE_CHARACTERS) return refuseNote(answer);
-        this.notice(method.params.message, true);
-        return void answer.accept();
+        return this.#note(method.params.message, answer);
       case "pod_event":
         return this.#childEvent(id, method.params, answer);
       case "parent_changed":
@@ -156,14 +154,14 @@ export class Controller {
   notice(text: string, wake: boolean, id?: string): void {
     const { mailbox, wrapNotice } = this.#deps;
     const notice = { text: wrapNotice(text), wake };
-    if (id === undefined) {
-      if (this.#notices.add(notice)) {
-        this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
-      }
-    } else {
+    if (id !== undefined) {
       if (mailbox.hasSeen(id)) return;
       mailbox.receive({ ...notice, id });
-      this.#notices.add({ ...notice, id });
+    }
+    const dropped = this.#notices.add(id === undefined ? notice : { ...notice, id });
+    if (dropped !== undefined) {
+      if (dropped.id !== undefined) mailbox.told([dropped.id]);
+      this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
     }
     this.#wake(wake);
   }
@@ -209,6 +207,17 @@ export class Controller {
 
   #wake(wake: boolean): void {
     this.#request({ type: "notice", wake, allowed: this.#mayWake() }, SILENT);
+  }
+
+  /** A client's note: on disk before it is acknowledged, as a report is. */
+  async #note(message: string, answer: Answer): Promise<void> {
+    if (message.length > MAX_NOTE_CHARACTERS) {
+      const limit = `a note may have at most ${MAX_NOTE_CHARACTERS} characters`;
+      return void answer.reject("internal", limit);
+    }
+    this.notice(message, true, `${NOTE_KEY}${crypto.randomUUID()}`);
+    await this.#deps.mailbox.synced();
+    answer.accept();
   }
 
   #mayWake(): boolean {
@@ -382,10 +391,6 @@ export class Controller {
       },
     };
   }
-}
-
-function refuseNote(answer: Answer): void {
-  answer.reject("internal", `a note may have at most ${MAX_NOTE_CHARACTERS} characters`);
 }
 
 function errorText(end: RunEnd): string {

@@ -5,6 +5,8 @@
  */
 import { type Item, textMessage } from "../protocol/history.ts";
 
+import { NOTE_KEY } from "./mailbox.ts";
+
 /** Most notes of clients that wait (spec protocol 7.7). */
 export const MAX_NOTICES = 128;
 /** Of one of them: all together must be bearable, in memory and for a model. */
@@ -14,7 +16,7 @@ export const MAX_REPORTS = 256;
 
 /** One text. */
 export interface Notice {
-  /** Set for a report about a child: by this it is kept on disk and recognised. */
+  /** By this a report about a child, or a client's note, is kept on disk and recognised. */
   readonly id?: string;
   readonly text: string;
   /** Worth a model call of its own. */
@@ -25,14 +27,14 @@ export interface Notice {
 export class Notices {
   #waiting: Notice[] = [];
 
-  /** Queues a text; returns true when an older note had to go. */
-  add(notice: Notice): boolean {
+  /** Queues a text; returns the older note that had to go, if one had. */
+  add(notice: Notice): Notice | undefined {
     this.#waiting.push(notice);
-    if (notice.id !== undefined) return false;
-    const notes = this.#waiting.filter(({ id }) => id === undefined);
-    if (notes.length <= MAX_NOTICES) return false;
+    if (isReport(notice)) return undefined;
+    const notes = this.#waiting.filter((other) => !isReport(other));
+    if (notes.length <= MAX_NOTICES) return undefined;
     this.#waiting = this.#waiting.filter((other) => other !== notes[0]);
-    return true;
+    return notes[0];
   }
 
   /** Hands all to `keep`, oldest first; they are still there when it throws. */
@@ -49,13 +51,17 @@ export class Notices {
 
   /** True when no further report should be taken now. */
   get full(): boolean {
-    return this.#waiting.filter(({ id }) => id !== undefined).length >= MAX_REPORTS;
+    return this.#waiting.filter(isReport).length >= MAX_REPORTS;
   }
 
   /** True when one of those that wait is worth a model call of its own. */
   get waking(): boolean {
     return this.#waiting.some(({ wake }) => wake);
   }
+}
+
+function isReport({ id }: Notice): boolean {
+  return id !== undefined && !id.startsWith(NOTE_KEY);
 }
 
 /** A notice as it stands in the conversation: one that was kept on disk is recognised there again. */

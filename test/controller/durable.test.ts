@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { PodError } from "../../src/base/errors.ts";
 import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
-import { MAX_REPORTS } from "../../src/controller/notices.ts";
+import { MAX_NOTICES, MAX_REPORTS } from "../../src/controller/notices.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import { WakeBudget } from "../../src/controller/wake-budget.ts";
 import type { Item } from "../../src/protocol/history.ts";
@@ -216,6 +216,39 @@ describe("a run with a key (W62)", () => {
     expect(client.received).toEqual([{ event: "ack", data: { id: "b" } }]);
     expect(after.runs).toBe(0);
   });
+});
+
+test("a note that was acknowledged is told by the next process, once", async () => {
+  await using pod = setUp();
+  const client = pod.client();
+  await pod.send(client, runOf("hi"));
+  const run = await pod.nextRun();
+  await pod.send(client, { method: "pause" });
+  await run.end({ outcome: "cancelled" });
+  await pod.send(client, notifyOf("remember", "n"));
+  expect(client.received).toEqual([{ event: "ack", data: { id: "n" } }]);
+  // Killed here.
+  await using after = successor(pod);
+  after.controller.begin();
+  const kept: Item[] = [];
+  const next = await after.nextRun();
+  expect(textsOf(after.controller, kept)).toEqual(["[Notification] remember"]);
+  await next.end(finished);
+  await using last = successor(pod, new History(() => undefined, kept));
+  last.controller.begin();
+  await settle();
+  expect(last.runs).toBe(0);
+});
+
+test("notes that had to go are not told by the next process either", async () => {
+  await using pod = setUp({ budget: new WakeBudget(0, 0, 60_000), now: () => 0 });
+  const client = pod.client();
+  await Promise.all(
+    Array.from({ length: MAX_NOTICES + 2 }, (_, n) => pod.send(client, notifyOf(`n${n}`))),
+  );
+  expect(new Mailbox(pod.path, SESSION, () => undefined).incoming.map(({ text }) => text)).toEqual(
+    Array.from({ length: MAX_NOTICES }, (_, n) => `[Notification] n${n + 2}`),
+  );
 });
 
 test("a note that is too long is refused to its sender, with the limit", async () => {
