@@ -5,12 +5,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { MAX_LINE_BYTES } from "../../src/transport/jsonl.ts";
+import { generator } from "../registry/random.ts";
 import { podBinary } from "../support/binary.ts";
 import { type RootPod, startRoot } from "../support/pod.ts";
 import { within } from "../support/temp.ts";
 import { connectRaw, type RawClient } from "../transport/raw-client.ts";
 
 const FUZZ_LINES = process.env.POD_FUZZ === "1" ? 1_000_000 : 20_000;
+/** Decides which lines are sent. */
+const SEED = Number(process.env.POD_SEED ?? 20_251_125);
 const FUZZ_MS = process.env.POD_FUZZ === "1" ? 1_800_000 : 60_000;
 const MIB = 1024 * 1024;
 /** What a Pod may hold in memory while a few peers do their worst: lines, queues, the runtime. */
@@ -182,17 +185,6 @@ test("an input of a million segments is a bad line that keeps nobody waiting", a
   expect(performance.now() - started).toBeLessThan(4000);
 });
 
-/** A small generator with a seed (mulberry32), so that a failure can be repeated. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
 const SEEDS = [
   '{"method":"run","id":"r","params":{"input":[{"kind":"text","content":"Hello"}],"key":"k"}}',
   '{"method":"run","params":{"input":[{"kind":"paste","id":7,"chars":11,"lines":2,"content":"l"},{"kind":"file_ref","path":"src/a.ts"},{"kind":"unknown"}]}}',
@@ -239,9 +231,9 @@ function withoutLineEnds(line: Buffer): Buffer {
 }
 
 test(
-  `${FUZZ_LINES} random and mutated lines leave the pod alive, within its memory, answering others`,
+  `${FUZZ_LINES} random and mutated lines (POD_SEED=${SEED}) leave the pod alive, within its memory, answering others`,
   async () => {
-    const random = randomFrom(20_251_125);
+    const random = generator(SEED);
     const end = Buffer.from("\n");
     const LINES_AT_ONCE = 500;
     let client = await connectRaw(pod.socket);
