@@ -301,10 +301,10 @@ export class Controller {
     }
   }
 
-  /** What is acknowledged is on the disk, and its key is remembered only then. */
+  /** What is acknowledged is on the disk, its key with it. */
   async #takeIn(intake: Intake, interrupting: boolean, signal: AbortSignal): Promise<void> {
     const { record, mailbox } = this.#deps;
-    await this.#conversation.takeInput(intake.segments, interrupting, signal);
+    await this.#conversation.takeInput(intake, interrupting, signal);
     await record.settle();
     if (intake.mark !== undefined) {
       mailbox.see(intake.mark);

@@ -9,6 +9,7 @@ import type { Connection } from "../transport/server.ts";
 import type { History } from "../worker/history.ts";
 import { Alerts } from "./alerts.ts";
 import type { Warn } from "./attachments.ts";
+import type { Intake } from "./intake.ts";
 import { fitHistory } from "./history-window.ts";
 import { TurnReplay } from "./turn-replay.ts";
 
@@ -30,8 +31,8 @@ export interface ConversationDependencies {
     /** In place of the results of calls that were open. */
     readonly result: string;
   };
-  /** Told what was typed before the user item is appended that it becomes. */
-  readonly recordInput?: (segments: readonly Segment[]) => void;
+  /** Told what was typed, and its mark, before the user item is appended that it becomes. */
+  readonly recordInput?: (segments: readonly Segment[], mark: string | undefined) => void;
   /** What was typed in a restored session, by the id of the user item it became. */
   readonly typed?: ReadonlyMap<string, readonly Segment[]>;
 }
@@ -80,7 +81,7 @@ export class Conversation {
    * history refuses; then no client has heard of it. `signal` cuts the reading of files short.
    */
   async takeInput(
-    segments: readonly Segment[],
+    { segments, mark }: Pick<Intake, "segments" | "mark">,
     interrupting: boolean,
     signal: AbortSignal,
   ): Promise<void> {
@@ -93,7 +94,7 @@ export class Conversation {
       history.closeOpenCalls(result);
       before.push(textMessage("system", note));
     }
-    this.#deps.recordInput?.(segments);
+    this.#deps.recordInput?.(segments, mark);
     const input = textMessage("user", flattenSegments(segments));
     const added = history.append(...before, input, ...attached);
     const message = added.find((item) => item.type === "message" && item.role === "user");

@@ -60,6 +60,8 @@ export class Recorder {
   #title: string;
   /** What was typed, for the user item that is appended next. */
   #typed: readonly Segment[] | undefined;
+  /** The key of the run that it begins, which is recorded with it or not at all. */
+  #mark: string | undefined;
   /** Why something could not be recorded, until something can again and the model was told. */
   #failure: { readonly reason: string; told: boolean } | undefined;
   /** Ends of children, which a new log must know as well. */
@@ -93,13 +95,18 @@ export class Recorder {
   readonly append = (items: readonly StoredItem[]): void => {
     const typed = this.#typed;
     const entries = itemEntries(items, typed, this.#now());
+    const isInput = typed !== undefined && items.some(isUserMessage);
+    if (isInput && this.#mark !== undefined) {
+      entries.push(this.#extension(DOMAIN.runKey, { mark: this.#mark }));
+    }
     this.#write(entries);
-    if (typed !== undefined && items.some(isUserMessage)) this.#typed = undefined;
+    if (isInput) this.#typed = undefined;
   };
 
-  /** What was typed for the user item that is appended next. */
-  input(segments: readonly Segment[]): void {
+  /** What was typed for the user item that is appended next, and under what its key is remembered. */
+  input(segments: readonly Segment[], mark?: string): void {
     this.#typed = segments;
+    this.#mark = mark;
     if (this.#log === undefined) this.#title = firstLine(flattenSegments(segments));
   }
 

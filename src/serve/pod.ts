@@ -246,7 +246,7 @@ async function assemble(
       settle: recorder.settle,
       end: (end, abort) => recorder.end(end, abort),
     },
-    recordInput: (segments) => recorder.input(segments),
+    recordInput: (segments, mark) => recorder.input(segments, mark),
     history,
     ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
@@ -354,6 +354,8 @@ async function assemble(
     });
     ended.resolve(reason ?? "client request");
   };
+  // A crash may have come between the input and the mailbox.
+  for (const mark of restored?.state.runKeys ?? []) mailbox.see(mark);
   uplink.start();
   controller.begin();
 

@@ -21,6 +21,8 @@ import {
   earlyResultSchema,
   endsStart,
   MAX_CHILD_ENDS,
+  MAX_RUN_KEYS,
+  runKeySchema,
   type Setup,
   setupSchema,
 } from "./setup.ts";
@@ -47,6 +49,8 @@ export interface SessionState {
   readonly setup: Setup | undefined;
   /** Set when the Pod has ended in order and was not brought back since. */
   readonly closed: Closing | undefined;
+  /** Marks of runs whose input is in the log, newest last. */
+  readonly runKeys: readonly string[];
   /** Starts of children whose end is not recorded, newest last. */
   readonly childStarts: readonly ChildStart[];
   /** Ends of children that the Pod knew of, newest last. */
@@ -81,6 +85,7 @@ export class Replay {
     compactedFrom: undefined,
     setup: undefined,
     closed: undefined,
+    runKeys: [],
     childStarts: [],
     childEnds: [],
     entries: 0,
@@ -187,6 +192,12 @@ export class Replay {
           childStarts: this.#state.childStarts.filter((start) => !endsStart(end.data, start)),
         });
         return;
+      }
+      case DOMAIN.runKey: {
+        const key = runKeySchema().safeParse(payload);
+        if (!key.success) return;
+        const runKeys = [...this.#state.runKeys, key.data.mark].slice(-MAX_RUN_KEYS);
+        return this.#set({ runKeys });
       }
       case DOMAIN.childStarted: {
         const start = childStartedSchema().safeParse(payload);

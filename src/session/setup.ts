@@ -18,6 +18,8 @@ export const DOMAIN = {
   childStarted: "pod.child_started",
   /** A child of the Pod has ended, as far as this Pod knows. */
   childEnded: "pod.child_ended",
+  /** The key of the run whose input stands before it. */
+  runKey: "pod.run_key",
   /** The result of a call whose batch is still at work. */
   result: "pod.result",
 } as const;
@@ -76,6 +78,12 @@ export type ChildStart = z.infer<ReturnType<typeof childStartedSchema>>;
 export function endsStart(end: ChildEnd, start: ChildStart): boolean {
   return end.instance === start.instance || (end.name === start.name && end.at >= start.at);
 }
+
+/** Payload of `pod.run_key`: under what the key is remembered. */
+export const runKeySchema = lazily(() => z.object({ mark: z.string() }));
+
+/** Keys of runs that a log is asked for. */
+export const MAX_RUN_KEYS = 1024;
 
 /** Starts and ends of children that are remembered, of each. */
 export const MAX_CHILD_ENDS = 1000;

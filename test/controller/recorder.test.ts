@@ -244,3 +244,19 @@ test("starts and ends of children go along to a new session, those of the moment
   expect(state.childStarts.map(({ name }) => name)).toEqual(["a", "c"]);
   expect(state.childEnds).toEqual([end]);
 });
+
+test("the key of a run is recorded in one write with its input, and with nothing else", async () => {
+  await using dir = temp();
+  const { recorder, history, kinds } = setUp(dir.path);
+  recorder.input([{ kind: "text", content: "x" }], "run:k1");
+  history.append(textMessage("system", "before"), user("x"), textMessage("system", "after"));
+  history.append(textMessage("assistant", "y"));
+  recorder.input([{ kind: "text", content: "z" }]);
+  history.append(user("z"));
+  const inputs = ["hook_injected_items", "user_input", "hook_injected_items", "pod.run_key"];
+  expect(kinds().slice(2)).toEqual([...inputs, "assistant_items", "user_input"]);
+  await recorder.close("signal");
+  const { state, log } = openSession(dir.path, recorder.session);
+  log.close();
+  expect(state.runKeys).toEqual(["run:k1"]);
+});

@@ -1,6 +1,6 @@
 /** What a Pod has acknowledged is in its log, whatever happens to its process in the next instant. */
 import { expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { runMethod } from "../../src/protocol/method.ts";
 import { messageText } from "../../src/protocol/history.ts";
@@ -59,4 +59,29 @@ test("a child that was spawned has its task in its log when both are killed", as
       "the names to be free again",
     );
   }
+});
+
+test("a key is known to the next process of the session, after a stop and after a kill", async () => {
+  await using world = startWorld();
+  const rules = [{ text: "ok" }];
+  const root = await world.start({ command, rules });
+  const session = world.allocation("root")?.session_id ?? "";
+  const ends: ((pod: typeof root) => Promise<unknown>)[] = [
+    (pod) => pod.kill(),
+    async (pod) => {
+      await pod.request({ method: "shutdown" });
+      await pod.exited;
+    },
+    (pod) => pod.kill(),
+  ];
+  let pod = root;
+  for (const end of ends) {
+    await pod.request(runMethod("once", "k"));
+    await end(pod);
+    // A crash between the log and the mailbox leaves the log alone.
+    rmSync(join(world.home, ".insomnia/sessions", `${session}.mail`), { force: true });
+    pod = await world.start({ command, rules, args: ["--session", session] });
+  }
+  await pod.request(runMethod("once", "k"));
+  expect(userTexts(world, session)).toEqual(["once"]);
 });
