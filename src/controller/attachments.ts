@@ -8,6 +8,10 @@ import type { Segment } from "../protocol/segment.ts";
 
 /** Bytes of a referenced file that go to the model. */
 export const MAX_ATTACHMENT_BYTES = 16_384;
+/** Of all files of one input together; what is referenced after that stays a name. */
+export const MAX_ATTACHED_BYTES = 1024 * 1024;
+/** Warnings about one input; more are counted. */
+export const MAX_WARNINGS = 8;
 
 /** Reads a file under the Pod's scope; throws with the reason in words. `path` is as typed. */
 export type ReadReferenced = (path: string) => Promise<Uint8Array>;
@@ -15,22 +19,43 @@ export type ReadReferenced = (path: string) => Promise<Uint8Array>;
 /** How a warning reaches people. */
 export type Warn = (level: Alert["level"], source: Alert["source"], message: string) => void;
 
-/** The items that belong to an input, in the order of its references; never rejects. */
+/**
+ * The items that belong to an input, in the order of its references, each file once; never rejects.
+ * After an abort no further file is read.
+ */
 export async function attachmentsFor(
   segments: readonly Segment[],
   read: ReadReferenced,
   warn: Warn,
+  signal?: AbortSignal,
 ): Promise<Item[]> {
   const items: Item[] = [];
+  const problems: string[] = [];
+  const paths = new Set<string>();
+  let room = MAX_ATTACHED_BYTES;
+  let left = 0;
   for (const segment of segments) {
-    if (segment.kind === "file_ref") {
-      const text = await fileText(segment.path, read, warn);
-      if (text !== undefined) items.push(textMessage("system", `[File: ${segment.path}]\n${text}`));
+    if (segment.kind !== "file_ref" || paths.has(segment.path)) continue;
+    paths.add(segment.path);
+    if (signal?.aborted === true || room <= 0) {
+      left += 1;
+      continue;
     }
+    const text = await fileText(segment.path, read, (problem) => void problems.push(problem));
+    if (text === undefined) continue;
+    room -= Buffer.byteLength(text);
+    items.push(textMessage("system", `[File: ${segment.path}]\n${text}`));
   }
-  for (const segment of segments) {
-    const problem = unresolvable(segment);
-    if (problem !== undefined) warn("warn", "pod", problem);
+  for (const segment of segments) problems.push(...unresolvable(segment));
+  for (const problem of problems.slice(0, MAX_WARNINGS)) warn("warn", "pod", problem);
+  const untold = problems.length - MAX_WARNINGS;
+  if (untold > 0) warn("warn", "pod", `${untold} more references could not be resolved`);
+  if (left > 0) {
+    const why =
+      signal?.aborted === true
+        ? "the run was interrupted"
+        : `an input brings at most ${MAX_ATTACHED_BYTES} bytes along`;
+    warn("warn", "pod", `${left} referenced file(s) were not read: ${why}`);
   }
   return items;
 }
@@ -38,10 +63,10 @@ export async function attachmentsFor(
 async function fileText(
   path: string,
   read: ReadReferenced,
-  warn: Warn,
+  tell: (problem: string) => void,
 ): Promise<string | undefined> {
   const failed = (reason: string): undefined => {
-    warn("warn", "pod", `file ref @${path} could not be resolved: ${reason}`);
+    tell(`file ref @${path} could not be resolved: ${reason}`);
     return undefined;
   };
   let bytes: Uint8Array;
@@ -63,16 +88,17 @@ async function fileText(
   }
 }
 
-function unresolvable(segment: Segment): string | undefined {
+/** What is wrong with a reference that has no resolver; empty for everything else. */
+function unresolvable(segment: Segment): string[] {
   const tail = "(resolver not yet implemented); passed to LLM as placeholder";
   switch (segment.kind) {
     case "knowledge_ref":
-      return `knowledge ref #${segment.slug} cannot be resolved ${tail}`;
+      return [`knowledge ref #${segment.slug} cannot be resolved ${tail}`];
     case "workflow_invoke":
-      return `workflow /${segment.slug} cannot be resolved ${tail}`;
+      return [`workflow /${segment.slug} cannot be resolved ${tail}`];
     case "unknown":
-      return "received unknown segment kind from a newer client; passed to LLM as placeholder";
+      return ["received unknown segment kind from a newer client; passed to LLM as placeholder"];
     default:
-      return undefined;
+      return [];
   }
 }

@@ -73,6 +73,8 @@ export class Compaction {
   /** Requests of this run since its last compaction; undefined before the first one. */
   #since: number | undefined;
   #working: Promise<unknown> | undefined;
+  /** Gives up what is at work because somebody asked while the Pod was idle. */
+  #idle: AbortController | undefined;
   readonly #leaving = new AbortController();
 
   constructor(deps: CompactionDependencies) {
@@ -97,7 +99,16 @@ export class Compaction {
     });
   }
 
-  /** Resolves when no compaction is at work; a run waits for it. */
+  /**
+   * A run begins: what is at work gives way, for nobody waits minutes for an answer, and is made up for
+   * before the run's first request. Resolves when the conversation is the run's own.
+   */
+  async giveWay(): Promise<void> {
+    this.#idle?.abort();
+    await this.settled();
+  }
+
+  /** Resolves when no compaction is at work. */
   async settled(): Promise<void> {
     await this.#working?.catch(() => undefined);
   }
@@ -158,11 +169,17 @@ export class Compaction {
     if (cut === undefined) {
       return `nothing to compact: the newest ${this.#retained} tokens are kept word for word`;
     }
+    const idling = new AbortController();
+    this.#idle = idling;
     try {
-      await this.#compact(cut, this.#leaving.signal);
+      await this.#compact(cut, idling.signal);
       return undefined;
     } catch (error) {
-      return messageOf(error);
+      if (!idling.signal.aborted) return messageOf(error);
+      this.#requested = true;
+      return undefined;
+    } finally {
+      this.#idle = undefined;
     }
   }
 
@@ -216,7 +233,7 @@ export class Compaction {
     const { history, summarise, recentFiles, commit } = this.#deps;
     const recent = recentFiles().slice(0, RECENT_FILES);
     const input = summariserInput(cut.summarised, recent);
-    const summary = await summarise(input, recent.length > 0, signal);
+    const summary = await unlessAborted(summarise(input, recent.length > 0, signal), signal);
     const items = compacted(cut, await this.#opening(summary));
     if (signal.aborted) throw new PodError("cancelled", "Cancelled");
     const session = await commit(items);
@@ -238,5 +255,18 @@ export class Compaction {
     }
     if (references.length > 0) opening.push(textMessage("system", referencesText(references)));
     return opening;
+  }
+}
+
+/** The outcome of `work`, or `cancelled` as soon as `signal` aborts, whatever the work makes of that. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(new PodError("cancelled", "Cancelled"));
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }

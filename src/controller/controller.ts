@@ -5,8 +5,8 @@
  */
 import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
-import type { Alert, Event, WireErrorCode } from "../protocol/event.ts";
-import { type Item, textMessage } from "../protocol/history.ts";
+import type { Alert, Event } from "../protocol/event.ts";
+import type { Item } from "../protocol/history.ts";
 import type { Method, PodEvent } from "../protocol/method.ts";
 import type { Segment } from "../protocol/segment.ts";
 import type { Connection } from "../transport/server.ts";
@@ -14,8 +14,9 @@ import type { RunEnd } from "../worker/loop.ts";
 import { ChildReports } from "./child-reports.ts";
 import { Conversation } from "./conversation.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
-import { RUN_KEY } from "./mailbox.ts";
-import { MAX_NOTE_CHARACTERS, type Notice, Notices } from "./notices.ts";
+import { type Answer, Intake, SILENT } from "./intake.ts";
+import { NOTE_KEY, RUN_KEY } from "./mailbox.ts";
+import { MAX_NOTE_CHARACTERS, noticeItem, Notices } from "./notices.ts";
 import {
   type ControllerState,
   type Effect,
@@ -36,7 +37,8 @@ export class Controller {
   readonly #now: () => number;
   #state: ControllerState;
   #abort = new AbortController();
-  #input: readonly Segment[] = [];
+  /** What the running run begins with, if somebody asked for it. */
+  #intake: Intake | undefined;
   /** The end of the run that is being settled. */
   #end: RunEnd = { outcome: "finished" };
   #runs = 0;
@@ -100,9 +102,7 @@ export class Controller {
       case "run":
         return this.#runRequest(method.params.input, method.params.key, answer);
       case "notify":
-        if (method.params.message.length > MAX_NOTE_CHARACTERS) return refuseNote(answer);
-        this.notice(method.params.message, true);
-        return void answer.accept();
+        return this.#note(method.params.message, answer);
       case "pod_event":
         return this.#childEvent(id, method.params, answer);
       case "parent_changed":
@@ -129,10 +129,7 @@ export class Controller {
 
   /** Starts a run for somebody in this process; false when the Pod cannot take it now. */
   run(input: readonly Segment[]): boolean {
-    let accepted = false;
-    const answer: Answer = { accept: () => (accepted = true), reject: () => undefined };
-    this.#runRequest(input, undefined, answer);
-    return accepted;
+    return this.#runRequest(input, undefined, SILENT) !== undefined;
   }
 
   /** Goes on with a run that is paused. */
@@ -157,14 +154,14 @@ export class Controller {
   notice(text: string, wake: boolean, id?: string): void {
     const { mailbox, wrapNotice } = this.#deps;
     const notice = { text: wrapNotice(text), wake };
-    if (id === undefined) {
-      if (this.#notices.add(notice)) {
-        this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
-      }
-    } else {
+    if (id !== undefined) {
       if (mailbox.hasSeen(id)) return;
       mailbox.receive({ ...notice, id });
-      this.#notices.add({ ...notice, id });
+    }
+    const dropped = this.#notices.add(id === undefined ? notice : { ...notice, id });
+    if (dropped !== undefined) {
+      if (dropped.id !== undefined) mailbox.told([dropped.id]);
+      this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
     }
     this.#wake(wake);
   }
@@ -188,19 +185,39 @@ export class Controller {
     this.#conversation.publish(event);
   }
 
-  #runRequest(input: readonly Segment[], key: string | undefined, answer: Answer): void {
-    const { mailbox } = this.#deps;
+  /** The answer comes when the input is recorded; undefined when it was given at once. */
+  #runRequest(
+    input: readonly Segment[],
+    key: string | undefined,
+    answer: Answer,
+  ): Promise<void> | undefined {
     const mark = key === undefined ? undefined : `${RUN_KEY}${key}`;
-    // Sent again by somebody who did not hear the answer: it runs or ran already (W62).
-    if (mark !== undefined && mailbox.hasSeen(mark)) return void answer.accept();
+    if (mark !== undefined) {
+      // Sent again by somebody who did not hear the answer: it runs or ran already (W62).
+      if (this.#intake?.isOpen && this.#intake.mark === mark) return this.#intake.join(answer);
+      if (this.#deps.mailbox.hasSeen(mark)) return void answer.accept();
+    }
+    let taken: Promise<void> | undefined;
     this.#request({ type: "run", empty: input.length === 0 }, answer, () => {
-      this.#input = input;
-      if (mark !== undefined) mailbox.see(mark);
+      this.#intake = new Intake(input, mark, answer);
+      taken = this.#intake.settled;
     });
+    return taken;
   }
 
   #wake(wake: boolean): void {
     this.#request({ type: "notice", wake, allowed: this.#mayWake() }, SILENT);
+  }
+
+  /** A client's note: on disk before it is acknowledged, as a report is. */
+  async #note(message: string, answer: Answer): Promise<void> {
+    if (message.length > MAX_NOTE_CHARACTERS) {
+      const limit = `a note may have at most ${MAX_NOTE_CHARACTERS} characters`;
+      return void answer.reject("internal", limit);
+    }
+    this.notice(message, true, `${NOTE_KEY}${crypto.randomUUID()}`);
+    await this.#deps.mailbox.synced();
+    answer.accept();
   }
 
   #mayWake(): boolean {
@@ -216,8 +233,7 @@ export class Controller {
   #perform(effect: Effect, answer: Answer, onAccept: (() => void) | undefined): void {
     switch (effect.type) {
       case "accept":
-        onAccept?.();
-        return void answer.accept();
+        return void (onAccept === undefined ? answer.accept() : onAccept());
       case "reject":
         return void answer.reject(effect.code, effect.message);
       case "start_run":
@@ -253,6 +269,8 @@ export class Controller {
     this.#asked = false;
     this.#runs += 1;
     this.#deps.files.writeStatus("running", this.#deps.session());
+    const isNew = start === "input" || start === "interrupting_input";
+    if (!isNew) this.#intake = undefined;
     this.#end = await this.#work(start, this.#abort.signal);
     await this.#deps.record.end(this.#end, this.#state.abort);
     this.#request(
@@ -268,19 +286,31 @@ export class Controller {
   }
 
   async #work(start: RunStart, signal: AbortSignal): Promise<RunEnd> {
+    const intake = this.#intake;
     try {
       await this.#deps.record.begin();
-      if (start === "input" || start === "interrupting_input") {
-        await this.#conversation.takeInput(this.#input, start === "interrupting_input");
-      }
+      if (intake !== undefined) await this.#takeIn(intake, start === "interrupting_input", signal);
       return await this.#deps.runTurns(signal);
     } catch (error) {
-      if (isPodError(error)) {
-        return { outcome: "error", code: "internal", message: messageOf(error) };
-      }
-      log("error", "a run failed inside pod itself", error);
-      return { outcome: "error", code: "internal", message: "internal error; see the pod's log" };
+      if (!isPodError(error)) log("error", "a run failed inside pod itself", error);
+      const message = isPodError(error) ? messageOf(error) : "internal error; see the pod's log";
+      intake?.reject(message);
+      // What could not be recorded has interrupted nothing.
+      if (start === "interrupting_input" && intake?.isRejected) return { outcome: "paused" };
+      return { outcome: "error", code: "internal", message };
     }
+  }
+
+  /** What is acknowledged is on the disk, its key with it. */
+  async #takeIn(intake: Intake, interrupting: boolean, signal: AbortSignal): Promise<void> {
+    const { record, mailbox } = this.#deps;
+    await this.#conversation.takeInput(intake, interrupting, signal);
+    await record.settle();
+    if (intake.mark !== undefined) {
+      mailbox.see(intake.mark);
+      await mailbox.synced();
+    }
+    intake.accept();
   }
 
   #endRun({ outcome, report }: Extract<Effect, { type: "end_run" }>): void {
@@ -297,7 +327,8 @@ export class Controller {
     // The reference has no word for an error or a cancel; the key beside says it (W3).
     const result = outcome === "limit_reached" || outcome === "paused" ? outcome : "finished";
     this.publish({ event: "run_end", data: { result, outcome } });
-    if (report === undefined) return;
+    // Whoever asked for a run that was not taken was told so, and nobody else waits for it.
+    if (report === undefined || this.#intake?.isRejected) return;
     const sender = { pod_name: self.name, instance: self.instance };
     // Half an answer is none that a parent should take for a whole one.
     const remark = end.outcome === "finished" ? end.remark : undefined;
@@ -362,25 +393,7 @@ export class Controller {
   }
 }
 
-function noticeItem({ id, text }: Notice): Item {
-  const message = textMessage("system", text);
-  return id === undefined ? message : { ...message, notice: id };
-}
-
-function refuseNote(answer: Answer): void {
-  answer.reject("internal", `a note may have at most ${MAX_NOTE_CHARACTERS} characters`);
-}
-
 function errorText(end: RunEnd): string {
   if (end.outcome === "error") return end.message;
   return "the turn limit (max_turns) was reached";
 }
-
-/** How one request is answered. */
-interface Answer {
-  accept(): unknown;
-  /** `retry`: the same request may be taken later. */
-  reject(code: WireErrorCode, message: string, retry?: boolean): unknown;
-}
-
-const SILENT: Answer = { accept: () => undefined, reject: () => undefined };

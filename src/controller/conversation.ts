@@ -9,6 +9,7 @@ import type { Connection } from "../transport/server.ts";
 import type { History } from "../worker/history.ts";
 import { Alerts } from "./alerts.ts";
 import type { Warn } from "./attachments.ts";
+import type { Intake } from "./intake.ts";
 import { fitHistory } from "./history-window.ts";
 import { TurnReplay } from "./turn-replay.ts";
 
@@ -18,7 +19,11 @@ export interface ConversationDependencies {
   readonly greeting: () => Greeting;
   readonly broadcast: (event: Event) => void;
   /** Items that belong to the input, such as the bodies of referenced files. */
-  readonly attach: (segments: readonly Segment[], warn: Warn) => Promise<readonly Item[]>;
+  readonly attach: (
+    segments: readonly Segment[],
+    warn: Warn,
+    signal: AbortSignal,
+  ) => Promise<readonly Item[]>;
   /** What is put into the conversation when an input interrupts a paused turn. */
   readonly interruption: () => {
     /** Said before the input. */
@@ -26,8 +31,8 @@ export interface ConversationDependencies {
     /** In place of the results of calls that were open. */
     readonly result: string;
   };
-  /** Told what was typed before the user item is appended that it becomes. */
-  readonly recordInput?: (segments: readonly Segment[]) => void;
+  /** Told what was typed, and its mark, before the user item is appended that it becomes. */
+  readonly recordInput?: (segments: readonly Segment[], mark: string | undefined) => void;
   /** What was typed in a restored session, by the id of the user item it became. */
   readonly typed?: ReadonlyMap<string, readonly Segment[]>;
 }
@@ -71,21 +76,31 @@ export class Conversation {
   }
 
   /**
-   * Takes an input in, `interrupting` a turn that was paused: then its open calls are closed and the
-   * model is told, before the input. Rejects when the history refuses.
+   * Takes an input in, with all that belongs to it in one write, `interrupting` a turn that was
+   * paused: then its open calls are closed and the model is told, before the input. Rejects when the
+   * history refuses; then no client has heard of it. `signal` cuts the reading of files short.
    */
-  async takeInput(segments: readonly Segment[], interrupting: boolean): Promise<void> {
+  async takeInput(
+    { segments, mark }: Pick<Intake, "segments" | "mark">,
+    interrupting: boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { history, attach } = this.#deps;
-    this.publish({ event: "user_message", data: { segments: [...segments] } });
+    const warnings: Parameters<Warn>[] = [];
+    const attached = await attach(segments, (...warning) => warnings.push(warning), signal);
+    const before: Item[] = [];
     if (interrupting) {
       const { note, result } = this.#deps.interruption();
       history.closeOpenCalls(result);
-      history.append(textMessage("system", note));
+      before.push(textMessage("system", note));
     }
-    this.#deps.recordInput?.(segments);
-    const [message] = history.append(textMessage("user", flattenSegments(segments)));
+    this.#deps.recordInput?.(segments, mark);
+    const input = textMessage("user", flattenSegments(segments));
+    const added = history.append(...before, input, ...attached);
+    const message = added.find((item) => item.type === "message" && item.role === "user");
     if (message !== undefined) this.#typed.set(message.id, segments);
-    history.append(...(await attach(segments, this.alert.bind(this))));
+    this.publish({ event: "user_message", data: { segments: [...segments] } });
+    for (const warning of warnings) this.alert(...warning);
   }
 
   /**

@@ -13,6 +13,8 @@ import type { WakeBudget } from "./wake-budget.ts";
 export interface RunRecord {
   /** Before a run. Throws when nothing could be recorded. */
   begin(): Promise<void>;
+  /** Resolves when all of it so far is on the disk; rejects when it may not be. */
+  settle(): Promise<void>;
   /** After a run that was told to end for `abort`, before anybody hears of it; never rejects. */
   end(end: RunEnd, abort: AbortReason): Promise<void>;
 }

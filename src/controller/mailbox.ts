@@ -21,6 +21,9 @@ const REWRITE_BYTES = 1024 * 1024;
 /** Begins the id of a run's key among those that were seen: who sends one again does so at once. */
 export const RUN_KEY = "run:";
 
+/** Begins the id of a client's note, which is made here and never comes again. */
+export const NOTE_KEY = "note:";
+
 /** A report that the parent has not taken yet. */
 export interface Outgoing {
   readonly id: string;
@@ -197,7 +200,7 @@ export class Mailbox {
     else if ("seen" in line) this.#keepSeen(line.seen);
     else {
       this.#in.set(line.in, { id: line.in, text: line.text, wake: line.wake });
-      this.#keepSeen(line.in);
+      if (!line.in.startsWith(NOTE_KEY)) this.#keepSeen(line.in);
     }
   }
 

@@ -3,6 +3,9 @@
  * queue is bounded: of clients' notes the oldest is dropped when too many wait and the loss is said
  * (W7); reports are never dropped, whoever brings one is asked to come again (W59).
  */
+import { type Item, textMessage } from "../protocol/history.ts";
+
+import { NOTE_KEY } from "./mailbox.ts";
 
 /** Most notes of clients that wait (spec protocol 7.7). */
 export const MAX_NOTICES = 128;
@@ -13,7 +16,7 @@ export const MAX_REPORTS = 256;
 
 /** One text. */
 export interface Notice {
-  /** Set for a report about a child: by this it is kept on disk and recognised. */
+  /** By this a report about a child, or a client's note, is kept on disk and recognised. */
   readonly id?: string;
   readonly text: string;
   /** Worth a model call of its own. */
@@ -24,14 +27,14 @@ export interface Notice {
 export class Notices {
   #waiting: Notice[] = [];
 
-  /** Queues a text; returns true when an older note had to go. */
-  add(notice: Notice): boolean {
+  /** Queues a text; returns the older note that had to go, if one had. */
+  add(notice: Notice): Notice | undefined {
     this.#waiting.push(notice);
-    if (notice.id !== undefined) return false;
-    const notes = this.#waiting.filter(({ id }) => id === undefined);
-    if (notes.length <= MAX_NOTICES) return false;
+    if (isReport(notice)) return undefined;
+    const notes = this.#waiting.filter((other) => !isReport(other));
+    if (notes.length <= MAX_NOTICES) return undefined;
     this.#waiting = this.#waiting.filter((other) => other !== notes[0]);
-    return true;
+    return notes[0];
   }
 
   /** Hands all to `keep`, oldest first; they are still there when it throws. */
@@ -48,11 +51,21 @@ export class Notices {
 
   /** True when no further report should be taken now. */
   get full(): boolean {
-    return this.#waiting.filter(({ id }) => id !== undefined).length >= MAX_REPORTS;
+    return this.#waiting.filter(isReport).length >= MAX_REPORTS;
   }
 
   /** True when one of those that wait is worth a model call of its own. */
   get waking(): boolean {
     return this.#waiting.some(({ wake }) => wake);
   }
+}
+
+function isReport({ id }: Notice): boolean {
+  return id !== undefined && !id.startsWith(NOTE_KEY);
+}
+
+/** A notice as it stands in the conversation: one that was kept on disk is recognised there again. */
+export function noticeItem({ id, text }: Notice): Item {
+  const message = textMessage("system", text);
+  return id === undefined ? message : { ...message, notice: id };
 }

@@ -14,9 +14,11 @@ import { createLog, logPath, type SessionLog } from "../session/log.ts";
 import type { OpenedSession } from "../session/open.ts";
 import {
   type ChildEnd,
+  type ChildStart,
   type Closing,
   CUT_OFF,
   DOMAIN,
+  endsStart,
   MAX_CHILD_ENDS,
   type Setup,
 } from "../session/setup.ts";
@@ -58,10 +60,14 @@ export class Recorder {
   #title: string;
   /** What was typed, for the user item that is appended next. */
   #typed: readonly Segment[] | undefined;
+  /** The key of the run that it begins, which is recorded with it or not at all. */
+  #mark: string | undefined;
   /** Why something could not be recorded, until something can again and the model was told. */
   #failure: { readonly reason: string; told: boolean } | undefined;
   /** Ends of children, which a new log must know as well. */
   #ends: readonly ChildEnd[];
+  /** Starts of children whose ends are not known. */
+  #starts: readonly ChildStart[];
   #closed = false;
 
   /** `opened` is the session that is restored; without it `session` is a new one. */
@@ -72,6 +78,7 @@ export class Recorder {
     this.#lineage = opened?.state.setup?.lineage ?? session;
     this.#title = opened?.state.setup?.title ?? "";
     this.#ends = opened?.state.childEnds ?? [];
+    this.#starts = opened?.state.childStarts ?? [];
   }
 
   /** The session that is being written. */
@@ -88,13 +95,18 @@ export class Recorder {
   readonly append = (items: readonly StoredItem[]): void => {
     const typed = this.#typed;
     const entries = itemEntries(items, typed, this.#now());
+    const isInput = typed !== undefined && items.some(isUserMessage);
+    if (isInput && this.#mark !== undefined) {
+      entries.push(this.#extension(DOMAIN.runKey, { mark: this.#mark }));
+    }
     this.#write(entries);
-    if (typed !== undefined && items.some(isUserMessage)) this.#typed = undefined;
+    if (isInput) this.#typed = undefined;
   };
 
-  /** What was typed for the user item that is appended next. */
-  input(segments: readonly Segment[]): void {
+  /** What was typed for the user item that is appended next, and under what its key is remembered. */
+  input(segments: readonly Segment[], mark?: string): void {
     this.#typed = segments;
+    this.#mark = mark;
     if (this.#log === undefined) this.#title = firstLine(flattenSegments(segments));
   }
 
@@ -164,9 +176,21 @@ export class Recorder {
     }
   }
 
+  /** Children that were started and have not ended, as far as this session knows. */
+  get starts(): readonly ChildStart[] {
+    return this.#starts;
+  }
+
+  /** A child has its task: whatever becomes of its own session, it can be named. */
+  childStarted(start: ChildStart): void {
+    this.#starts = [...this.#starts, start].slice(-MAX_CHILD_ENDS);
+    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childStarted, start));
+  }
+
   /** A child has ended: it is no longer part of what `pod resume --tree` brings back, or died. */
   childEnded(end: ChildEnd): void {
     this.#ends = [...this.#ends, end].slice(-MAX_CHILD_ENDS);
+    this.#starts = this.#starts.filter((start) => !endsStart(end, start));
     if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childEnded, end));
   }
 
@@ -214,12 +238,14 @@ export class Recorder {
     const { store, config, moved } = this.#deps;
     const session = Bun.randomUUIDv7();
     const next = createLog(store, session);
+    const ends = new Set(this.#ends);
+    const starts = new Set(this.#starts);
     try {
       const systemPrompt = this.#systemPrompt();
       next.append([
         ...startEntries({ systemPrompt, config, items, ...origin }, this.#now()),
         this.#setupEntry(),
-        ...this.#ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
+        ...this.#familyEntries(this.#starts, this.#ends),
       ]);
       await next.sync();
       await moved(session);
@@ -231,6 +257,19 @@ export class Recorder {
     this.#log?.close();
     this.#log = next;
     this.#session = session;
+    // What became of children meanwhile stands in the log that was left, too.
+    const later = this.#familyEntries(
+      this.#starts.filter((start) => !starts.has(start)),
+      this.#ends.filter((end) => !ends.has(end)),
+    );
+    for (const entry of later) this.#note(entry);
+  }
+
+  #familyEntries(starts: readonly ChildStart[], ends: readonly ChildEnd[]): Entry[] {
+    return [
+      ...ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
+      ...starts.map((start) => this.#extension(DOMAIN.childStarted, start)),
+    ];
   }
 
   /** Writes what must be written. Throws `session_store`. */

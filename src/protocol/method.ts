@@ -12,7 +12,7 @@ import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { printable } from "../base/text.ts";
 import { ScopeRuleSchema } from "../scope/rule.ts";
-import { segmentSchema } from "./segment.ts";
+import { MAX_SEGMENTS, segmentSchema } from "./segment.ts";
 
 const MAX_ID_CHARACTERS = 128;
 const id = lazily(() => z.string().min(1).max(MAX_ID_CHARACTERS));
@@ -53,7 +53,9 @@ const method = <Name extends string, Params extends z.ZodTypeAny>(
 
 /** Every method by its name, as a schema of the whole line; made when the first one comes. */
 export const METHODS = {
-  run: method("run", () => z.object({ input: z.array(segmentSchema()), key: id().optional() })),
+  run: method("run", () =>
+    z.object({ input: z.array(segmentSchema()).max(MAX_SEGMENTS), key: id().optional() }),
+  ),
   notify: method("notify", () => z.object({ message: z.string() })),
   pod_event: method("pod_event", podEventSchema),
   resume: method("resume", noParams),
@@ -93,6 +95,8 @@ export type DecodedMethod =
 
 /** Deepest nesting a line may have (spec protocol 1.3). */
 const MAX_NESTING = 128;
+/** Values in a line, keys not counted: a million tiny ones would keep everybody else waiting. */
+const MAX_VALUES = 32_768;
 
 /** Decodes one line; never throws. */
 export function decodeMethod(line: string): DecodedMethod {
@@ -102,7 +106,8 @@ export function decodeMethod(line: string): DecodedMethod {
   } catch (error) {
     return { ok: false, reason: error instanceof Error ? error.message : "not JSON" };
   }
-  if (nestingExceeds(value, MAX_NESTING)) {
+  const excess = excessOf(value);
+  if (excess === "depth") {
     return { ok: false, reason: `nested deeper than ${MAX_NESTING} levels` };
   }
   const { method: name, id: requestId } = (value ?? {}) as { method?: unknown; id?: unknown };
@@ -117,6 +122,11 @@ export function decodeMethod(line: string): DecodedMethod {
     const expected = Object.keys(METHODS).join("`, `");
     return bad(`unknown variant \`${printable(name)}\`, expected one of \`${expected}\``);
   }
+  if (excess === "values") {
+    return bad(
+      `more than ${MAX_VALUES} values in a line (an input has at most ${MAX_SEGMENTS} segments)`,
+    );
+  }
   const parsed = METHODS[name as keyof typeof METHODS]().safeParse(value);
   if (parsed.success) return { ok: true, method: parsed.data };
   const issue = parsed.error.issues[0];
@@ -124,8 +134,19 @@ export function decodeMethod(line: string): DecodedMethod {
   return bad(`${where}${issue?.message ?? "not a method"}`);
 }
 
-function nestingExceeds(value: unknown, limit: number): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  if (limit === 0) return true;
-  return Object.values(value).some((inner) => nestingExceeds(inner, limit - 1));
+/** Which limit a value exceeds, if any; looks at no more than it must. */
+function excessOf(line: unknown): "depth" | "values" | undefined {
+  let values = 0;
+  const walk = (value: unknown, depth: number): "depth" | "values" | undefined => {
+    values += 1;
+    if (values > MAX_VALUES) return "values";
+    if (typeof value !== "object" || value === null) return undefined;
+    if (depth === 0) return "depth";
+    for (const key in value) {
+      const excess = walk(Reflect.get(value, key), depth - 1);
+      if (excess !== undefined) return excess;
+    }
+    return undefined;
+  };
+  return walk(line, MAX_NESTING);
 }

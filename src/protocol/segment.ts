@@ -2,6 +2,9 @@
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 
+/** Segments of one input; each is an item of a history's line and a look at a file at most. */
+export const MAX_SEGMENTS = 1024;
+
 const knownSegmentSchema = lazily(() => {
   const u32 = z.number().int().min(0).max(0xffff_ffff);
   return z.discriminatedUnion("kind", [

@@ -7,6 +7,7 @@ import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
 import { isUnderWay } from "../session/replay.ts";
 import type { SpawnContext } from "../spawn/context.ts";
+import { lostChildren } from "../spawn/lost-children.ts";
 import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
 
 /** The return of one Pod. */
@@ -50,6 +51,11 @@ export class ComingBack {
   #describeChildren(): string[] {
     const living = this.#context.children.list().filter(({ phase }) => phase !== "ended");
     const missing = missingChildren(this.#context);
+    const lost = lostChildren(this.#context);
+    // Said once: from now on they have ended.
+    for (const { name, instance } of lost) {
+      this.#context.record.childEnded({ name, instance, end: "died", at: Date.now() });
+    }
     return [
       ...living.map(
         ({ name, scope }) => `Pod \`${name}\` lives and keeps ${describeRules(scope)}.`,
@@ -58,6 +64,11 @@ export class ComingBack {
         ({ setup, session }) =>
           `Pod \`${setup.name}\` is gone; it had ${describeRules(setup.scope.allow)}. Its conversation is ` +
           `kept (session ${session}); a person can bring it back with: pod resume ${setup.name}`,
+      ),
+      ...lost.map(
+        ({ name, scope, task }) =>
+          `Pod \`${name}\` is gone and left no session; it had ${describeRules(scope)} and its task ` +
+          `began: ${JSON.stringify(task)}. It cannot be brought back; check what it has done.`,
       ),
     ];
   }
@@ -73,13 +84,17 @@ export class ComingBack {
       goOn();
     }
     const { name } = request;
-    if (name !== undefined && !request.tree && revived.length === 0) {
+    const lost = lostChildren(this.#context)
+      .filter((child) => request.tree || child.name === name)
+      .map((child) => `pod \`${child.name}\`: it left no session, so it cannot be brought back`);
+    if (name !== undefined && !request.tree && revived.length + lost.length === 0) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }
     const problems = revived.flatMap(({ name: child, session, problem }) => {
       const where = session === undefined ? "" : ` (session ${session})`;
       return problem === undefined ? [] : [`pod \`${child}\`${where}: ${problem}`];
     });
-    return problems.length === 0 ? undefined : problems.join("; ");
+    const all = [...problems, ...lost];
+    return all.length === 0 ? undefined : all.join("; ");
   }
 }

@@ -133,6 +133,7 @@ async function assemble(
     env,
     output,
     lineage: () => recorder.lineage,
+    record: () => recorder,
     report: (event) => uplink.report(event),
   });
   const tracker = new FileTracker();
@@ -207,12 +208,13 @@ async function assemble(
     session: () => recorder.session,
     record: {
       begin: async () => {
-        await compaction.settled();
+        await compaction.giveWay();
         await recorder.begin(history);
       },
+      settle: recorder.settle,
       end: (end, abort) => recorder.end(end, abort),
     },
-    recordInput: (segments) => recorder.input(segments),
+    recordInput: (segments, mark) => recorder.input(segments, mark),
     history,
     ...(restored === undefined ? {} : { typed: restored.state.typed }),
     files,
@@ -251,11 +253,12 @@ async function assemble(
         signal,
       );
     },
-    attach: (segments, warn) =>
+    attach: (segments, warn, signal) =>
       attachmentsFor(
         segments,
         async (path) => (await readable.read(absolute(path, cwd))).bytes,
         warn,
+        signal,
       ),
     complete: (kind, prefix) =>
       completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
@@ -313,6 +316,8 @@ async function assemble(
     await leaveInOrder(leavingSteps(parts, why, broadcast));
     ended.resolve(why());
   };
+  // A crash may have come between the input and the mailbox.
+  for (const mark of restored?.state.runKeys ?? []) mailbox.see(mark);
   uplink.start();
   controller.begin();
 

@@ -24,6 +24,8 @@ export interface SpawnerParts {
   readonly output: OutputLimits;
   /** First session of this Pod. */
   readonly lineage: () => string;
+  /** What the session log knows of this Pod's children. */
+  readonly record: () => SpawnContext["record"];
   /** Sends an event to the parent, if there is one. */
   readonly report: (event: PodEvent) => void;
 }
@@ -31,7 +33,7 @@ export interface SpawnerParts {
 /** The surroundings of one spawner; loads and starts nothing. */
 export function spawnContext(
   configuration: Configuration,
-  { self, registry, scope, children, family, env, output, lineage, report }: SpawnerParts,
+  { self, registry, scope, children, family, env, output, lineage, record, report }: SpawnerParts,
 ): SpawnContext {
   const { manifest, models, cwd, base, store, promptDirectories } = configuration;
   return {
@@ -59,6 +61,9 @@ export function spawnContext(
     store,
     get lineage() {
       return lineage();
+    },
+    get record() {
+      return record();
     },
     prompts: promptDirectories,
     maxOutputBytes: outputLimit(output, "ReadPodOutput"),

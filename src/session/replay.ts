@@ -12,12 +12,17 @@ import { fromLogged, type LoggedItem } from "./logged-item.ts";
 import {
   type ChildEnd,
   childEndedSchema,
+  type ChildStart,
+  childStartedSchema,
   type Closing,
   closedSchema,
   CUT_OFF,
   DOMAIN,
   earlyResultSchema,
+  endsStart,
   MAX_CHILD_ENDS,
+  MAX_RUN_KEYS,
+  runKeySchema,
   type Setup,
   setupSchema,
 } from "./setup.ts";
@@ -44,6 +49,10 @@ export interface SessionState {
   readonly setup: Setup | undefined;
   /** Set when the Pod has ended in order and was not brought back since. */
   readonly closed: Closing | undefined;
+  /** Marks of runs whose input is in the log, newest last. */
+  readonly runKeys: readonly string[];
+  /** Starts of children whose end is not recorded, newest last. */
+  readonly childStarts: readonly ChildStart[];
   /** Ends of children that the Pod knew of, newest last. */
   readonly childEnds: readonly ChildEnd[];
   /** Results of calls that are open at the end, recorded before their batch had ended. */
@@ -76,6 +85,8 @@ export class Replay {
     compactedFrom: undefined,
     setup: undefined,
     closed: undefined,
+    runKeys: [],
+    childStarts: [],
     childEnds: [],
     entries: 0,
   };
@@ -176,8 +187,23 @@ export class Replay {
       case DOMAIN.childEnded: {
         const end = childEndedSchema().safeParse(payload);
         if (!end.success) return;
-        this.#set({ childEnds: [...this.#state.childEnds, end.data].slice(-MAX_CHILD_ENDS) });
+        this.#set({
+          childEnds: [...this.#state.childEnds, end.data].slice(-MAX_CHILD_ENDS),
+          childStarts: this.#state.childStarts.filter((start) => !endsStart(end.data, start)),
+        });
         return;
+      }
+      case DOMAIN.runKey: {
+        const key = runKeySchema().safeParse(payload);
+        if (!key.success) return;
+        const runKeys = [...this.#state.runKeys, key.data.mark].slice(-MAX_RUN_KEYS);
+        return this.#set({ runKeys });
+      }
+      case DOMAIN.childStarted: {
+        const start = childStartedSchema().safeParse(payload);
+        if (!start.success) return;
+        const childStarts = [...this.#state.childStarts, start.data].slice(-MAX_CHILD_ENDS);
+        return this.#set({ childStarts });
       }
       case DOMAIN.result: {
         const early = earlyResultSchema().safeParse(payload);

@@ -14,8 +14,12 @@ export const DOMAIN = {
   setup: "pod.setup",
   /** The Pod has ended in order. */
   closed: "pod.closed",
+  /** A child of the Pod was started and given its task. */
+  childStarted: "pod.child_started",
   /** A child of the Pod has ended, as far as this Pod knows. */
   childEnded: "pod.child_ended",
+  /** The key of the run whose input stands before it. */
+  runKey: "pod.run_key",
   /** The result of a call whose batch is still at work. */
   result: "pod.result",
 } as const;
@@ -56,7 +60,32 @@ export const closedSchema = lazily(() =>
 );
 export type Closing = z.infer<ReturnType<typeof closedSchema>>["reason"];
 
-/** Ends of children that are remembered. */
+/** Payload of `pod.child_started`. */
+export const childStartedSchema = lazily(() =>
+  z.object({
+    name: z.string(),
+    instance: z.string(),
+    scope: z.array(ScopeRuleSchema),
+    /** The beginning of its task. */
+    task: z.string(),
+    /** In milliseconds since the epoch. */
+    at: z.number(),
+  }),
+);
+export type ChildStart = z.infer<ReturnType<typeof childStartedSchema>>;
+
+/** True when `end` is the end of that child, or of a later run of it. */
+export function endsStart(end: ChildEnd, start: ChildStart): boolean {
+  return end.instance === start.instance || (end.name === start.name && end.at >= start.at);
+}
+
+/** Payload of `pod.run_key`: under what the key is remembered. */
+export const runKeySchema = lazily(() => z.object({ mark: z.string() }));
+
+/** Keys of runs that a log is asked for. */
+export const MAX_RUN_KEYS = 1024;
+
+/** Starts and ends of children that are remembered, of each. */
 export const MAX_CHILD_ENDS = 1000;
 
 /** Payload of `pod.child_ended`; `stopped` was asked for by the Pod itself. */

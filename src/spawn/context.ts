@@ -3,6 +3,7 @@ import type { PodEvent } from "../protocol/method.ts";
 import type { TreeLimits } from "../registry/operations.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ScopeRule } from "../scope/rule.ts";
+import type { ChildEnd, ChildStart } from "../session/setup.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import type { Children, Spawner } from "./children.ts";
 import type { Family } from "./family.ts";
@@ -32,6 +33,13 @@ export interface SpawnContext {
   readonly store: string;
   /** First session of this Pod: how its children's sessions name their parent. */
   readonly lineage: string;
+  /** What the session log knows of this Pod's children. */
+  readonly record: {
+    /** Those that were started and have not ended. */
+    readonly starts: readonly ChildStart[];
+    childStarted(start: ChildStart): void;
+    childEnded(end: ChildEnd): void;
+  };
   /** Directories of prompt texts; a child finds the same ones wherever it works (W45). */
   readonly prompts: {
     readonly user?: string | undefined;

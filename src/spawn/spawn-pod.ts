@@ -18,6 +18,8 @@ import { SpawnUndo } from "./undo.ts";
 
 /** Limit for each step of the delivery of the first task (W39). */
 const DELIVERY_TIMEOUT_MS = 5000;
+/** Of a task, in its parent's log: enough to recognise it. */
+const RECORDED_TASK_CHARACTERS = 200;
 /** A process that dies closes its sockets an instant before the kernel reports its end. */
 const EXIT_GRACE_MS = 250;
 
@@ -76,6 +78,13 @@ async function spawn(
     throw await undo.run(error);
   }
   undo.accepted();
+  context.record.childStarted({
+    name: entry.pod_name,
+    instance,
+    scope: entry.scope_allow,
+    task: plan.input.task.slice(0, RECORDED_TASK_CHARACTERS).toWellFormed(),
+    at: Date.now(),
+  });
   reportDelegation(context, entry);
   if (doubt !== undefined) {
     throw new ToolError(

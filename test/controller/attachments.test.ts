@@ -1,10 +1,19 @@
 import { describe, expect, test } from "bun:test";
-import { attachmentsFor, MAX_ATTACHMENT_BYTES } from "../../src/controller/attachments.ts";
+import {
+  attachmentsFor,
+  MAX_ATTACHED_BYTES,
+  MAX_ATTACHMENT_BYTES,
+  MAX_WARNINGS,
+} from "../../src/controller/attachments.ts";
 import { messageText } from "../../src/protocol/history.ts";
 import type { Segment } from "../../src/protocol/segment.ts";
 
 /** Attachments of an input, with the files given by path. */
-async function attach(segments: readonly Segment[], files: Record<string, string | Uint8Array>) {
+async function attach(
+  segments: readonly Segment[],
+  files: Record<string, string | Uint8Array>,
+  signal?: AbortSignal,
+) {
   const warnings: string[] = [];
   const read: string[] = [];
   const items = await attachmentsFor(
@@ -16,6 +25,7 @@ async function attach(segments: readonly Segment[], files: Record<string, string
       return typeof content === "string" ? new TextEncoder().encode(content) : content;
     },
     (level, source, message) => warnings.push(`${level} ${source} ${message}`),
+    signal,
   );
   const texts = items.map((item) =>
     item.type === "message" ? `${item.role}: ${messageText(item)}` : item.type,
@@ -114,5 +124,37 @@ describe("what an input brings along", () => {
   test("is the text after a byte order mark, unchanged", async () => {
     const { texts } = await attach([file("f")], { f: "\uFEFFx" });
     expect(texts[0]).toBe("system: [File: f]\n\uFEFFx");
+  });
+
+  test("is bounded for all files together, each is read once, and the rest is said in one warning", async () => {
+    const names = Array.from({ length: 200 }, (_, index) => `f${index}`);
+    const files = Object.fromEntries(names.map((name) => [name, "x".repeat(MAX_ATTACHMENT_BYTES)]));
+    const { texts, warnings, read } = await attach([...names, ...names].map(file), files);
+    const fits = MAX_ATTACHED_BYTES / MAX_ATTACHMENT_BYTES;
+    expect([texts.length, read.length]).toEqual([fits, fits]);
+    expect(warnings).toEqual([
+      `warn pod ${200 - fits} referenced file(s) were not read: an input brings at most 1048576 bytes along`,
+    ]);
+  });
+
+  test("is a few warnings and a count when much cannot be resolved", async () => {
+    const { warnings } = await attach(
+      Array.from({ length: 1000 }, (_, index) => file(`gone${index}`)),
+      {},
+    );
+    expect(warnings).toHaveLength(MAX_WARNINGS + 1);
+    expect(warnings.at(-1)).toBe("warn pod 992 more references could not be resolved");
+  });
+
+  test("ends with an abort", async () => {
+    const { texts, warnings, read } = await attach(
+      [file("a"), file("b")],
+      { a: "A", b: "B" },
+      AbortSignal.abort(),
+    );
+    expect([texts, read]).toEqual([[], []]);
+    expect(warnings).toEqual([
+      "warn pod 2 referenced file(s) were not read: the run was interrupted",
+    ]);
   });
 });

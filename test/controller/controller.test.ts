@@ -16,19 +16,19 @@ const errorOf = (code: string, message: string, id?: string) => ({
 const BUSY = "Pod is already executing a turn";
 
 describe("a run that was asked for", () => {
-  test("is acknowledged to its sender, shown to everybody, run, ended and reported, in this order", async () => {
+  test("is shown to everybody, acknowledged to its sender, run, ended and reported, in this order", async () => {
     await using pod = setUp();
     const client = pod.client();
     await pod.send(client, runOf("hi", "r1"));
     const run = await pod.nextRun();
-    expect(pod.log).toEqual(["ack c1", "user_message", "run"]);
+    expect(pod.log).toEqual(["user_message", "ack c1", "run"]);
     expect(client.received).toEqual([{ event: "ack", data: { id: "r1" } }]);
     expect(pod.broadcasts).toEqual([
       { event: "user_message", data: { segments: [{ kind: "text", content: "hi" }] } },
     ]);
     expect(pod.userTexts()).toEqual(["hi"]);
     await run.end(finished);
-    expect(pod.log).toEqual(["ack c1", "user_message", "run", "run_end", "report turn_ended"]);
+    expect(pod.log).toEqual(["user_message", "ack c1", "run", "run_end", "report turn_ended"]);
     expect(pod.broadcasts.at(-1)).toEqual({
       event: "run_end",
       data: { result: "finished", outcome: "finished" },
@@ -272,9 +272,15 @@ describe("the end of a run", () => {
       throw new Error("disk full");
     });
     await using pod = setUp({ history });
-    await pod.send(pod.client(), runOf("hi"));
+    const client = pod.client();
+    await pod.send(client, runOf("hi", "r1"));
     await settle();
-    expect(pod.names()).toEqual(["user_message", "error", "run_end"]);
+    expect(client.received).toEqual([
+      errorOf("internal", "internal error; see the pod's log", "r1"),
+    ] as Event[]);
+    // Nobody but its sender waits for a run that was not taken.
+    expect(pod.names()).toEqual(["error", "run_end"]);
+    expect(pod.reports).toEqual([]);
     expect(pod.runs).toBe(0);
     expect(pod.controller.phase).toBe("idle");
   });
@@ -283,9 +289,10 @@ describe("the end of a run", () => {
     const attached = Promise.withResolvers<[]>();
     await using pod = setUp({ attach: () => attached.promise });
     const client = pod.client();
-    await pod.send(client, runOf("see @a"));
+    const sent = pod.send(client, runOf("see @a"));
     await pod.send(client, { method: "cancel" });
     attached.resolve([]);
+    await sent;
     expect((await pod.nextRun()).signal.aborted).toBe(true);
   });
 });

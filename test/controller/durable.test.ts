@@ -1,6 +1,8 @@
 /** What must survive the process, seen from the controller: reports, notices, keys of runs. */
 import { describe, expect, test } from "bun:test";
-import { MAX_REPORTS } from "../../src/controller/notices.ts";
+import { PodError } from "../../src/base/errors.ts";
+import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
+import { MAX_NOTICES, MAX_REPORTS } from "../../src/controller/notices.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import { WakeBudget } from "../../src/controller/wake-budget.ts";
 import type { Item } from "../../src/protocol/history.ts";
@@ -24,6 +26,13 @@ function parent(more: Parameters<typeof setUp>[0] = {}): Harness {
   });
   return pod;
 }
+
+/** A record whose disk is `settle`. */
+const recordWith = (settle: () => Promise<void>): ControllerDependencies["record"] => ({
+  begin: () => Promise.resolve(),
+  settle,
+  end: () => Promise.resolve(),
+});
 
 /** The same session in another process, after a crash of the first. */
 function successor(pod: Harness, history = new History()): Harness {
@@ -134,7 +143,70 @@ describe("a run with a key (W62)", () => {
     expect((await pod.nextRun()).signal.aborted).toBe(false);
   });
 
-  test("is remembered after a crash", async () => {
+  test("is acknowledged when its input is on the disk, and a crash before leaves its key unused", async () => {
+    const disk = Promise.withResolvers<void>();
+    await using pod = setUp({ record: recordWith(() => disk.promise) });
+    const [one, two] = [pod.client(), pod.client()];
+    const sent = pod.send(one, keyed("k1", "a"));
+    // Sent again meanwhile: it is neither refused nor answered before the first.
+    const again = pod.send(two, keyed("k1", "b"));
+    await settle();
+    expect([one.received, two.received, pod.runs]).toEqual([[], [], 0]);
+    // Killed here.
+    await using after = successor(pod);
+    const client = after.client();
+    await after.send(client, keyed("k1", "c"));
+    expect(client.received).toEqual([{ event: "ack", data: { id: "c" } }]);
+    expect((await after.nextRun()).signal.aborted).toBe(false);
+    disk.resolve();
+    await Promise.all([sent, again]);
+    expect(one.received).toEqual([{ event: "ack", data: { id: "a" } }]);
+    expect(two.received).toEqual([{ event: "ack", data: { id: "b" } }]);
+    expect(pod.runs).toBe(1);
+  });
+
+  test("that could not be recorded is refused, and taken when it is sent again", async () => {
+    let failures = 1;
+    await using pod = setUp({
+      record: recordWith(async () => {
+        if (failures-- > 0) throw new PodError("session_store", "no room");
+      }),
+    });
+    const client = pod.client();
+    await pod.send(client, keyed("k1", "a"));
+    await settle();
+    expect(client.received).toEqual([
+      { event: "error", data: { code: "internal", message: "no room", id: "a" } },
+    ]);
+    expect([pod.runs, pod.controller.phase, pod.reports]).toEqual([0, "idle", []]);
+    await pod.send(client, keyed("k1", "b"));
+    expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "b" } });
+    await (await pod.nextRun()).end(finished);
+    expect(pod.reports.map(({ kind }) => kind)).toEqual(["turn_ended"]);
+  });
+
+  test("that could not be recorded leaves a paused turn paused", async () => {
+    let fails = false;
+    await using pod = setUp({
+      record: recordWith(async () => {
+        if (fails) throw new PodError("session_store", "no room");
+      }),
+    });
+    const client = pod.client();
+    await pod.send(client, runOf("hi"));
+    const run = await pod.nextRun();
+    await pod.send(client, { method: "pause" });
+    await run.end({ outcome: "cancelled" });
+    fails = true;
+    await pod.send(client, runOf("no, this", "r"));
+    await settle();
+    expect(client.received.at(-1)).toMatchObject({ event: "error", data: { id: "r" } });
+    expect(pod.controller.phase).toBe("paused");
+    await pod.send(client, { method: "resume", id: "on" });
+    expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "on" } });
+  });
+
+  test("that was acknowledged is remembered after a crash", async () => {
     await using pod = setUp();
     await pod.send(pod.client(), keyed("k1", "a"));
     await pod.nextRun();
@@ -144,6 +216,39 @@ describe("a run with a key (W62)", () => {
     expect(client.received).toEqual([{ event: "ack", data: { id: "b" } }]);
     expect(after.runs).toBe(0);
   });
+});
+
+test("a note that was acknowledged is told by the next process, once", async () => {
+  await using pod = setUp();
+  const client = pod.client();
+  await pod.send(client, runOf("hi"));
+  const run = await pod.nextRun();
+  await pod.send(client, { method: "pause" });
+  await run.end({ outcome: "cancelled" });
+  await pod.send(client, notifyOf("remember", "n"));
+  expect(client.received).toEqual([{ event: "ack", data: { id: "n" } }]);
+  // Killed here.
+  await using after = successor(pod);
+  after.controller.begin();
+  const kept: Item[] = [];
+  const next = await after.nextRun();
+  expect(textsOf(after.controller, kept)).toEqual(["[Notification] remember"]);
+  await next.end(finished);
+  await using last = successor(pod, new History(() => undefined, kept));
+  last.controller.begin();
+  await settle();
+  expect(last.runs).toBe(0);
+});
+
+test("notes that had to go are not told by the next process either", async () => {
+  await using pod = setUp({ budget: new WakeBudget(0, 0, 60_000), now: () => 0 });
+  const client = pod.client();
+  await Promise.all(
+    Array.from({ length: MAX_NOTICES + 2 }, (_, n) => pod.send(client, notifyOf(`n${n}`))),
+  );
+  expect(new Mailbox(pod.path, SESSION, () => undefined).incoming.map(({ text }) => text)).toEqual(
+    Array.from({ length: MAX_NOTICES }, (_, n) => `[Notification] n${n + 2}`),
+  );
 });
 
 test("a note that is too long is refused to its sender, with the limit", async () => {

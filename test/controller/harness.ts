@@ -95,6 +95,7 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
     self: SELF,
     record: {
       begin: () => Promise.resolve(),
+      settle: () => Promise.resolve(),
       end: () => Promise.resolve(),
     },
     session: () => SESSION,

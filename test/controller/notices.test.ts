@@ -45,8 +45,8 @@ describe("the queue of notices", () => {
   test("holds 128 notes; the oldest go when more come, and that is said (worker scenario 23)", () => {
     const notices = new Notices();
     expect(MAX_NOTICES).toBe(128);
-    for (let n = 0; n < MAX_NOTICES; n += 1) expect(notices.add(note(`n${n}`))).toBe(false);
-    for (let n = 0; n < 5; n += 1) expect(notices.add(note(`late${n}`))).toBe(true);
+    for (let n = 0; n < MAX_NOTICES; n += 1) expect(notices.add(note(`n${n}`))).toBeUndefined();
+    for (let n = 0; n < 5; n += 1) expect(notices.add(note(`late${n}`))?.text).toBe(`n${n}`);
     expect(notices.count).toBe(MAX_NOTICES);
     const texts = taken(notices);
     expect(texts[0]).toBe("n5");
@@ -57,7 +57,7 @@ describe("the queue of notices", () => {
     const notices = new Notices();
     for (let n = 0; n < MAX_REPORTS; n += 1) {
       expect(notices.full).toBe(false);
-      expect(notices.add(report(`${n}`))).toBe(false);
+      expect(notices.add(report(`${n}`))).toBeUndefined();
     }
     expect(notices.full).toBe(true);
     for (let n = 0; n < 2 * MAX_NOTICES; n += 1) notices.add(note(`n${n}`));

@@ -216,3 +216,47 @@ test("the new session is locked before the old one is let go", async () => {
   await recorder.close("signal");
   expect(() => createLog(dir.path, recorder.session)).toThrow("cannot be made");
 });
+
+test("starts and ends of children go along to a new session, those of the moment of the move too", async () => {
+  await using dir = temp();
+  const scope = [{ target: "/w", permission: "write", recursive: true }] as const;
+  const start = (name: string, at: number) => ({
+    name,
+    instance: `i-${name}`,
+    scope: [...scope],
+    task: "t",
+    at,
+  });
+  const end = { name: "b", instance: "i-b", end: "died", at: 9 } as const;
+  const { recorder, history } = setUp(dir.path, {
+    moved: async () => {
+      recorder.childEnded(end);
+      recorder.childStarted(start("c", 3));
+    },
+  });
+  history.append(user("x"));
+  recorder.childStarted(start("a", 1));
+  recorder.childStarted(start("b", 2));
+  await recorder.compact(history.items);
+  await recorder.close("signal");
+  const { state, log } = openSession(dir.path, recorder.session);
+  log.close();
+  expect(state.childStarts.map(({ name }) => name)).toEqual(["a", "c"]);
+  expect(state.childEnds).toEqual([end]);
+});
+
+test("the key of a run is recorded in one write with its input, and with nothing else", async () => {
+  await using dir = temp();
+  const { recorder, history, kinds } = setUp(dir.path);
+  recorder.input([{ kind: "text", content: "x" }], "run:k1");
+  history.append(textMessage("system", "before"), user("x"), textMessage("system", "after"));
+  history.append(textMessage("assistant", "y"));
+  recorder.input([{ kind: "text", content: "z" }]);
+  history.append(user("z"));
+  const inputs = ["hook_injected_items", "user_input", "hook_injected_items", "pod.run_key"];
+  expect(kinds().slice(2)).toEqual([...inputs, "assistant_items", "user_input"]);
+  await recorder.close("signal");
+  const { state, log } = openSession(dir.path, recorder.session);
+  log.close();
+  expect(state.runKeys).toEqual(["run:k1"]);
+});

@@ -175,3 +175,26 @@ test("on demand a Pod compacts at once, says when there is nothing, and takes ru
     "ok",
   ]);
 });
+
+test.each(["cancel", "pause", "shutdown"] as const)(
+  "a run that comes during a slow compaction is taken at once, and %s ends it at once",
+  async (method) => {
+    await using world = startWorld();
+    const slow = { ...SUMMARY, delay_ms: 60_000 };
+    const root = await start(world, [slow, recorded, { text: "ok" }], undefined);
+    await root.runToEnd("x".repeat(60_000));
+    await root.runToEnd("second");
+    const asked = root.request({ method: "compact" });
+    await root.waitFor("compact_start");
+    await root.run("third");
+    // What was asked for is done before the run's first request; the summary is as slow again.
+    await asked;
+    await root.waitFor("compact_failed");
+    await root.waitFor("compact_start");
+    await root.request({ method });
+    const end = await root.waitFor("run_end");
+    expect(end.data.outcome).toBe(method === "pause" ? "paused" : "cancelled");
+    expect(published(world).texts.at(-1)).toBe("third");
+    if (method === "shutdown") expect(await root.exited).toBe(0);
+  },
+);

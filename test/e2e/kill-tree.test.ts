@@ -1,42 +1,39 @@
 /**
- * A scripted tree of three levels is killed with SIGKILL at random moments, whole or in part, and
- * brought back with `pod resume --tree`, again and again in the same world. `POD_FUZZ=1` does it 200
- * times, otherwise a few; `POD_FUZZ_SEED` repeats one sequence.
+ * A scripted tree of three levels is killed with SIGKILL at random moments, whole or in part, also
+ * while it comes back, and brought back with `pod resume --tree`, again and again in the same world.
+ * `POD_FUZZ=1` does it 200 times, otherwise a few; `POD_SEED` decides whom it hits and when.
  */
 import { expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { isPodError } from "../../src/base/errors.ts";
-import type { Event, EventName } from "../../src/protocol/event.ts";
-import { runMethod, type Method } from "../../src/protocol/method.ts";
 import { isReservation } from "../../src/registry/allocation.ts";
-import { Replay, type SessionState } from "../../src/session/replay.ts";
-import { scanLog, withLog } from "../../src/session/scan.ts";
-import { request } from "../../src/transport/client.ts";
 import { pairingFault } from "../../src/worker/pairing.ts";
-import { podBinary } from "../support/binary.ts";
-import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
+import { generator } from "../registry/random.ts";
+import { eventually, startWorld, type World } from "../support/pod.ts";
 import type { ScenarioRule } from "../support/root-pod.ts";
+import {
+  command,
+  FULL,
+  give,
+  kill,
+  noticesOf,
+  readSession,
+  resume,
+  resumeAndKill,
+  runToEnd,
+  SEED,
+  sessionFile,
+  settled,
+  userTexts,
+  WAIT_MS,
+} from "./killing.ts";
 
-const full = process.env.POD_FUZZ === "1";
-const ROUNDS = full ? 200 : 6;
-const SEED = Number(process.env.POD_FUZZ_SEED ?? 20_261_125);
+const ROUNDS = FULL ? 200 : 6;
 const TREE = ["root", "mid", "leaf"] as const;
 /** Latest moment of a kill after the work was given out. */
 const LATEST_MS = 90;
-const WAIT_MS = 30_000;
-const command = [podBinary()];
-
-/** A small generator of numbers below 1 that a seed repeats (mulberry32). */
-function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+/** Latest moment of a kill after the return was begun. */
+const LATEST_RETURN_MS = 250;
 
 const placeOf = (work: string): Record<(typeof TREE)[number], string> => ({
   root: join(work, "own"),
@@ -89,94 +86,18 @@ function written(work: string): Map<string, string> {
   return files;
 }
 
-function sessionFile(world: World, session: string): string {
-  return join(world.home, ".insomnia/sessions", `${session}.jsonl`);
-}
-
-/** What a log says; fails when it is not whole. */
-function readSession(world: World, session: string): SessionState {
-  return withLog(sessionFile(world, session), session, (fd) => {
-    const replay = new Replay();
-    const end = scanLog(fd, ({ entry }) => replay.add(entry));
-    expect(end.kind).toBe("whole");
-    return replay.state();
-  });
-}
-
-async function ask(world: World, name: string, method: Method, until?: EventName): Promise<Event> {
-  const socket = world.allocation(name)?.socket ?? "";
-  return await request(socket, method, {
-    timeoutMs: WAIT_MS,
-    ...(until === undefined ? {} : { until: (event) => event.event === until }),
-  });
-}
-
-async function isAtRest(world: World, name: string): Promise<boolean> {
-  const answer = await ask(world, name, { method: "status" }, "status");
-  // One whose run was cut off comes back paused.
-  return answer.event === "status" && answer.data.state !== "running" && answer.data.pending === 0;
-}
-
-/** Everything in the registry is at rest, twice in a row. */
-async function settled(world: World): Promise<void> {
-  let calm = 0;
-  await eventually(
-    async () => {
-      const { table } = await world.registry.reclaim();
-      if (table.some(isReservation)) return false;
-      try {
-        const states = await Promise.all(table.map(({ pod_name }) => isAtRest(world, pod_name)));
-        calm = states.every(Boolean) ? calm + 1 : 0;
-      } catch (error) {
-        if (!isPodError(error)) throw error;
-        calm = 0; // one that is just ending
-      }
-      return calm >= 2;
-    },
-    "the tree at rest",
-    WAIT_MS,
+/** Ids of all notices that this child finished a turn, whoever was its parent then. */
+function finishedTurns(world: World, child: string): Set<string> {
+  const words = `Pod \`${child}\` finished a turn.`;
+  return new Set(
+    TREE.flatMap((name) =>
+      noticesOf(readSession(world, world.allocation(name)?.session_id ?? ""), words),
+    ),
   );
 }
 
-/** Gives a task; a Pod that is busy, or dies at this moment, does not take it. */
-async function give(world: World, name: string, text: string): Promise<boolean> {
-  try {
-    await ask(world, name, runMethod(text));
-    return true;
-  } catch (error) {
-    if (!isPodError(error)) throw error;
-    return false;
-  }
-}
-
-async function runToEnd(world: World, name: string, text: string): Promise<void> {
-  await eventually(() => give(world, name, text), `pod ${name} taking "${text}"`, WAIT_MS);
-  await settled(world);
-}
-
-/** Kills these processes at once, and for "all" whatever they have just started. */
-async function kill(world: World, pids: readonly number[], all: boolean): Promise<void> {
-  let victims = pids;
-  do {
-    for (const pid of victims) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // gone already
-      }
-    }
-    await eventually(() => victims.every((pid) => !isRunning(pid)), "the end of the killed");
-    victims = all ? world.processes() : [];
-  } while (victims.length > 0);
-}
-
-async function resume(world: World): Promise<void> {
-  const { stdout, stderr, code } = await world.cli("resume", "root", "--tree");
-  expect({ code, stderr, stdout }).toMatchObject({ code: 0, stderr: "" });
-}
-
 test(
-  `a tree killed at ${ROUNDS} random moments comes back: sessions intact, nothing run twice, every scope once`,
+  `a tree killed at ${ROUNDS} random moments comes back: sessions intact, nothing lost or run twice, every scope once`,
   async () => {
     const random = generator(SEED);
     await using world = startWorld();
@@ -190,13 +111,14 @@ test(
     await eventually(() => world.allocation("leaf")?.session_id != null, "the whole tree", WAIT_MS);
     await settled(world);
 
-    const counts = { all: 0, cutCalls: 0, ranUnanswered: 0, torn: 0 };
+    const counts = { all: 0, taken: 0, twice: 0, cutCalls: 0, ranUnanswered: 0, torn: 0 };
     for (let round = 0; round < ROUNDS; round += 1) {
       const what = `round ${round} of seed ${SEED}`;
       const extra = `e${round}`;
       const working = TREE.filter(() => random() < 0.7);
       const withExtra = random() < 0.35;
       mkdirSync(join(work, "x", extra), { recursive: true });
+      const heard = new Map(TREE.map((name) => [name, finishedTurns(world, name)]));
       const given = await Promise.all(
         working.map(async (name) => {
           const text = name === "root" && withExtra ? `extra ${extra}` : `step ${name}r${round}`;
@@ -228,6 +150,10 @@ test(
       for (const path of done.values()) rmSync(path);
       counts.all += all ? 1 : 0;
 
+      if (all && random() < 0.5) {
+        await resumeAndKill(world, random() * LATEST_RETURN_MS);
+        counts.twice += 1;
+      }
       await resume(world);
       await settled(world);
       for (const name of TREE) await runToEnd(world, name, `ping ${round}`);
@@ -247,6 +173,30 @@ test(
           ["root", null, [work]],
         ],
       ]);
+      // What was acknowledged is in the log, once, and what was not at most once.
+      for (const { name, text, taken } of given) {
+        const state = readSession(world, world.allocation(name)?.session_id ?? "");
+        const found = userTexts(state).filter((other) => other === text).length;
+        counts.taken += taken ? 1 : 0;
+        if (taken) expect([what, text, found]).toEqual([what, text, 1]);
+        else expect([what, text, found <= 1]).toEqual([what, text, true]);
+      }
+      // A parent hears of every turn that it waits for, once: of the ping, and of the task unless the
+      // child was killed over it, in which case it is told of that.
+      for (const name of ["mid", "leaf"] as const) {
+        const before = heard.get(name) ?? new Set();
+        const news = [...finishedTurns(world, name)].filter((id) => !before.has(id)).length;
+        const asked = given.some((task) => task.name === name && task.taken) ? 1 : 0;
+        const expected = killed.has(name) ? [1, 1 + asked] : [1 + asked];
+        expect({ what, name, news, fits: expected.includes(news) }).toMatchObject({ fits: true });
+      }
+      for (const { pod_name, instance, delegated_from: parent } of all ? living : victims) {
+        if (parent === null || killed.has(parent) || pod_name.startsWith("x-")) continue;
+        const state = readSession(world, world.allocation(parent)?.session_id ?? "");
+        const ends = noticesOf(state, `Pod \`${pod_name}\` died unexpectedly`);
+        const own = ends.filter((id) => id === `exit:${instance}`);
+        expect([what, pod_name, own.length]).toEqual([what, pod_name, 1]);
+      }
       // What stood in a log stands there still, and whole lines only were taken for good.
       for (const { name, path, bytes } of before) {
         const good = bytes.subarray(0, bytes.lastIndexOf(10) + 1);
@@ -315,8 +265,8 @@ test(
           .sort(),
       ]).toEqual([what, ["leaf", "mid", "root"]]);
     }
-    if (full) console.log(`killed ${ROUNDS} times: ${JSON.stringify(counts)}`);
-    if (full) expect(counts.cutCalls).toBeGreaterThan(0);
+    if (FULL) console.log(`killed ${ROUNDS} times: ${JSON.stringify(counts)}`);
+    if (FULL) expect(counts.cutCalls).toBeGreaterThan(0);
   },
-  full ? 3_000_000 : 120_000,
+  FULL ? 3_000_000 : 120_000,
 );

@@ -123,3 +123,20 @@ test("a child whose parent is gone comes back alone, as a root with what it had"
   await runToEnd(world, "leaf", "more");
   expect((await conversation(world, "leaf")).at(-1)).toMatchObject({ role: "assistant" });
 });
+
+test("a child that left no session is named to the person and, once, to its parent's model", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const session = world.allocation("mid")?.session_id ?? "";
+  await killAll(world);
+  rmSync(join(world.home, ".insomnia/sessions", `${session}.jsonl`));
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect(resumed.stderr).toContain("pod `mid`: it left no session");
+  expect(resumed.code).toBe(1);
+  await runToEnd(world, "root", "hello");
+  const told = (await conversation(world, "root")).map(textOf).join("\n");
+  expect(told).toMatch(/Pod `mid` is gone and left no session; it had .*"build"/);
+  await killAll(world);
+  const again = await world.cli("resume", "root", "--tree");
+  expect([again.stderr, again.code]).toEqual(["", 0]);
+});

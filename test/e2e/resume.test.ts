@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { request } from "../../src/transport/client.ts";
+import { runProgram } from "../support/command.ts";
 import { eventually, startWorld } from "../support/pod.ts";
 import { DEADLINE_MS } from "../support/root-pod.ts";
 import { command, conversation, killAll, runToEnd, sessions, status, textOf } from "./returning.ts";
@@ -207,12 +208,12 @@ test("without a name it is the newest session or none, and who lives is to be at
   await old.kill();
   const live = await world.start({ command, name: "live", rules: [{ text: "noted" }] });
   await live.runToEnd("first");
-  const refused = await cli(world, "resume");
+  const refused = await world.cli("resume");
   expect(refused.code).toBe(1);
   expect(refused.stderr).toMatch(/is already held by pod `live` at .*\/sock; pod attach live\n$/);
   expect(world.allocation("old")).toBeUndefined();
   await live.kill();
-  expect(await cli(world, "resume")).toMatchObject({ code: 0 });
+  expect(await world.cli("resume")).toMatchObject({ code: 0 });
   expect(world.allocation("live")?.session_id).toBeString();
 });
 
@@ -229,7 +230,7 @@ test("the list of sessions has its columns one below the other", async () => {
     await pod.runToEnd(`task of ${name}`);
     await pod.kill();
   }
-  const { stdout } = await cli(world, "sessions");
+  const { stdout } = await world.cli("sessions");
   const [header = "", ...rows] = stdout.trimEnd().split("\n");
   const at = header.indexOf("FIRST LINE");
   expect(rows.map((row) => row.slice(at)).toSorted()).toEqual(["task of one", "task of two"]);
@@ -242,13 +243,15 @@ test("what a Pod says that cannot come back is told under its name", async () =>
   await root.kill();
   const moved = join(world.home, "moved");
   renameSync(world.work, moved);
-  expect(await cli({ ...world, work: moved }, "resume", "root")).toMatchObject({
+  expect(
+    await runProgram([...command, "resume", "root"], { cwd: moved, env: world.env }),
+  ).toMatchObject({
     code: 1,
     stderr: `error: pod \`root\`: its working directory ${world.work} is gone\n`,
   });
   renameSync(moved, world.work);
   const other = await world.start({ command, name: "other", rules: [{ text: "ok" }] });
-  const refused = await cli(world, "resume", "root");
+  const refused = await world.cli("resume", "root");
   expect(refused.code).toBe(1);
   expect(refused.stderr).toStartWith("error: pod `root`: ");
   expect(refused.stderr).toContain("conflicts with pod `other`");
@@ -260,8 +263,8 @@ test.each([[["--at", "0".repeat(64)]], [["--salvage"]]])(
   async (option) => {
     await using world = startWorld();
     const stderr = `error: ${option[0]} needs the whole id of a session (see: pod sessions)\n`;
-    expect(await cli(world, "resume", ...option, "root")).toMatchObject({ code: 2, stderr });
-    expect(await cli(world, "resume", ...option)).toMatchObject({ code: 2, stderr });
+    expect(await world.cli("resume", ...option, "root")).toMatchObject({ code: 2, stderr });
+    expect(await world.cli("resume", ...option)).toMatchObject({ code: 2, stderr });
   },
 );
 

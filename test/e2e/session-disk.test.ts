@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import { runMethod } from "../../src/protocol/method.ts";
 import { Replay } from "../../src/session/replay.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { startWorld, type RootPod, type World } from "../support/pod.ts";
@@ -75,7 +76,8 @@ test.skipIf(!isRoot)(
     const before = readFileSync(path);
     // Room for a few small entries, not for the call with its 9,000 characters.
     let free = fillUp(store, 4096);
-    await root.runToEnd(`write ${"y".repeat(6000)}`);
+    await expect(root.run(`write ${"y".repeat(6000)}`)).rejects.toThrow("cannot be written");
+    await root.waitFor("run_end");
     expect(errors(root).at(-1)).toMatch(/session log .* cannot be written: .*(ENOSPC|space)/);
     expect(root.events.filter(({ event }) => event === "turn_start")).toHaveLength(1);
     await root.runToEnd("write");
@@ -90,9 +92,15 @@ test.skipIf(!isRoot)(
     expect(texts).toContain("The session log could not be written");
     expect(texts).toContain("I see, there was no room.");
     free = fillUp(store, 0);
-    await root.runToEnd("z".repeat(9000));
+    // What is not recorded is not acknowledged, and may be sent again under its key.
+    const keyed = runMethod("z".repeat(9000), "k1");
+    await expect(root.request(keyed)).rejects.toThrow("cannot be written");
+    await root.waitFor("run_end");
     expect(errors(root)).toHaveLength(3);
     free();
+    await root.request(keyed);
+    await root.waitFor("run_end");
+    expect(JSON.stringify(replayed(path).items)).toContain("zzz");
     await root.kill();
     const again = await world.start({
       args: ["--store", store, "--session", path.slice(-42, -6)],

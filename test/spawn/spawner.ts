@@ -181,6 +181,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     command: options.command ?? SOURCE_COMMAND,
     env: { ...world.env, ...options.env },
     store: join(world.home, "sessions"),
+    record: { starts: [], childStarted: () => undefined, childEnded: () => undefined },
     lineage: "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5b",
     maxOutputBytes: 16_384,
     prompts: {},

@@ -1,0 +1,24 @@
+/**
+ * Children that a Pod had started and that left nothing to bring back: no process and no session that
+ * can be read. They must be named, to people and to the model, because nothing else will. Pure but for
+ * the look at the directory of sessions.
+ */
+import { findByName } from "../registry/operations.ts";
+import { listSessions } from "../session/catalog.ts";
+import type { ChildStart } from "../session/setup.ts";
+import type { SpawnContext } from "./context.ts";
+
+/** The starts, oldest first, whose child is neither alive nor in a session. */
+export function lostChildren(context: SpawnContext): ChildStart[] {
+  const { record, registry, store, lineage } = context;
+  if (record.starts.length === 0) return [];
+  const table = registry.peek();
+  const kept = new Set(
+    listSessions(store).flatMap(({ setup }) =>
+      setup?.parent?.lineage === lineage ? [setup.name] : [],
+    ),
+  );
+  return record.starts.filter(
+    ({ name }) => !kept.has(name) && findByName(table, name) === undefined,
+  );
+}
