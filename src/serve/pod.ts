@@ -111,9 +111,12 @@ async function assemble(
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
+  // The mailbox is read before there is a controller that could tell people of it.
+  const troubles: string[] = [];
+  let tellTrouble = (message: string): void => void troubles.push(message);
   const trouble = (message: string): void => {
     log("warn", message);
-    queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
+    tellTrouble(message);
   };
   const { compactedFrom, forkedFrom } = restored?.state ?? {};
   const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
@@ -303,6 +306,8 @@ async function assemble(
     }),
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
+  tellTrouble = (message) => controller.alert("error", "pod", message);
+  troubles.forEach(tellTrouble);
 
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
