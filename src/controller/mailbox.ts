@@ -3,13 +3,13 @@
  * they are acknowledged, notices until they are in the conversation, and what was already taken, so
  * that nothing is told twice. An append-only file of JSON lines beside the session's log, made when
  * the first event comes; a torn last line is cut off, a bad one is skipped and said. A disk that fails
- * costs durability, never an event of the running process.
+ * costs durability until it works again, never an event of the running process.
  */
-import { closeSync, constants, ftruncateSync, linkSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, linkSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod/v3";
 import { errnoCode, messageOf } from "../base/errors.ts";
-import { fsyncAsync, readIfExists, removeFile, replaceFile, writeAll } from "../base/files.ts";
+import { fsyncAsync, readBytes, removeFile, replaceFile, writeAll } from "../base/files.ts";
 import { lazily } from "../base/lazy.ts";
 import { type PodEvent, podEventSchema } from "../protocol/method.ts";
 
@@ -59,7 +59,9 @@ export class Mailbox {
   readonly #in = new Map<string, Incoming>();
   readonly #seen = new Set<string>();
   #fd: number | undefined;
+  /** Bytes of whole lines in the file: what stands behind them is a failed write. */
   #size = 0;
+  /** Set while the file lacks something: then it is written anew, whole. */
   #failed = false;
   #closed = false;
   #syncing: Promise<void> | undefined;
@@ -79,10 +81,10 @@ export class Mailbox {
     this.#trouble = trouble;
     this.#path = this.#pathOf(session);
     for (const name of [session, ...earlier]) {
-      const text = readIfExists(this.#pathOf(name));
-      if (text === undefined) continue;
+      const bytes = readBytes(this.#pathOf(name));
+      if (bytes === undefined) continue;
       if (name !== session) linkSync(this.#pathOf(name), this.#path);
-      this.#load(text);
+      this.#load(bytes);
       if (name !== session) removeFile(this.#pathOf(name));
       return;
     }
@@ -178,15 +180,25 @@ export class Mailbox {
   #apply(line: Line): void {
     this.#remember(line);
     if (this.#closed) return;
-    const text = `${JSON.stringify(line)}\n`;
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     try {
-      if (this.#size + text.length > REWRITE_BYTES) return this.#rewrite();
+      if (this.#failed || this.#size + bytes.length > REWRITE_BYTES) return this.#rewrite();
       this.#fd ??= this.#open();
-      writeAll(this.#fd, text);
-      this.#size += text.length;
-      this.#failed = false;
+      writeAll(this.#fd, bytes);
+      this.#size += bytes.length;
     } catch (error) {
+      this.#takeBack();
       this.#fail(error);
+    }
+  }
+
+  /** What was written of a line that did not fit: another one must not be glued to it. */
+  #takeBack(): void {
+    if (this.#fd === undefined) return;
+    try {
+      if (fstatSync(this.#fd).size > this.#size) ftruncateSync(this.#fd, this.#size);
+    } catch {
+      // Nothing is appended any more before the whole file was replaced.
     }
   }
 
@@ -207,18 +219,18 @@ export class Mailbox {
     if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest);
   }
 
-  #load(text: string): void {
-    const end = text.lastIndexOf("\n") + 1;
+  #load(bytes: Buffer): void {
+    const end = bytes.lastIndexOf("\n") + 1;
     let bad = 0;
-    for (const raw of text.slice(0, end).split("\n")) {
+    for (const raw of bytes.toString("utf8", 0, end).split("\n")) {
       if (raw === "") continue;
       const line = parseLine(raw);
       if (line === undefined) bad += 1;
       else this.#remember(line);
     }
     if (bad > 0) this.#trouble(`${bad} unreadable line(s) in ${this.#path} were skipped`);
-    this.#size = Buffer.byteLength(text.slice(0, end));
-    if (end === text.length) return;
+    this.#size = end;
+    if (end === bytes.length) return;
     // The last write was cut off by a crash; what follows must not be glued to it.
     try {
       this.#fd = this.#open();
@@ -244,6 +256,7 @@ export class Mailbox {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
     this.#size = Buffer.byteLength(text);
+    this.#failed = false;
   }
 
   async #flush(): Promise<void> {
