@@ -17,7 +17,7 @@ import type { Event } from "../protocol/event.ts";
 import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
 import { surroundingWarnings } from "../registry/surroundings.ts";
-import { isUnderWay } from "../session/replay.ts";
+import { earlierSessions, isUnderWay } from "../session/replay.ts";
 import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
@@ -118,8 +118,7 @@ async function assemble(
     log("warn", message);
     tellTrouble(message);
   };
-  const { compactedFrom, forkedFrom } = restored?.state ?? {};
-  const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
+  const earlier = restored === undefined ? [] : earlierSessions(session, restored.state);
   const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
   const uplink = new Uplink(self, registry, parent?.socket, mailbox);
   const children = new Children(self, paths.children, scope);

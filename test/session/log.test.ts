@@ -2,8 +2,10 @@
 import { expect, test } from "bun:test";
 import {
   appendFileSync,
+  copyFileSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -215,6 +217,17 @@ test("what somebody else does to the file is noticed (98)", async () => {
   truncateSync(path, 10);
   expect(log.isUntouched()).toBe(false);
   rmSync(path);
+  expect(log.isUntouched()).toBe(false);
+  log.close();
+});
+
+test("a log that was moved aside is not the copy that stands in its place (98)", async () => {
+  await using dir = temp();
+  fill(dir.path);
+  const path = logPath(dir.path, ID);
+  const { log } = openSession(dir.path, ID);
+  renameSync(path, `${path}.old`);
+  copyFileSync(`${path}.old`, path);
   expect(log.isUntouched()).toBe(false);
   log.close();
 });
