@@ -46,7 +46,7 @@ import {
 import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
 import { LAST_EVENTS_MS, LAST_REPORTS_MS, leaveInOrder } from "./leave.ts";
-import { makeRecording, resumeRecording } from "./recording.ts";
+import { makeRecording, parentOf, resumeRecording } from "./recording.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
 
 /** Why a Pod ended. */
@@ -120,7 +120,8 @@ async function assemble(
   };
   const earlier = restored === undefined ? [] : earlierSessions(session, restored.state);
   const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
-  const uplink = new Uplink(self, registry, parent?.socket, mailbox);
+  const hadParent = parentOf(configuration) !== null;
+  const uplink = new Uplink(self, registry, parent?.socket, mailbox, undefined, hadParent);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
     self,
