@@ -6,6 +6,7 @@ import { log } from "../base/log.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
 import { isUnderWay } from "../session/replay.ts";
+import { hasEnded } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
 
@@ -15,6 +16,8 @@ export class ComingBack {
   readonly #restored: OpenedSession | undefined;
   #told: boolean;
   #wentOn = false;
+  /** End of the last revival: two at once would want the same children. */
+  #before: Promise<unknown> = Promise.resolve();
 
   constructor(context: SpawnContext, restored: OpenedSession | undefined) {
     this.#context = context;
@@ -47,6 +50,11 @@ export class ComingBack {
     return parts.join("\n");
   }
 
+  #hasChild(name: string): boolean {
+    const record = this.#context.children.get(name);
+    return record?.direct === true && !hasEnded(record);
+  }
+
   #describeChildren(): string[] {
     const living = this.#context.children.list().filter(({ phase }) => phase !== "ended");
     const missing = missingChildren(this.#context);
@@ -67,13 +75,19 @@ export class ComingBack {
    * cut off. Resolves with what could not be brought back, one clause for each, or undefined.
    */
   async revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
+    const turn = this.#before.then(async () => await this.#revive(request, goOn));
+    this.#before = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
     const revived = await reviveChildren(this.#context, request, new AbortController().signal);
     if (request.go_on && !this.#wentOn && this.#isUnderWay) {
       this.#wentOn = true;
       goOn();
     }
     const { name } = request;
-    if (name !== undefined && !request.tree && revived.length === 0) {
+    if (name !== undefined && !request.tree && revived.length === 0 && !this.#hasChild(name)) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }
     const problems = revived.flatMap(({ name: child, session, problem }) => {
