@@ -10,6 +10,7 @@ import { itemSchema, messageText } from "../protocol/history.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
 import { connectPod, type PodClient } from "../transport/client.ts";
+import { Answers, type Outcome } from "./answers.ts";
 import type { Output, Streams } from "./output.ts";
 import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
 import { liveEntry, openRegistry } from "./tree.ts";
@@ -39,17 +40,19 @@ export async function attach(
   }
   streams.out.onClosed = () => detach.resolve("detached");
   const attached = Promise.withResolvers<void>();
-  const watching = watch(client, view, attached.resolve);
+  const answers = new Answers();
+  const watching = watch(client, view, answers, attached.resolve);
   const input = Bun.stdin.stream().getReader();
   if (!json) {
     // Not before it is known what the Pod is doing; and even without any input it is shown once.
     void attached.promise
-      .then(() => speak(input, client, view))
+      .then(() => speak(input, { client, answers, view }))
       .then((over) => over && detach.resolve("detached"));
   }
   try {
     view.close(await Promise.race([watching, detach.promise]));
   } finally {
+    answers.close();
     // An open input would keep this process for as long as somebody could type.
     await input.cancel().catch(() => undefined);
   }
@@ -70,12 +73,21 @@ interface View {
   complain(text: string): void;
 }
 
-async function watch(client: PodClient, view: View, attached: () => void): Promise<"ended"> {
+async function watch(
+  client: PodClient,
+  view: View,
+  answers: Answers,
+  attached: () => void,
+): Promise<"ended"> {
   await client.send({ method: "get_history" });
   let shown = false;
   for (;;) {
     const event = await client.next(shown ? Number.POSITIVE_INFINITY : ANSWER_MS);
-    if (event === undefined) return "ended";
+    if (event === undefined) {
+      answers.close();
+      return "ended";
+    }
+    if (answers.take(event)) continue;
     // What came before the history is in it, or in what follows it; alerts are not.
     shown ||= event.event === "history";
     if (shown || event.event === "alert") view.show(event);
@@ -83,8 +95,15 @@ async function watch(client: PodClient, view: View, attached: () => void): Promi
   }
 }
 
+/** What somebody who types has to do with. */
+interface Talk {
+  readonly client: PodClient;
+  readonly answers: Answers;
+  readonly view: View;
+}
+
 /** Sends what is typed, line by line; true when the input is over. */
-async function speak(input: Typed, client: PodClient, view: View): Promise<boolean> {
+async function speak(input: Typed, talk: Talk): Promise<boolean> {
   let typed = "";
   const decoder = new TextDecoder();
   try {
@@ -95,26 +114,39 @@ async function speak(input: Typed, client: PodClient, view: View): Promise<boole
       const lines = typed.split("\n");
       typed = lines.pop() ?? "";
       if (typed.length > MAX_TYPED) throw new PodError("limit_reached", "the line is too long");
-      for (const line of lines) await say(client, view, line);
+      for (const line of lines) await say(talk, line);
     }
-    await say(client, view, typed);
+    await say(talk, typed);
     return true;
   } catch (error) {
     // The end of the connection is said by whoever watches it.
-    if (!isPodError(error, "unreachable")) view.complain(messageOf(error));
+    if (!isPodError(error, "unreachable")) talk.view.complain(messageOf(error));
     return isPodError(error, "limit_reached");
   }
 }
 
-async function say(client: PodClient, view: View, line: string): Promise<void> {
+/** Sends one line and waits until the Pod has taken it: the next one depends on what it does then. */
+async function say(talk: Talk, line: string): Promise<void> {
   const text = line.trim();
   if (text === "") return;
+  const note: Method = { method: "notify", params: { message: text } };
+  const isAtWork = talk.view.state === "running";
+  let outcome = await ask(talk, isAtWork ? note : runMethod(text, crypto.randomUUID()));
+  // It has begun to work meanwhile.
+  if (outcome.kind === "refused" && outcome.code === "already_running") {
+    outcome = await ask(talk, note);
+  }
+  if (outcome.kind === "refused") talk.view.complain(outcome.message);
+  if (outcome.kind === "unanswered") {
+    talk.view.complain(`nothing is known of what became of: ${oneLine(text)}`);
+  }
+}
+
+async function ask({ client, answers }: Talk, method: Method): Promise<Outcome> {
   const id = crypto.randomUUID();
-  const method: Method =
-    view.state === "running"
-      ? { method: "notify", params: { message: text } }
-      : runMethod(text, crypto.randomUUID());
+  const answer = answers.to(id, ANSWER_MS);
   await client.send({ ...method, id }, ANSWER_MS);
+  return await answer;
 }
 
 /** Every event as a line of JSON. */
