@@ -9,16 +9,26 @@ import { closeSync, constants, fstatSync, ftruncateSync, linkSync, openSync } fr
 import { join } from "node:path";
 import { z } from "zod/v3";
 import { errnoCode, messageOf } from "../base/errors.ts";
-import { fsyncAsync, readBytes, removeFile, replaceFile, writeAll } from "../base/files.ts";
+import {
+  fsyncAsync,
+  readBytes,
+  removeFile,
+  replaceFile,
+  syncDirectory,
+  writeAll,
+} from "../base/files.ts";
 import { lazily } from "../base/lazy.ts";
 import { type PodEvent, podEventSchema } from "../protocol/method.ts";
 
-/** Ids of taken events that are remembered; far more than can be under way at a time. */
+/**
+ * Ids of taken events that are remembered, and as many keys of runs; far more than can be under way at
+ * a time. Each has a window of its own: many reports must not push out the key of a run.
+ */
 const MAX_SEEN = 1024;
 /** Size at which the file is replaced by what still matters. */
 const REWRITE_BYTES = 1024 * 1024;
 
-/** Begins the id of a run's key among those that were seen: who sends one again does so at once. */
+/** Begins the id of a run's key among those that were seen. */
 export const RUN_KEY = "run:";
 
 /** A report that the parent has not taken yet. */
@@ -58,6 +68,9 @@ export class Mailbox {
   readonly #out = new Map<string, Outgoing>();
   readonly #in = new Map<string, Incoming>();
   readonly #seen = new Set<string>();
+  readonly #keys = new Set<string>();
+  /** The path under which the file was last made sure of. */
+  #named: string | undefined;
   #fd: number | undefined;
   /** Bytes of whole lines in the file: what stands behind them is a failed write. */
   #size = 0;
@@ -102,7 +115,7 @@ export class Mailbox {
 
   /** True when an event of this id was taken before. */
   hasSeen(id: string): boolean {
-    return this.#seen.has(id);
+    return this.#windowOf(id).has(id);
   }
 
   /** Keeps a report until `sent`. */
@@ -128,7 +141,7 @@ export class Mailbox {
 
   /** Remembers an id without a notice. */
   see(id: string): void {
-    if (!this.#seen.has(id)) this.#apply({ seen: id });
+    if (!this.hasSeen(id)) this.#apply({ seen: id });
   }
 
   /** Resolves when everything so far is on disk, as far as the disk allows; never rejects. */
@@ -159,15 +172,18 @@ export class Mailbox {
     this.#path = path;
   }
 
-  /** Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. */
+  /**
+   * Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. What
+   * was taken matters: who did not hear the answer sends it again to the next process.
+   */
   async close(): Promise<void> {
     await this.synced();
     this.#closed = true;
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
     try {
-      const mayComeAgain = [...this.#seen].some((id) => !id.startsWith(RUN_KEY));
-      if (this.#out.size + this.#in.size === 0 && !mayComeAgain) removeFile(this.#path);
+      const kept = [this.#out, this.#in, this.#seen, this.#keys];
+      if (kept.every(({ size }) => size === 0)) removeFile(this.#path);
     } catch (error) {
       this.#fail(error);
     }
@@ -213,10 +229,15 @@ export class Mailbox {
     }
   }
 
+  #windowOf(id: string): Set<string> {
+    return id.startsWith(RUN_KEY) ? this.#keys : this.#seen;
+  }
+
   #keepSeen(id: string): void {
-    this.#seen.add(id);
-    const [oldest] = this.#seen;
-    if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest);
+    const window = this.#windowOf(id);
+    window.add(id);
+    const [oldest] = window;
+    if (window.size > MAX_SEEN && oldest !== undefined) window.delete(oldest);
   }
 
   #load(bytes: Buffer): void {
@@ -247,7 +268,9 @@ export class Mailbox {
 
   #rewrite(): void {
     const lines: Line[] = [
-      ...[...this.#seen].filter((id) => !this.#in.has(id)).map((id) => ({ seen: id })),
+      ...[...this.#keys, ...this.#seen]
+        .filter((id) => !this.#in.has(id))
+        .map((id) => ({ seen: id })),
       ...this.incoming.map(({ id, text, wake }) => ({ in: id, text, wake })),
       ...this.outgoing.map(({ id, event }) => ({ out: id, event })),
     ];
@@ -262,6 +285,9 @@ export class Mailbox {
   async #flush(): Promise<void> {
     try {
       if (this.#fd !== undefined) await fsyncAsync(this.#fd);
+      // A name that is not on disk is as good as no file (fsync(2)).
+      if (this.#named !== this.#path) syncDirectory(this.#directory);
+      this.#named = this.#path;
     } catch (error) {
       this.#fail(error);
     }

@@ -1,5 +1,6 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import * as files from "../../src/base/files.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import type { PodEvent } from "../../src/protocol/method.ts";
 import { canMount, fillUp, smallDisk } from "../support/small-disk.ts";
@@ -105,7 +106,6 @@ describe("a mailbox", () => {
     const box = dir.open();
     box.report({ id: "o1", event: event("o1") });
     box.sent("o1");
-    box.see("run:k1");
     await box.close();
     expect(existsSync(dir.path())).toBe(false);
     const other = dir.open();
@@ -148,6 +148,37 @@ describe("a mailbox", () => {
     const box = dir.open();
     for (let n = 0; n < 2000; n += 1) box.see(`s${n}`);
     expect([box.hasSeen("s0"), box.hasSeen("s1999")]).toEqual([false, true]);
+    for (let n = 0; n < 2000; n += 1) box.see(`run:k${n}`);
+    expect([box.hasSeen("run:k0"), box.hasSeen("run:k1999")]).toEqual([false, true]);
+  });
+
+  test("remembers the key of a run through an orderly end, and however many reports come", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.see("run:k1");
+    for (let n = 0; n < 2000; n += 1) box.see(`s${n}`);
+    expect(box.hasSeen("run:k1")).toBe(true);
+    await box.close();
+    expect(dir.open().hasSeen("run:k1")).toBe(true);
+  });
+
+  test("is on disk with its name: the directory is flushed with a new file, and with one that moved", async () => {
+    await using dir = post();
+    const synced = spyOn(files, "syncDirectory");
+    try {
+      const box = dir.open();
+      box.see("s1");
+      await box.synced();
+      box.see("s2");
+      await box.synced();
+      expect(synced.mock.calls).toEqual([[dir.directory]]);
+      box.follow(LATER);
+      box.see("s3");
+      await box.synced();
+      expect(synced).toHaveBeenCalledTimes(2);
+    } finally {
+      synced.mockRestore();
+    }
   });
 
   test.skipIf(!canMount)(
