@@ -189,3 +189,17 @@ test("of several who bring the same children back at once, all are told that the
   expect(world.allocation("mid")?.delegated_from).toBe("root");
   expect(world.processes()).toHaveLength(3);
 }, 60_000);
+
+test("a child that was brought back alone stands in its parent's way until it is stopped, and then comes back below it", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  expect((await cli(world, "resume", "leaf")).code).toBe(0);
+  const refused = await cli(world, "resume", "root");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("leaf");
+  expect((await cli(world, "stop", "leaf")).code).toBe(0);
+  const resumed = await cli(world, "resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+}, 60_000);
