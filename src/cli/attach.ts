@@ -6,14 +6,14 @@
 import { EXIT, isPodError, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { encodeMessage, type Event, type PodState } from "../protocol/event.ts";
-import { itemSchema, messageText } from "../protocol/history.ts";
+import { itemSchema } from "../protocol/history.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
-import { isReservation } from "../registry/allocation.ts";
 import { connectPod, type PodClient } from "../transport/client.ts";
 import { Answers, type Outcome } from "./answers.ts";
+import { EventView } from "./event-view.ts";
 import type { Output, Streams } from "./output.ts";
-import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
-import { liveEntry, openRegistry } from "./tree.ts";
+import { oneLine } from "./terminal.ts";
+import { listeningEntry, openRegistry } from "./tree.ts";
 
 /** For the connection, the first answer, and each line that is sent. */
 const ANSWER_MS = 10_000;
@@ -28,10 +28,7 @@ export async function attach(
   streams: Streams,
 ): Promise<number> {
   const { table } = await openRegistry(env).reclaim();
-  const entry = liveEntry(table, name);
-  if (isReservation(entry)) {
-    throw new PodError("unreachable", `pod \`${name}\` is just being started; retry in a moment`);
-  }
+  const entry = listeningEntry(table, name);
   await using client = await connectPod(entry.socket, { timeoutMs: ANSWER_MS });
   const view = json ? new JsonView(streams.out) : new PersonView(name, streams, env);
   const detach = Promise.withResolvers<"detached">();
@@ -69,6 +66,8 @@ interface View {
   readonly state: PodState;
   show(event: Event): void;
   close(end: "detached" | "ended"): void;
+  /** The Pod has taken a note. */
+  noted(): void;
   /** Something went wrong with what was typed. */
   complain(text: string): void;
 }
@@ -130,12 +129,14 @@ async function say(talk: Talk, line: string): Promise<void> {
   const text = line.trim();
   if (text === "") return;
   const note: Method = { method: "notify", params: { message: text } };
-  const isAtWork = talk.view.state === "running";
-  let outcome = await ask(talk, isAtWork ? note : runMethod(text, crypto.randomUUID()));
+  let isNote = talk.view.state === "running";
+  let outcome = await ask(talk, isNote ? note : runMethod(text, crypto.randomUUID()));
   // It has begun to work meanwhile.
   if (outcome.kind === "refused" && outcome.code === "already_running") {
+    isNote = true;
     outcome = await ask(talk, note);
   }
+  if (outcome.kind === "taken" && isNote) talk.view.noted();
   if (outcome.kind === "refused") talk.view.complain(outcome.message);
   if (outcome.kind === "unanswered") {
     talk.view.complain(`nothing is known of what became of: ${oneLine(text)}`);
@@ -164,30 +165,33 @@ class JsonView implements View {
 
   close(): void {}
 
+  noted(): void {}
+
   complain(): void {}
 }
 
-/** Text to standard output, what else happens to standard error. */
+/** For a person, who is also told what became of what was typed. */
 class PersonView implements View {
   state: PodState = "idle";
   readonly #name: string;
-  readonly #streams: Streams;
-  readonly #paint: Paint;
-  /** True while the last thing on standard output is an unfinished line. */
-  #midLine = false;
+  readonly #view: EventView;
 
   constructor(name: string, streams: Streams, env: Environment) {
     this.#name = name;
-    this.#streams = streams;
-    this.#paint = painterFor(streams.err, env);
+    this.#view = new EventView(streams, env);
   }
 
   close(end: "detached" | "ended"): void {
-    this.#note(end === "ended" ? `pod ${this.#name} has ended` : `detached from ${this.#name}`);
+    const pod = `pod \`${this.#name}\``;
+    this.#view.note(end === "ended" ? `${pod} has ended` : `detached from ${pod}`);
+  }
+
+  noted(): void {
+    this.#view.note("noted");
   }
 
   complain(text: string): void {
-    this.#note(this.#paint("red", `error: ${harmless(text)}`));
+    this.#view.complain(text);
   }
 
   show(event: Event): void {
@@ -195,64 +199,24 @@ class PersonView implements View {
       case "history":
         this.state = event.data.status ?? "idle";
         for (const item of event.data.items) this.#showItem(item);
-        this.#note(`attached to ${this.#name} (${this.state}); Ctrl-C detaches`);
+        this.#view.note(`attached to pod \`${this.#name}\` (${this.state}); Ctrl-C detaches`);
         break;
       case "user_message":
-        this.state = "running";
-        break;
       case "turn_start":
         this.state = "running";
         break;
-      case "text_delta":
-        this.#streams.out.write(harmless(event.data.text));
-        this.#midLine = !event.data.text.endsWith("\n");
-        break;
-      case "text_done":
-        this.#endLine();
-        break;
-      case "tool_call_done":
-        this.#note(`${event.data.name} ${oneLine(event.data.arguments)}`);
-        break;
-      case "tool_result":
-        this.#note(`  ${event.data.is_error ? "✗" : "✓"} ${oneLine(event.data.summary)}`);
-        break;
-      case "alert":
-        this.#note(`${event.data.level}: ${oneLine(event.data.message, 300)}`);
-        break;
-      case "error":
-        this.complain(event.data.message);
-        break;
       case "run_end":
         this.state = event.data.result === "paused" ? "paused" : "idle";
-        this.#note(`turn: ${event.data.outcome ?? event.data.result}`);
+        this.#view.note(`turn: ${event.data.outcome ?? event.data.result}`);
         break;
       default:
+        this.#view.show(event);
         break;
     }
   }
 
   #showItem(raw: unknown): void {
     const parsed = itemSchema().safeParse(raw);
-    if (!parsed.success) return;
-    const item = parsed.data;
-    if (item.type === "message" && item.role === "assistant") {
-      this.#streams.out.write(`${harmless(messageText(item))}\n`);
-    } else if (item.type === "message" && item.role === "user") {
-      this.#note(`> ${harmless(messageText(item))}`);
-    } else if (item.type === "tool_call") {
-      this.#note(`${item.name} ${oneLine(item.arguments)}`);
-    } else if (item.type === "tool_result") {
-      this.#note(`  ${item.is_error === true ? "✗" : "✓"} ${oneLine(item.summary)}`);
-    }
-  }
-
-  #endLine(): void {
-    if (this.#midLine) this.#streams.out.write("\n");
-    this.#midLine = false;
-  }
-
-  #note(text: string): void {
-    this.#endLine();
-    this.#streams.err.write(`${this.#paint("dim", text)}\n`);
+    if (parsed.success) this.#view.showItem(parsed.data);
   }
 }

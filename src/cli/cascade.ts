@@ -1,4 +1,4 @@
-/** From the options of `pod config` and `pod check` to the cascade they speak of. */
+/** From the options of `pod config`, `pod check` and `pod run` to the cascade they speak of. */
 import type { Environment } from "../base/paths.ts";
 import type { LoadOptions } from "../manifest/load.ts";
 import { loadOptions } from "../serve/configuration.ts";
@@ -15,15 +15,8 @@ export interface ManifestOptions {
   readonly overlayFile?: string;
 }
 
-/**
- * What to load. Like `pod run`, and unlike a bare `pod`, it goes on where no layer names the Pod, the
- * model or a path. Throws `usage` for options that exclude each other.
- */
-export function loadOptionsOf(
-  options: ManifestOptions,
-  env: Environment,
-  cwd: string,
-): LoadOptions {
+/** The same as flags of a Pod process. Throws `usage` for options that exclude each other. */
+export function manifestOptionsOf(options: ManifestOptions): ReturnType<typeof manifestFlags> {
   const { userManifest, user, project, manifest, overlay, overlayFile } = options;
   const flags = new Map<string, string>();
   const set = (name: string, value: string | undefined): void => {
@@ -36,5 +29,18 @@ export function loadOptionsOf(
   if (!user) flags.set("no-user", "");
   if (project === false) flags.set("no-project", "");
   else set("project", project);
-  return loadOptions({ ...manifestFlags(flags), fallback: runFallback(cwd) }, env, cwd);
+  return manifestFlags(flags);
+}
+
+/**
+ * What to load. Like `pod run`, and unlike a bare `pod`, it goes on where no layer names the Pod, the
+ * model or a path. Throws `usage` for options that exclude each other.
+ */
+export function loadOptionsOf(
+  options: ManifestOptions,
+  env: Environment,
+  cwd: string,
+): LoadOptions {
+  const fallback = runFallback(cwd);
+  return loadOptions({ ...manifestOptionsOf(options), fallback }, env, cwd);
 }

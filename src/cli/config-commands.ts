@@ -1,14 +1,14 @@
 /**
  * The commands about configuration: config, check, schema, init. Their code is loaded when they are
- * called; `pod config` and `pod check` know which manifests count by the flags of a Pod process.
+ * called. They and `pod run` know which manifests count by the flags of a Pod process.
  */
 import type { Command } from "commander";
 import type { Environment } from "../base/paths.ts";
 import type { ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
 
-/** Adds the options to a command. */
-function withManifestOptions(command: Command): Command {
+/** Adds the options that say which manifests count; they become `ManifestOptions`. */
+export function withManifestOptions(command: Command): Command {
   return command
     .option("--manifest <file>", "this file alone, without the user's and the project's")
     .option("--user-manifest <file>", "instead of <config>/manifest.toml")

@@ -49,6 +49,7 @@ const WORDS = {
   default: "default",
   fallback: "default of pod run",
   overlay: "--overlay",
+  options: "options of the command",
   user: "user",
   project: "project",
   manifest: "--manifest",

@@ -5,10 +5,9 @@
 import { EXIT, isPodError, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
-import { isReservation } from "../registry/allocation.ts";
 import { deliver } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
-import { liveEntry, openRegistry } from "./tree.ts";
+import { listeningEntry, openRegistry } from "./tree.ts";
 
 /** For the connection and the answer. */
 const ANSWER_MS = 10_000;
@@ -47,10 +46,7 @@ export async function controlRun(
 
 async function tell(name: string, method: Method, env: Environment): Promise<void> {
   const { table } = await openRegistry(env).reclaim();
-  const entry = liveEntry(table, name);
-  if (isReservation(entry)) {
-    throw new PodError("unreachable", `pod \`${name}\` is just being started; retry in a moment`);
-  }
+  const entry = listeningEntry(table, name);
   try {
     await deliver(entry.socket, method, { timeoutMs: ANSWER_MS });
   } catch (error) {

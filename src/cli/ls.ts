@@ -6,7 +6,7 @@ import type { Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Streams } from "./output.ts";
 import { painterFor, type Style } from "./terminal.ts";
-import { openRegistry, stateWord, statusOfEntry, treeOf, type TreeNode } from "./tree.ts";
+import { openRegistry, settledStatus, stateWord, treeOf, type TreeNode } from "./tree.ts";
 
 const STATE_STYLE: Record<string, Style> = {
   running: "green",
@@ -27,7 +27,7 @@ export async function listPods(
   const rows = await Promise.all(
     nodes.map(async (node) => ({
       node,
-      state: stateWord(node.entry, await statusOfEntry(node.entry)),
+      state: stateWord(node.entry, await settledStatus(node.entry)),
     })),
   );
   if (options.json) {

@@ -6,8 +6,9 @@ import { Command, CommanderError } from "commander";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
-import { addConfigCommands } from "./config-commands.ts";
+import { addConfigCommands, withManifestOptions } from "./config-commands.ts";
 import { openStreams } from "./output.ts";
+import type { RunTaskOptions } from "./run.ts";
 
 const POD_PROCESS_HELP = `
 Without a command, \`pod\` is one Pod process, configured by manifests and these flags:
@@ -19,6 +20,8 @@ Without a command, \`pod\` is one Pod process, configured by manifests and these
   -s, --store DIR         session directory (default: <data>/sessions)
   --session UUID          go on with a session (or, as it was: pod resume UUID)
   --adopt, --callback, --launch, --recorded   set by pod itself for Pods that it starts
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 no such Pod or session, 4 timed out, 128+n signal
 
 Try it without a key or a network:  pod demo`;
 
@@ -39,12 +42,13 @@ export async function runCommand(
 
   const program = new Command("pod")
     .description(
-      "Every LLM agent is a process: with a socket, a scope that no other agent can write, and\n" +
+      "Every LLM agent is a process: with a socket, a scope that no other agent can write, and " +
         "children it can spawn, watch and stop.",
     )
     .version(VERSION, "-V, --version")
     .addHelpText("after", POD_PROCESS_HELP)
-    .exitOverride();
+    // Without "(default: false)" behind every switch.
+    .configureHelp({ optionDescription: ({ description }) => description });
 
   program
     .command("demo")
@@ -54,23 +58,19 @@ export async function runCommand(
       exitCode = await playDemo(env, streams);
     });
 
-  program
-    .command("run")
-    .description("run a task with a root Pod on the current directory and stream its answer")
-    .argument("<task>", "what the agent is to do")
-    .option("-m, --model <ref>", "provider/model, or script:FILE for a scripted one")
-    .option("-n, --name <name>", "name of the Pod (default: made from the directory's name)")
-    .option("--json", "print every event as a line of JSON", false)
-    .option("--keep", "leave child Pods running at the end", false)
-    .action(
-      async (
-        task: string,
-        options: { model?: string; name?: string; json: boolean; keep: boolean },
-      ) => {
-        const { runTask } = await import("./run.ts");
-        exitCode = await runTask(task, options, env, cwd, streams);
-      },
-    );
+  withManifestOptions(
+    program
+      .command("run")
+      .description("run a task with a root Pod on the current directory and stream its answer")
+      .argument("<task>", "what the agent is to do")
+      .option("-m, --model <ref>", "provider/model, or script:FILE for a scripted one")
+      .option("-n, --name <name>", "name of the Pod (default: made from the directory's name)")
+      .option("--json", "print every event as a line of JSON", false)
+      .option("--keep", "leave child Pods running at the end", false),
+  ).action(async (task: string, options: RunTaskOptions) => {
+    const { runTask } = await import("./run.ts");
+    exitCode = await runTask(task, options, env, cwd, streams);
+  });
 
   program
     .command("ls")
@@ -116,8 +116,15 @@ export async function runCommand(
     .argument("[pod]", "name or session id (default: the Pod a person used last)")
     .option("--tree", "bring back everything below it as well", false)
     .option("--go-on", "let Pods whose work was cut off go on with it", false)
-    .option("--salvage", "go on with a copy of what stands before the damage in a log", false)
-    .option("--at <hash>", "go on from this entry of the log, in a session of its own")
+    .option(
+      "--salvage",
+      "go on with a copy of what stands before the damage in a log; needs a session id",
+      false,
+    )
+    .option(
+      "--at <hash>",
+      "go on from this entry of the log, in a session of its own; needs a session id",
+    )
     .option("-s, --store <dir>", "session directory (default: <data>/sessions)")
     .action(
       async (
@@ -147,7 +154,9 @@ export async function runCommand(
 
   program
     .command("attach")
-    .description("watch and talk to a live Pod; Ctrl-C detaches and leaves it at work")
+    .description(
+      "watch and talk to a live Pod; Ctrl-C or the end of input detaches and leaves it at work",
+    )
     .argument("<name>", "name as `pod ls` shows it")
     .option("--json", "print every event as a line of JSON and send nothing", false)
     .action(async (name: string, options: { json: boolean }) => {
@@ -190,14 +199,17 @@ export async function runCommand(
         writeErr: () => undefined,
         getOutHasColors: () => false,
       })
-      .exitOverride();
+      .exitOverride((error) => {
+        if (error.exitCode === 0) throw error;
+        const help = command === program ? "pod --help" : `pod ${command.name()} --help`;
+        throw new PodError("usage", `${error.message.replace(/^error: /, "")} (see: ${help})`);
+      });
   }
   try {
     await program.parseAsync([...args], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return await drained(EXIT.done);
-    throw new PodError("usage", `${error.message.replace(/^error: /, "")} (see: pod --help)`);
+    return await drained(EXIT.done); // help or version
   }
   return await drained(exitCode);
 }

@@ -3,7 +3,7 @@
  * scope and name; with `--tree` everything below it comes back as well. A child whose parent lives
  * comes back below that parent, which alone can lend it its paths.
  */
-import { closeSync, statSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf, removeFile } from "../base/files.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
@@ -24,6 +24,7 @@ import { isKnown } from "../session/family-tree.ts";
 import { forkSession, salvage } from "../session/fork.ts";
 import { isSessionId } from "../session/log.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
+import { directoryProblem } from "../spawn/working-directory.ts";
 import { request } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
 import { sessionsDirectory } from "./sessions.ts";
@@ -76,14 +77,15 @@ export async function resumePod(
     err.write(`${saved.said}\n`);
     chosen = known(summarize(store, saved.session), saved.session);
   } else {
-    chosen = choose(wanted, listSessions(store), store, table);
+    chosen = choose(wanted, listSessions(store), store);
   }
   const { setup, session } = chosen;
   const live = holderOf(chosen, table);
   if (live !== undefined && !options.tree && !options.goOn) {
     throw new PodError(
       "session_conflict",
-      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}`,
+      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}; ` +
+        `pod attach ${live.pod_name}`,
     );
   }
   const parent = live === undefined ? livingParent(chosen, store, table) : undefined;
@@ -111,23 +113,20 @@ function choose(
   wanted: string | undefined,
   all: readonly SessionSummary[],
   store: string,
-  table: Allocations,
 ): KnownSession {
   if (wanted !== undefined && isSessionId(wanted)) {
     const summary = summarize(store, wanted);
     assertCurrent(summary, all);
     return known(summary, wanted);
   }
-  const copies = new Set(all.flatMap(({ session, isCopy }) => (isCopy ? [session] : [])));
   const byChange = currentSessions(all)
     .filter(isKnown)
     .toSorted((a, b) => b.changed - a.changed);
+  const copies = new Set(all.flatMap(({ session, isCopy }) => (isCopy ? [session] : [])));
   const named = byChange.filter(({ setup }) => setup.name === wanted);
   const found =
     wanted === undefined
-      ? byChange.find(
-          (summary) => summary.setup.parent === null && holderOf(summary, table) === undefined,
-        )
+      ? byChange.find(({ setup }) => setup.parent === null)
       : // A copy of an earlier state bears the name as well; it is asked for by its id.
         (named.find(({ setup }) => !copies.has(setup.lineage)) ?? named[0]);
   if (found !== undefined) return found;
@@ -160,8 +159,8 @@ function assertFree({ setup }: KnownSession, table: Allocations): void {
 }
 
 function sessionIn(wanted: string | undefined, option: string): string {
-  if (wanted !== undefined) return wanted;
-  throw new PodError("usage", `${option} needs the id of a session (see: pod sessions)`);
+  if (wanted !== undefined && isSessionId(wanted)) return wanted;
+  throw new PodError("usage", `${option} needs the whole id of a session (see: pod sessions)`);
 }
 
 function known(summary: SessionSummary | undefined, session: string): KnownSession {
@@ -234,12 +233,8 @@ async function startProcess(
 ): Promise<string> {
   const { name, cwd } = setup;
   const paths = podPaths(registry.base, name);
-  if (statSync(cwd, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new PodError(
-      "invalid_argument",
-      `the working directory of pod \`${name}\`, ${cwd}, is gone`,
-    );
-  }
+  const gone = directoryProblem(cwd);
+  if (gone !== undefined) throw new PodError("invalid_argument", `pod \`${name}\`: ${gone}`);
   const stderr = openStderr(registry, name);
   try {
     const instance = crypto.randomUUID();
@@ -269,7 +264,7 @@ async function startProcess(
       "spawn_failed",
       said === ""
         ? `pod \`${name}\` ended before it was ready (${describeExit(ready.exit)})`
-        : said,
+        : `pod \`${name}\`: ${said}`,
     );
   } finally {
     closeSync(stderr);
@@ -280,7 +275,10 @@ async function startProcess(
 function openStderr(registry: Registry, name: string): number {
   const life = takeLife(registry.base, name);
   if (life === undefined) {
-    throw new PodError("duplicate_name", `pod name \`${name}\` is already registered`);
+    throw new PodError(
+      "duplicate_name",
+      `pod name \`${name}\` is already registered; pod attach ${name}`,
+    );
   }
   try {
     return openPrivateLog(podPaths(registry.base, name).stderr, true);

@@ -7,18 +7,22 @@ import { constants } from "node:os";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
+import { joinBase } from "../manifest/paths.ts";
+import type { ManifestLayer } from "../manifest/schema.ts";
 import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
+import { type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
+import { EventView } from "./event-view.ts";
 import type { Streams } from "./output.ts";
+import { untilQuiet } from "./quiet.ts";
 import { runFallback } from "./run-defaults.ts";
-import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
-import { branchOf, killAll, stopInOrder, untilQuiet } from "./tree.ts";
+import { branchOf, killAll, stopInOrder } from "./tree.ts";
 
 /** Options of the command. */
-export interface RunTaskOptions {
+export interface RunTaskOptions extends ManifestOptions {
   readonly model?: string;
   readonly name?: string;
   readonly json: boolean;
@@ -37,24 +41,28 @@ export async function runTask(
   exitOnInternalFailure();
   const { name } = options;
   if (name !== undefined) assertPodName(name);
-  const overlay = overlayFor(options);
-  const fallback = runFallback(cwd, crypto.randomUUID().slice(0, 4));
+  const cascade = {
+    ...manifestOptionsOf(options),
+    given: layerOf(options, cwd),
+    fallback: runFallback(cwd, crypto.randomUUID().slice(0, 4)),
+  };
   const onFirstSignal = catchSignals();
-  const pod = await startPod({ ...(overlay === "" ? {} : { overlay }), fallback }, env, cwd);
+  const pod = await startPod(cascade, env, cwd);
   return await new Foreground(pod, options, env, streams, onFirstSignal).run(task);
 }
 
-function overlayFor({ model, name }: RunTaskOptions): string {
-  const lines: string[] = [];
-  // A JSON string is a TOML basic string.
-  if (name !== undefined) lines.push("[pod]", `name = ${JSON.stringify(name)}`);
-  if (model?.startsWith("script:") === true) {
-    const file = model.slice("script:".length);
-    lines.push("[model]", 'scheme = "script"', `script = ${JSON.stringify(file)}`);
-  } else if (model !== undefined) {
-    lines.push("[model]", `ref = ${JSON.stringify(model)}`);
-  }
-  return lines.join("\n");
+/** What `--name` and `--model` say, as the uppermost layer of the manifest. */
+function layerOf({ model, name }: RunTaskOptions, cwd: string): ManifestLayer {
+  const script = model?.startsWith("script:") === true ? model.slice("script:".length) : undefined;
+  if (script === "") throw new PodError("usage", "--model script: needs a file behind the colon");
+  return {
+    ...(name === undefined ? {} : { pod: { name } }),
+    ...(script !== undefined
+      ? { model: { scheme: "script", script: joinBase(cwd, script) } }
+      : model !== undefined
+        ? { model: { ref: model } }
+        : {}),
+  };
 }
 
 /** One foreground Pod with a person, or a program, in front of it. */
@@ -64,7 +72,7 @@ class Foreground {
   readonly #registry: Registry;
   readonly #streams: Streams;
   readonly #onFirstSignal: OnFirstSignal;
-  readonly #paint: Paint;
+  readonly #view: EventView;
   readonly #interrupted = new AbortController();
   #signal: NodeJS.Signals | undefined;
   /** What lived below the Pod when it began to leave. */
@@ -72,8 +80,6 @@ class Foreground {
   #outcome: RunOutcome = "finished";
   /** Nobody reads the answer any more: a model that goes on would cost for nothing. */
   #unread = false;
-  /** True while the last thing on standard output is an unfinished line. */
-  #midLine = false;
 
   constructor(
     pod: RunningPod,
@@ -87,7 +93,7 @@ class Foreground {
     this.#pod = pod;
     this.#options = options;
     this.#registry = pod.registry;
-    this.#paint = painterFor(streams.err, env);
+    this.#view = new EventView(streams, env);
   }
 
   async run(task: string): Promise<number> {
@@ -110,7 +116,7 @@ class Foreground {
       if (event.event === "shutdown") this.#below ??= this.#peekBelow();
       this.#show(event);
     });
-    this.#note(`pod ${pod.self.name} works in ${pod.cwd}`);
+    this.#note(`pod \`${pod.self.name}\` works in ${pod.cwd}`);
     pod.controller.run([{ kind: "text", content: task }]);
     let isQuiet = false;
     try {
@@ -122,13 +128,13 @@ class Foreground {
       ]);
     } finally {
       // Whatever went wrong: the Pod of this command does not outlive it.
-      pod.shutdown("client request");
+      pod.shutdown(this.#signal === undefined ? "client request" : "signal");
       await pod.ended;
       this.#interrupted.abort();
       await this.#takeAlong(this.#below ?? []);
     }
     if (this.#unread) return EXIT.done;
-    if (this.#midLine) this.#streams.out.write("\n");
+    this.#view.endLine();
     if (this.#signal !== undefined) return 128 + constants.signals[this.#signal];
     if (!isQuiet) this.#note("stopped from outside before the work was done");
     return isQuiet && this.#outcome === "finished" ? EXIT.done : EXIT.failed;
@@ -145,7 +151,9 @@ class Foreground {
       return;
     }
     for (const entry of await stopInOrder(this.#registry, below)) {
-      this.#note(`pod ${entry.pod_name} (pid ${entry.pid}) could not be ended; its scope is kept`);
+      this.#note(
+        `pod \`${entry.pod_name}\` (pid ${entry.pid}) could not be ended; its scope is kept`,
+      );
     }
   }
 
@@ -155,36 +163,10 @@ class Foreground {
       this.#streams.out.write(`${encodeMessage(event)}\n`);
       return;
     }
-    switch (event.event) {
-      case "text_delta":
-        this.#streams.out.write(harmless(event.data.text));
-        this.#midLine = !event.data.text.endsWith("\n");
-        break;
-      case "text_done":
-        if (this.#midLine) this.#streams.out.write("\n");
-        this.#midLine = false;
-        break;
-      case "tool_call_done":
-        this.#note(`${event.data.name} ${oneLine(event.data.arguments)}`);
-        break;
-      case "tool_result":
-        this.#note(`  ${event.data.is_error ? "✗" : "✓"} ${oneLine(event.data.summary)}`);
-        break;
-      case "alert":
-        this.#note(`${event.data.level}: ${oneLine(event.data.message, 300)}`);
-        break;
-      case "error":
-        this.#note(this.#paint("red", `error: ${harmless(event.data.message)}`));
-        break;
-      default:
-        break;
-    }
+    this.#view.show(event);
   }
 
   #note(text: string): void {
-    if (this.#options.json) return;
-    if (this.#midLine) this.#streams.out.write("\n");
-    this.#midLine = false;
-    this.#streams.err.write(`${this.#paint("dim", text)}\n`);
+    if (!this.#options.json) this.#view.note(text);
   }
 }

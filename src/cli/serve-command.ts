@@ -48,7 +48,7 @@ function readFlags(args: readonly string[]): ReadonlyMap<string, string> {
 }
 
 /** Reads the flags; `usage` errors say which flag and what is allowed. */
-export function parsePodFlags(args: readonly string[]): PodOptions {
+function parsePodFlags(args: readonly string[]): PodOptions {
   const flags = readFlags(args);
   const adopt = flags.has("adopt");
   if (adopt && flags.has("session")) {
@@ -118,6 +118,7 @@ export async function servePod(
   } catch (error) {
     // Whatever the kind: a Pod that cannot start exits 1 (spec manifest 7.3).
     writeLine(renderForTerminal(error));
+    if (args.length === 0) writeLine('for people: pod run "task", pod --help');
     return EXIT.failed;
   }
   onFirstSignal(() => pod.shutdown("signal"));

@@ -12,7 +12,7 @@ import { openRegistry } from "./tree.ts";
 /** State of a session in one word. */
 export type SessionState =
   /** A live Pod writes it. */
-  | "running"
+  | "live"
   /** Its Pod ended in order, by a request or a signal. */
   | "stopped"
   | "ended"
@@ -23,7 +23,7 @@ export type SessionState =
   | "damaged";
 
 const STATE_STYLE: Record<SessionState, Style> = {
-  running: "green",
+  live: "green",
   stopped: "dim",
   ended: "dim",
   killed: "yellow",
@@ -47,10 +47,10 @@ export function sessionsDirectory(
 }
 
 /** The state of a session, with the live Pods at hand. */
-export function stateOfSession(summary: SessionSummary, table: Allocations): SessionState {
+function stateOfSession(summary: SessionSummary, table: Allocations): SessionState {
   if (summary.problem !== undefined) return "damaged";
   if (table.some((entry) => entry.session_id === summary.session && !isReservation(entry))) {
-    return "running";
+    return "live";
   }
   const words = { "client request": "stopped", signal: "ended", idle: "killed" } as const;
   return summary.rest === "interrupted" ? "interrupted" : words[summary.rest];
@@ -92,13 +92,14 @@ export async function printSessions(
     ({ name, parent }) => `${name ?? "?"}${parent === null ? "" : ` < ${parent}`}`,
   );
   const width = Math.max(4, ...names.map((name) => name.length));
+  const widest = Math.max(9, ...rows.map(({ directory }) => directory?.length ?? 0));
   const lines = rows.map((row, index) => {
     const word = paint(STATE_STYLE[row.state], row.state.padEnd(11));
     const when = new Date(row.changed_ms).toISOString().slice(0, 16).replace("T", " ");
     const text = oneLine(row.problem ?? row.first_line, 60);
-    return `${(names[index] ?? "").padEnd(width)}  ${word}  ${when}  ${row.session}  ${paint("dim", row.directory ?? "")}  ${text}`;
+    return `${(names[index] ?? "").padEnd(width)}  ${word}  ${when}  ${row.session}  ${paint("dim", (row.directory ?? "").padEnd(widest))}  ${text}`;
   });
-  const header = `${"NAME".padEnd(width)}  ${"STATE".padEnd(11)}  ${"CHANGED (UTC)".padEnd(16)}  ${"SESSION".padEnd(36)}  DIRECTORY  FIRST LINE`;
+  const header = `${"NAME".padEnd(width)}  ${"STATE".padEnd(11)}  ${"CHANGED (UTC)".padEnd(16)}  ${"SESSION".padEnd(36)}  ${"DIRECTORY".padEnd(widest)}  FIRST LINE`;
   out.write(`${paint("bold", header)}\n${lines.join("\n")}\n`);
   return EXIT.done;
 }

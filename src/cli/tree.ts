@@ -1,8 +1,8 @@
 /**
- * The live Pods as a person sees them: the registry's tree with what each Pod is doing. Used by the
- * commands that list, wait for and stop Pods; asks Pods only through their sockets.
+ * The live Pods as a person sees them: the registry's tree with what each Pod is doing, and its end.
+ * Used by the commands that list and stop Pods; asks Pods only through their sockets.
  */
-import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { messageOf, PodError } from "../base/errors.ts";
 import { stateOf } from "../base/process.ts";
 import { type Environment, printable, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
@@ -11,10 +11,12 @@ import { Registry } from "../registry/registry.ts";
 import { signalPod } from "../spawn/group.ts";
 import { type PodStatus, statusOf } from "../spawn/status.ts";
 import { type StopResult, stopPod } from "../spawn/stop.ts";
-import { connectPod, type PodClient } from "../transport/client.ts";
 
 /** How long one Pod may take to say what it does. */
 const STATUS_TIMEOUT_MS = 2000;
+
+/** From the adoption of an allocation to the socket a Pod needs a few milliseconds, or more under load. */
+const SETTLE_MS = 300;
 
 /** The registry of the environment's runtime directory. */
 export function openRegistry(env: Environment): Registry {
@@ -29,6 +31,22 @@ export function liveEntry(table: Allocations, name: string): Allocation {
   throw new PodError(
     "unknown_pod",
     `no live pod named \`${printable(name)}\`${known === "" ? "" : ` (live: ${known})`}`,
+  );
+}
+
+/** The live Pod of this name, once it listens; throws `unknown_pod`, or `unreachable` before. */
+export function listeningEntry(table: Allocations, name: string): Allocation {
+  const entry = liveEntry(table, name);
+  assertStarted(entry);
+  return entry;
+}
+
+function assertStarted(entry: Allocation): void {
+  if (!isReservation(entry)) return;
+  const by = entry.delegated_from === null ? "" : ` by pod \`${entry.delegated_from}\``;
+  throw new PodError(
+    "unreachable",
+    `pod \`${entry.pod_name}\` is just being started${by}; retry in a moment`,
   );
 }
 
@@ -71,9 +89,27 @@ export function branchOf(table: Allocations, name: string): Allocation[] {
   return top === undefined ? [] : subtree(table, top, 0, true).map(({ entry }) => entry);
 }
 
+/** How a Pod is asked; undefined when there is no answer in time. */
+export type AskStatus = (entry: Allocation) => Promise<PodStatus | undefined>;
+
 /** Asks a Pod what it does; undefined when it does not answer in time. */
-export async function statusOfEntry(entry: Allocation): Promise<PodStatus | undefined> {
-  return await statusOf(entry, STATUS_TIMEOUT_MS);
+export const statusOfEntry: AskStatus = async (entry) => await statusOf(entry, STATUS_TIMEOUT_MS);
+
+/**
+ * The same with patience for a Pod that is in the registry and does not listen yet: one that refused
+ * at once is asked once more, `SETTLE_MS` later.
+ */
+export async function settledStatus(
+  entry: Allocation,
+  ask: AskStatus = statusOfEntry,
+): Promise<PodStatus | undefined> {
+  if (isReservation(entry)) return undefined;
+  const begun = performance.now();
+  const status = await ask(entry);
+  // Who was silent for longer had its time, and is not asked twice for it.
+  if (status !== undefined || performance.now() - begun > SETTLE_MS) return status;
+  await Bun.sleep(SETTLE_MS);
+  return await ask(entry);
 }
 
 /** One word for what a Pod is doing. */
@@ -84,12 +120,7 @@ export function stateWord(entry: Allocation, status: PodStatus | undefined): str
 
 /** Ends a Pod and gives its allocation back once it is proven dead. */
 export async function stopEntry(registry: Registry, entry: Allocation): Promise<StopResult> {
-  if (isReservation(entry)) {
-    throw new PodError(
-      "unreachable",
-      `pod \`${entry.pod_name}\` is just being started by pod \`${entry.delegated_from ?? "?"}\`; retry`,
-    );
-  }
+  assertStarted(entry);
   const result = await stopPod({ socket: entry.socket, owner: ownerOf(entry) });
   if (result === "alive") return result;
   try {
@@ -131,102 +162,3 @@ export function killAll(entries: readonly Allocation[]): void {
     if (stateOf(ownerOf(entry)) === "alive") signalPod(entry.pid, "SIGKILL");
   }
 }
-
-/**
- * Resolves when nothing below and including Pod `name` is working or about to: two looks in a row
- * found every Pod idle, nothing on its way, and nothing had happened in between. Ends early, without
- * an error, when `signal` aborts.
- */
-export async function untilQuiet(
-  registry: Registry,
-  name: string,
-  signal: AbortSignal,
-): Promise<void> {
-  let before: string | undefined;
-  while (!signal.aborted) {
-    // Not a mere peek: a registry that was lost meanwhile is put together again by this.
-    const { table } = await registry.reclaim();
-    const look = await lookAt(branchOf(table, name), signal);
-    if (look.busy !== undefined) {
-      before = undefined;
-      await look.busy;
-      continue;
-    }
-    if (look.fingerprint === before) return;
-    before = look.fingerprint;
-  }
-}
-
-interface Look {
-  /** Settles when one of the busy Pods may no longer be; undefined when none is. */
-  readonly busy: Promise<unknown> | undefined;
-  readonly fingerprint: string;
-}
-
-async function lookAt(entries: readonly Allocation[], signal: AbortSignal): Promise<Look> {
-  const views = await Promise.all(entries.map(async (entry) => await watchPod(entry, signal)));
-  const busy = views.flatMap(({ working }) => (working === undefined ? [] : [working]));
-  const close = (): void => views.forEach(({ client }) => client?.terminate());
-  if (busy.length === 0) close();
-  return {
-    busy: busy.length === 0 ? undefined : Promise.race(busy).finally(close),
-    fingerprint: views.map(({ mark }) => mark).join(" "),
-  };
-}
-
-interface View {
-  readonly client: PodClient | undefined;
-  readonly working: Promise<unknown> | undefined;
-  readonly mark: string;
-}
-
-/** Pause before looking again at a Pod that cannot be asked. */
-const RETRY_MS = 500;
-
-async function watchPod(entry: Allocation, signal: AbortSignal): Promise<View> {
-  const later = (): View => ({ client: undefined, working: Bun.sleep(RETRY_MS), mark: "?" });
-  if (isReservation(entry)) return later();
-  let client: PodClient | undefined;
-  try {
-    client = await connectPod(entry.socket, { timeoutMs: STATUS_TIMEOUT_MS });
-    const { state, pending, runs, instance } = await askStatus(client);
-    const idle = state === "idle" && pending === 0;
-    const working = idle ? undefined : runEnd(client, state, signal);
-    return { client, working, mark: `${instance}:${runs}` };
-  } catch (error) {
-    client?.terminate();
-    if (isPodError(error)) return later();
-    throw error;
-  }
-}
-
-async function askStatus(client: PodClient): Promise<PodStatus> {
-  await client.send({ method: "status" });
-  for (;;) {
-    const event = await client.next(STATUS_TIMEOUT_MS);
-    if (event === undefined) throw new PodError("unreachable", "connection closed before response");
-    if (event.event === "status") return event.data;
-  }
-}
-
-/** Settles at the end of the Pod's run, of its connection, or of the wait. */
-async function runEnd(client: PodClient, state: string, signal: AbortSignal): Promise<void> {
-  // Idle with a report on its way: it is soon delivered or given up.
-  if (state === "idle") return await Bun.sleep(RETRY_MS / 10);
-  const aborted = Promise.withResolvers<undefined>();
-  const onAbort = (): void => aborted.resolve(undefined);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    for (;;) {
-      const event = await Promise.race([client.next(MAX_RUN_MS), aborted.promise]);
-      if (event === undefined || event.event === "run_end") return;
-    }
-  } catch (error) {
-    if (!isPodError(error)) throw error;
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-/** A run may take long; after this the Pod is asked again. */
-const MAX_RUN_MS = 60_000;

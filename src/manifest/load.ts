@@ -27,6 +27,8 @@ export interface LoadOptions extends SearchOptions {
   readonly overlayFile?: string | undefined;
   /** `--manifest`: this file in place of the user's and the project's (FIX 29). */
   readonly manifestFile?: string | undefined;
+  /** What the options of a command say (`pod run --model`), above every layer; paths are absolute. */
+  readonly given?: ManifestLayer | undefined;
   /** What is used when no layer says it: a person's `pod run` needs no manifest. */
   readonly fallback?: Fallback | undefined;
 }
@@ -64,7 +66,7 @@ function withFallback(
 
 /** A layer that took part; `file`, `base` and `text` say where a value comes from. */
 export interface LoadedLayer {
-  readonly kind: "builtin" | "user" | "project" | "manifest" | "overlay";
+  readonly kind: "builtin" | "user" | "project" | "manifest" | "overlay" | "options";
   readonly file?: string;
   readonly base?: string;
   readonly text?: string;
@@ -109,6 +111,7 @@ export async function loadManifest(options: LoadOptions): Promise<LoadedManifest
       errors.flatMap((error) => error.faults),
       errors[0],
     );
+  if (options.given !== undefined) layers.push({ kind: "options", layer: options.given });
   const written = layers.map(({ layer }) => layer).reduce(mergeLayers);
   const { merged, filled } =
     options.fallback === undefined

@@ -19,6 +19,16 @@ export type ModelAuthors = { readonly [Key in keyof ModelTable]?: ModelAuthor };
 /** Tables that say a model: the Pod's own, and the summariser's. */
 export type ModelPlace = "model" | "compaction.model";
 
+/** Layers without a file; the others have one. */
+const WORDS: Readonly<Record<LoadedLayer["kind"], string>> = {
+  builtin: "built in",
+  user: "the user layer",
+  project: "the project layer",
+  manifest: "the manifest layer",
+  overlay: "the overlay layer",
+  options: "--model",
+};
+
 /** The authors of the table at `place` in the merge of `layers`, which go from low to high. */
 export function modelAuthors(layers: readonly LoadedLayer[], place: ModelPlace): ModelAuthors {
   return layers.reduce((below: ModelAuthors, { layer, kind, text, file }) => {
@@ -27,7 +37,7 @@ export function modelAuthors(layers: readonly LoadedLayer[], place: ModelPlace):
     const lineOf = text === undefined ? undefined : lineFinder(text);
     const written = Object.keys(table).map((key) => {
       const line = lineOf?.([...place.split("."), key]) ?? 1;
-      const where = file === undefined ? `the ${kind} layer` : `${file}:${line}`;
+      const where = file === undefined ? WORDS[kind] : `${file}:${line}`;
       return [key, { trusted: kind !== "project", where }] as const;
     });
     const own: ModelAuthors = Object.fromEntries(written);

@@ -208,6 +208,11 @@ function resolveScript(config: ModelConfig): ResolvedScriptModel {
   };
 }
 
+/** The providers whose models can be used: none that wants another program's login (`codex_oauth`). */
+export function usableProviders({ providers }: Catalog): readonly CatalogProvider[] {
+  return providers.filter(({ authHint }) => authHint.kind !== "codex_oauth");
+}
+
 function lookUp(
   ref: string,
   catalog: Catalog,
@@ -220,8 +225,11 @@ function lookUp(
   }
   const provider = catalog.providers.find((entry) => entry.id === id);
   if (provider === undefined) {
-    const known = catalog.providers.map((entry) => entry.id).join(", ");
-    throw invalid(`model.ref points to unknown provider \`${id}\` (there are ${known})`, "ref");
+    const known = usableProviders(catalog).map((entry) => entry.id);
+    throw invalid(
+      `model.ref points to unknown provider \`${id}\` (there are ${known.join(", ")})`,
+      "ref",
+    );
   }
   const model = catalog.models.find((entry) => entry.provider === id && entry.id === modelId);
   return { provider, modelId, model };

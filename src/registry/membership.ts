@@ -2,7 +2,7 @@
  * One Pod's stay in the registry, from taking its directory to leaving without a trace. The life
  * lock is taken first and kept to the end; the allocation goes last of all that others can see (I5).
  */
-import { messageOf, PodError } from "../base/errors.ts";
+import { ioError, messageOf, PodError } from "../base/errors.ts";
 import { removeFile } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { assertSocketPath, type PodPaths, podPaths } from "../base/paths.ts";
@@ -88,10 +88,10 @@ async function join(
   const paths = podPaths(registry.base, self.name);
   assertSocketPath(paths.socket);
   const life = await occupy(registry, self);
-  // What listened there is dead; whoever looks at the directory must not take us for it meanwhile.
-  removeFile(paths.socket);
   let entered: Membership | undefined;
   try {
+    // What listened there is dead; who looks at the directory must not take us for it meanwhile.
+    if (!life.isFresh) removeSocket(paths.socket);
     entered = new Membership(registry, life, await enter());
     // Only now is what lies there known to be a predecessor's.
     life.clear([...keep, OWN_RECORD]);
@@ -125,6 +125,14 @@ function leaveNothing(registry: Registry, self: PodId, life: LifeLock): void {
     else life.release();
   } catch (error) {
     log("warn", messageOf(error));
+  }
+}
+
+function removeSocket(path: string): void {
+  try {
+    removeFile(path);
+  } catch (error) {
+    throw ioError(`cannot remove what a dead pod left at ${path}`, error);
   }
 }
 

@@ -21,7 +21,7 @@ import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
 import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
-import type { Manifest } from "../manifest/schema.ts";
+import type { Manifest, ManifestLayer } from "../manifest/schema.ts";
 import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { checkRequestOptions, createModel } from "../model/provider.ts";
@@ -50,6 +50,8 @@ export interface PodOptions {
   readonly session?: string | undefined;
   /** Go on as the session recorded, under this instance id; only with `session`. */
   readonly recorded?: string | undefined;
+  /** What the options of a command say, above every manifest layer; see `loadManifest`. */
+  readonly given?: ManifestLayer | undefined;
   /** For what no manifest layer says; see `loadManifest`. */
   readonly fallback?: Fallback;
 }
@@ -176,10 +178,11 @@ export function guardedDirectories(
 
 /** What the cascade is loaded with. */
 export function loadOptions(options: PodOptions, env: Environment, cwd: string): LoadOptions {
-  const { userManifest, project, manifestFile, overlay, overlayFile, fallback } = options;
+  const { userManifest, project, manifestFile, overlay, overlayFile } = options;
+  const { given, fallback } = options;
   const bases = resolveBases(env);
   return {
-    ...{ cwd, bases, userManifest, project, manifestFile, overlay, overlayFile, fallback },
+    ...{ cwd, bases, userManifest, project, manifestFile, overlay, overlayFile, given, fallback },
     home: env.HOME,
   };
 }

@@ -3,7 +3,6 @@
  * goes on with its own session. What cannot come back is said and changes nothing; what lives already
  * is left alone (W52).
  */
-import { statSync } from "node:fs";
 import { messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
@@ -20,6 +19,7 @@ import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
 import { becomeReady, start } from "./spawn-pod.ts";
 import { SpawnUndo } from "./undo.ts";
+import { directoryProblem } from "./working-directory.ts";
 
 /** How long a child may take to bring back everything below it. */
 const BELOW_TIMEOUT_MS = 120_000;
@@ -112,9 +112,8 @@ async function reviveChild(
 ): Promise<void> {
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
-  if (statSync(setup.cwd, { throwIfNoEntry: false })?.isDirectory() !== true) {
-    throw new PodError("invalid_argument", `its working directory ${setup.cwd} is gone`);
-  }
+  const gone = directoryProblem(setup.cwd);
+  if (gone !== undefined) throw new PodError("invalid_argument", gone);
   const instance = crypto.randomUUID();
   const rules = setup.scope.allow.map(canonicalRule);
   const limits = { ...context.limits, takesBack: true };

@@ -91,15 +91,16 @@ export interface RequestOptions {
 }
 
 /**
- * Sends `method` (with its own `id`, or a fresh one) to the Pod at `path` and resolves with the
- * event that answers it: the `ack` of that id, or the first event for which `until` holds.
- * Throws what `connectPod` and `send` throw, `timed_out` (`read timed out`), `unreachable`
+ * Sends `method` (with its own `id`, or a fresh one) on an open connection, which stays open, and
+ * resolves with the event that answers it: the `ack` of that id, or the first event for which `until`
+ * holds. Other events before it are passed over. `signal` is looked at with every event; to withdraw
+ * sooner, end the connection. Throws what `send` throws, `timed_out` (`read timed out`), `unreachable`
  * (`connection closed before response`), `cancelled`, and `invalid_argument` with the wire code in
  * `data.wire` (and whether it may be asked again in `data.retry`) when the Pod answers with an error
  * of that id.
  */
-export async function request(
-  path: string,
+export async function exchange(
+  client: PodClient,
   method: Method,
   options: RequestOptions,
 ): Promise<Event> {
@@ -107,39 +108,51 @@ export async function request(
   const deadline = performance.now() + options.timeoutMs;
   const left = (): number => Math.max(0, deadline - performance.now());
   const { signal, until } = options;
-  const client = await connectPod(path, { timeoutMs: options.timeoutMs, signal });
+  let unsent: PodError | undefined;
+  try {
+    await client.send({ ...method, id }, left());
+  } catch (error) {
+    // A Pod that refuses the connection closes it, but says why before: read on.
+    if (!isPodError(error, "unreachable")) throw error;
+    unsent = error;
+  }
+  let complaint: string | undefined;
+  for (;;) {
+    // Checked here too: a stream of other events must not outlive the limit.
+    if (left() === 0) throw new PodError("timed_out", "read timed out");
+    const event = await client.next(left());
+    if (signal?.aborted === true) throw new PodError("cancelled", "request cancelled");
+    if (event === undefined) {
+      if (unsent !== undefined && complaint === undefined) throw unsent;
+      const why = complaint === undefined ? "" : `: ${complaint}`;
+      throw new PodError("unreachable", `connection closed before response${why}`);
+    }
+    if (event.event === "ack" && event.data.id === id) return event;
+    if (event.event === "error") {
+      const { code, message, retry = false } = event.data;
+      if (event.data.id === id) {
+        throw new PodError("invalid_argument", message, { data: { wire: code, retry } });
+      }
+      if (event.data.id === undefined && code === "internal") complaint = message;
+    }
+    if (until?.(event) === true) return event;
+  }
+}
+
+/** An `exchange` with the Pod at `path` on a connection of its own; throws as that and `connectPod`. */
+export async function request(
+  path: string,
+  method: Method,
+  options: RequestOptions,
+): Promise<Event> {
+  const { timeoutMs, signal } = options;
+  const deadline = performance.now() + timeoutMs;
+  const client = await connectPod(path, { timeoutMs, signal });
   const stop = (): void => client.terminate();
   signal?.addEventListener("abort", stop, { once: true });
   try {
-    let unsent: PodError | undefined;
-    try {
-      await client.send({ ...method, id }, left());
-    } catch (error) {
-      // A Pod that refuses the connection closes it, but says why before: read on.
-      if (!isPodError(error, "unreachable")) throw error;
-      unsent = error;
-    }
-    let complaint: string | undefined;
-    for (;;) {
-      // Checked here too: a stream of other events must not outlive the limit.
-      if (left() === 0) throw new PodError("timed_out", "read timed out");
-      const event = await client.next(left());
-      if (signal?.aborted === true) throw new PodError("cancelled", "request cancelled");
-      if (event === undefined) {
-        if (unsent !== undefined && complaint === undefined) throw unsent;
-        const why = complaint === undefined ? "" : `: ${complaint}`;
-        throw new PodError("unreachable", `connection closed before response${why}`);
-      }
-      if (event.event === "ack" && event.data.id === id) return event;
-      if (event.event === "error") {
-        const { code, message, retry = false } = event.data;
-        if (event.data.id === id) {
-          throw new PodError("invalid_argument", message, { data: { wire: code, retry } });
-        }
-        if (event.data.id === undefined && code === "internal") complaint = message;
-      }
-      if (until?.(event) === true) return event;
-    }
+    const left = Math.max(0, deadline - performance.now());
+    return await exchange(client, method, { ...options, timeoutMs: left });
   } finally {
     signal?.removeEventListener("abort", stop);
     client.terminate();

@@ -210,6 +210,51 @@ test("a Pod process takes one manifest, an overlay from a file, and nothing else
   expect(await pod.exited).toBe(0);
 });
 
+describe("pod run", () => {
+  test("takes the manifests that it is told to, and its own options count above them all", async () => {
+    await using here = place();
+    const says = (text: string) => `[[rules]]\ntext = "${text}"\n`;
+    for (const name of ["low", "over", "own"]) {
+      writeFileSync(here.join("project", `${name}.toml`), says(name));
+    }
+    here.write("manifest.toml", "[worker]\nmax_trns = 1\n"); // broken, and not looked at
+    writeFileSync(
+      here.join("ci.toml"),
+      '[pod]\nname = "ci"\n[model]\nscheme = "script"\nscript = "project/low.toml"\n',
+    );
+    const run = (...args: string[]) => here.pod("run", "--manifest", "../ci.toml", ...args, "go");
+    const plain = run();
+    expect([plain.code, plain.out]).toEqual([0, "low\n"]);
+    expect(plain.err).toStartWith("pod `ci` works in ");
+    const overlay = '[pod]\nname = "over"\n[model]\nscheme = "script"\nscript = "over.toml"\n';
+    const over = run("--overlay", overlay);
+    expect([over.code, over.out]).toEqual([0, "over\n"]);
+    expect(over.err).toStartWith("pod `over` works in ");
+    const own = run("--overlay", overlay, "--name", "own", "--model", "script:own.toml");
+    expect([own.code, own.out]).toEqual([0, "own\n"]);
+    expect(own.err).toStartWith("pod `own` works in ");
+    const without = here.pod("run", "--no-project", "--model", "script:own.toml", "go");
+    expect([without.code, without.out]).toEqual([0, "own\n"]);
+    const refused = here.pod("run", "--manifest", "f", "--project", "d", "go");
+    expect(refused.code).toBe(2);
+    expect(refused.err).toContain("--manifest and --project exclude each other");
+  });
+
+  test("names the option that says a model that is none", async () => {
+    await using here = place();
+    const said = (...args: string[]) => here.pod("run", ...args, "go");
+    expect(said("--model", "foo")).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("must be `<provider>/<model_id>` (--model)\n"),
+    });
+    expect(said("--overlay", 'model.ref = "foo"').err).toContain("(the overlay layer)\n");
+    expect(said("--model", "script:")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("--model script: needs a file"),
+    });
+  });
+});
+
 test.each([
   [["--overlay", "a=1", "--overlay-file", "f"], "--overlay and --overlay-file exclude each other"],
   [["--manifest", "f", "--project", "d"], "--manifest and --project exclude each other"],

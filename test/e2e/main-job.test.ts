@@ -339,6 +339,7 @@ test("pod run streams the answer, waits for its children and leaves none behind"
   ]);
   const done = await cli(world.env, "run", "--name", "lead", "--model", `script:${scenario}`, "go");
   expect(done).toMatchObject({ code: 0, stdout: "I delegate.\nWaiting.\nAll done.\n" });
+  expect(done.stderr).toStartWith(`pod \`lead\` works in ${world.work}\n`);
   expect(done.stderr).toContain("spawned pod `kid`");
   expect(done.stderr).not.toContain("pod: warn");
   expect(world.processes()).toEqual([]);
@@ -381,6 +382,25 @@ test("pod stop of a running `pod run` takes its working children along", async (
   });
   expect(await run.exited).toBe(1);
   expect(world.processes()).toEqual([]);
+});
+
+test("a `pod run` that was ended by a signal is listed as ended, a stopped one as stopped", async () => {
+  await using world = startWorld();
+  const run = await runWithBusyChild(world, 60_000);
+  run.kill("SIGTERM");
+  expect(await run.exited).toBe(143);
+  const stateOfLead = async (): Promise<string | undefined> => {
+    const { stdout } = await cli(world.env, "sessions", "--json");
+    const rows = JSON.parse(stdout) as { name: string; state: string }[];
+    return rows.find(({ name }) => name === "lead")?.state;
+  };
+  expect(await stateOfLead()).toBe("ended");
+  rmSync(join(world.work, "area"), { recursive: true });
+  rmSync(join(world.home, ".insomnia"), { recursive: true });
+  const again = await runWithBusyChild(world, 60_000);
+  expect(await cli(world.env, "stop", "lead")).toMatchObject({ code: 0 });
+  expect(await again.exited).toBe(1);
+  expect(await stateOfLead()).toBe("stopped");
 });
 
 test("two signals end `pod run` and everything below it at once", async () => {
@@ -468,13 +488,37 @@ test("mistakes on the command line say what was wrong and exit 2, a missing key 
     code: 1,
     stderr: "error: --adopt requires --callback\n",
   });
+  // The help that is named is that of the command.
+  expect((await cli(world.env, "fly")).stderr).toEndWith("(see: pod --help)\n");
+  expect((await cli(world.env, "run", "--nope", "x")).stderr).toEndWith("(see: pod run --help)\n");
+  expect((await cli(world.env, "attach")).stderr).toEndWith("(see: pod attach --help)\n");
+  const bare = await cli(world.env);
+  expect(bare.code).toBe(1);
+  expect(bare.stderr).toMatch(/^error: .*\n(.*\n)*for people: pod run "task", pod --help\n$/);
   const keyless = await cli(world.env, "run", "hello");
   expect(keyless.code).toBe(1);
   expect(keyless.stderr).toContain("INSOMNIA_API_KEY_ANTHROPIC");
   const unknown = await cli(world.env, "--user-manifest", join(world.work, "bad.toml"));
   expect(unknown.code).toBe(1);
   expect(unknown.stderr).toContain("bad.toml:3: pod.colour");
-  for (const { stderr } of [keyless, unknown]) expect(stderr).not.toContain("    at ");
+  for (const { stderr } of [keyless, unknown]) {
+    expect(stderr).not.toContain("    at ");
+    expect(stderr).not.toContain("for people");
+  }
+});
+
+test("the help says what there is, without the defaults of switches", async () => {
+  await using world = startWorld();
+  const help = await cli(world.env, "--help");
+  expect(help).toMatchObject({ code: 0, stderr: "" });
+  expect(help.stdout).toContain("that no other agent can\nwrite, and children it can spawn");
+  expect(help.stdout).toContain("\nExit codes: 0 done, 1 failed, 2 usage, 3 no such Pod");
+  for (const name of ["run", "resume", "check", "attach"]) {
+    const { code, stdout } = await cli(world.env, name, "--help");
+    expect(code).toBe(0);
+    expect(stdout).toContain("Options:");
+    expect(stdout).not.toContain("default: false");
+  }
 });
 
 interface Result {

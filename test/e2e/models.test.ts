@@ -237,7 +237,7 @@ test("pod models shows the catalog in force and where each key is, never a key",
     "providers.toml",
     '[[provider]]\nid = "team"\nscheme = "gemini"\nbase_url = "https://llm.team.example"\n' +
       'auth_hint = { kind = "api_key", env = "TEAM_KEY", file = "keys/team" }\n' +
-      '[[provider]]\nid = "codex-oauth"\ndisabled = true\n',
+      '[[provider]]\nid = "ollama-local"\ndisabled = true\n',
   );
   configure(world, "models.toml", '[[model]]\nprovider = "team"\nid = "big/1"\n');
   const { code, stdout } = await cli(world, { TEAM_KEY: KEY }, "models");
@@ -247,12 +247,20 @@ test("pod models shows the catalog in force and where each key is, never a key",
       `${join(world.home, ".config/insomnia/keys/team")}\n  team/big/1\n`,
   );
   expect(stdout).toContain("key: INSOMNIA_API_KEY_OPENAI (not set)\n  openai/gpt-5\n");
-  expect(stdout).not.toContain("codex");
+  expect(stdout).not.toContain("ollama"); // disabled
+  expect(stdout).not.toContain("codex"); // another program's login: it could never be used
   expect(stdout).not.toContain(KEY);
   const json = await cli(world, { TEAM_KEY: KEY }, "models", "--json");
   const { providers } = JSON.parse(json.stdout) as {
     providers: { id: string; models: unknown[] }[];
   };
+  expect(providers.map(({ id }) => id)).toEqual([
+    "anthropic",
+    "openai",
+    "gemini",
+    "openrouter",
+    "team",
+  ]);
   expect(providers.find(({ id }) => id === "team")?.models).toMatchObject([{ ref: "team/big/1" }]);
   expect(json.stdout).not.toContain(KEY);
 });

@@ -3,7 +3,15 @@
  * line, and what the model is told and sees afterwards.
  */
 import { expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { request } from "../../src/transport/client.ts";
 import { DEADLINE_MS, eventually, startWorld } from "../support/pod.ts";
@@ -32,7 +40,7 @@ test("a killed Pod comes back with its conversation, name and scope, and goes on
   const [row] = await sessions(world);
   expect(row).toMatchObject({
     name: "root",
-    state: "running",
+    state: "live",
     directory: world.work,
     first_line: "remember 42",
     parent: null,
@@ -199,6 +207,71 @@ test("a torn end is mended with a warning, damage is refused with file and line 
   expect(salvaged.stderr).toContain("was damaged from line 4 on");
   expect((await conversation(world, "root")).map(textOf)).toEqual(["first"]);
 });
+
+test("without a name it is the newest session or none, and who lives is to be attached to", async () => {
+  await using world = startWorld();
+  const old = await world.start({ command, name: "old", rules: [{ text: "noted" }] });
+  await old.runToEnd("first");
+  await old.kill();
+  const live = await world.start({ command, name: "live", rules: [{ text: "noted" }] });
+  await live.runToEnd("first");
+  const refused = await cli(world, "resume");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/is already held by pod `live` at .*\/sock; pod attach live\n$/);
+  expect(world.allocation("old")).toBeUndefined();
+  await live.kill();
+  expect(await cli(world, "resume")).toMatchObject({ code: 0 });
+  expect(world.allocation("live")?.session_id).toBeString();
+});
+
+test("the list of sessions has its columns one below the other", async () => {
+  await using world = startWorld();
+  const deep = join(world.work, "a/much/deeper/directory");
+  mkdirSync(deep, { recursive: true });
+  const rules = [{ text: "noted" }];
+  for (const [name, cwd] of [
+    ["one", world.work],
+    ["two", deep],
+  ] as const) {
+    const pod = await world.start({ command, name, cwd, rules });
+    await pod.runToEnd(`task of ${name}`);
+    await pod.kill();
+  }
+  const { stdout } = await cli(world, "sessions");
+  const [header = "", ...rows] = stdout.trimEnd().split("\n");
+  const at = header.indexOf("FIRST LINE");
+  expect(rows.map((row) => row.slice(at)).toSorted()).toEqual(["task of one", "task of two"]);
+});
+
+test("what a Pod says that cannot come back is told under its name", async () => {
+  await using world = startWorld();
+  const root = await world.start({ command, rules: [{ text: "noted" }] });
+  await root.runToEnd("first");
+  await root.kill();
+  const moved = join(world.home, "moved");
+  renameSync(world.work, moved);
+  expect(await cli({ ...world, work: moved }, "resume", "root")).toMatchObject({
+    code: 1,
+    stderr: `error: pod \`root\`: its working directory ${world.work} is gone\n`,
+  });
+  renameSync(moved, world.work);
+  const other = await world.start({ command, name: "other", rules: [{ text: "ok" }] });
+  const refused = await cli(world, "resume", "root");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toStartWith("error: pod `root`: ");
+  expect(refused.stderr).toContain("conflicts with pod `other`");
+  await other.kill();
+});
+
+test.each([[["--at", "0".repeat(64)]], [["--salvage"]]])(
+  "%j is told that a name is no session id",
+  async (option) => {
+    await using world = startWorld();
+    const stderr = `error: ${option[0]} needs the whole id of a session (see: pod sessions)\n`;
+    expect(await cli(world, "resume", ...option, "root")).toMatchObject({ code: 2, stderr });
+    expect(await cli(world, "resume", ...option)).toMatchObject({ code: 2, stderr });
+  },
+);
 
 test("unknown, empty and foreign sessions are refused in one sentence each (105)", async () => {
   await using world = startWorld();

@@ -207,7 +207,7 @@ describe("clients of a streaming pod", () => {
     child.kill("SIGINT");
     expect(await within(child.exited, DEADLINE_MS, "attach to detach")).toBe(0);
     await reading;
-    expect(await child.stderr.text()).toContain("detached from root");
+    expect(await child.stderr.text()).toContain("detached from pod `root`");
     expect(isRunning(root.pid)).toBe(true);
     // What the end of a pod looks like from there, and input that ends.
     const piped = Bun.spawn([...command, "attach", "--json", "root"], {
@@ -260,6 +260,39 @@ describe("clients of a streaming pod", () => {
       const notes = ["two", "three", "four"].map((word) => `[Notification]\\n${word}\\n`);
       return ['"content":"one"', ...notes].every((part) => text.includes(part));
     }, "every line in the conversation");
+  });
+
+  test("pod attach says that what is typed to a busy pod is noted, and ends with its input", async () => {
+    await using world = startWorld();
+    const root = await world.start({
+      command,
+      rules: [{ match: "^work$", text: "never", delay_ms: 600_000 }, { text: "ok" }],
+    });
+    await root.run("work");
+    await root.waitFor("turn_start");
+    const child = Bun.spawn([...command, "attach", "root"], {
+      cwd: world.work,
+      env: { ...world.env },
+      stdin: "pipe",
+      stdout: "ignore",
+      stderr: "pipe",
+      timeout: DEADLINE_MS,
+    });
+    let said = "";
+    const reading = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of child.stderr) said += decoder.decode(chunk, { stream: true });
+    })();
+    await eventually(() => said.includes("attached to pod `root` (running)"), "to be attached");
+    child.stdin.write("one more thing\n");
+    await child.stdin.flush();
+    await eventually(() => said.includes("\nnoted\n"), "the note to be taken");
+    await child.stdin.end();
+    expect(await child.exited).toBe(0);
+    await reading;
+    expect(said).toEndWith("detached from pod `root`\n");
+    expect(said).not.toContain("error");
+    expect(isRunning(root.pid)).toBe(true);
   });
 
   test("pod attach says which pods there are when the name is wrong", async () => {

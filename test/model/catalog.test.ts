@@ -81,7 +81,7 @@ describe("a ref", () => {
   test("to an unknown provider is refused", () => {
     expect(problem({ ref: "gemina/gemini-2.5-pro" })).toBe(
       `${FAILED}model.ref points to unknown provider \`gemina\` ` +
-        "(there are anthropic, openai, gemini, ollama-local, codex-oauth, openrouter)",
+        "(there are anthropic, openai, gemini, ollama-local, openrouter)",
     );
   });
 });

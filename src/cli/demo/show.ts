@@ -18,7 +18,8 @@ import { type Happening, Story, WAIT_LIMIT_MS } from "./story.ts";
 import type { Screen } from "./view.ts";
 import { holderOf, wordsFor, writtenFile } from "./words.ts";
 import { listPods } from "../ls.ts";
-import { statusOfEntry, untilQuiet } from "../tree.ts";
+import { untilQuiet } from "../quiet.ts";
+import { statusOfEntry } from "../tree.ts";
 
 /** For reading, before the scene changes; scaled like the scenario's waits. */
 const READING_PAUSE_MS = 800;

@@ -20,7 +20,7 @@ export interface Surroundings {
 }
 
 /** A path or a text with paths, as seen from the workspace. */
-export function fromSite(text: string, site: string): string {
+function fromSite(text: string, site: string): string {
   return text.replaceAll(`${site}/`, "").replaceAll(site, "the workspace");
 }
 

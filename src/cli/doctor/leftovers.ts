@@ -12,7 +12,7 @@ import { type Finding, listed, ok, quoted, warning } from "./finding.ts";
 /** The registry's own files. */
 const FILES = ["pods.json", "pods.json.bak", "pods.lock"];
 /** What a writer of the registry leaves when it dies; only the holder of the lock makes them. */
-export const TEMPORARIES: readonly string[] = ["pods.json.tmp", "pods.json.bak.tmp"];
+const TEMPORARIES: readonly string[] = ["pods.json.tmp", "pods.json.bak.tmp"];
 const CORRUPT = /^pods\.json\.corrupt-\d+$/;
 
 /** The names in a runtime directory, sorted by what they are. */

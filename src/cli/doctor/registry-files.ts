@@ -22,7 +22,7 @@ export interface FileFacts {
 }
 
 /** Looks at a file; never throws. */
-export function fileFacts(path: string): FileFacts {
+function fileFacts(path: string): FileFacts {
   let info: Stats;
   try {
     info = lstatSync(path);
