@@ -140,10 +140,14 @@ export function openPrivateLog(path: string, truncate: boolean): number {
 
 /** Text of a file, or undefined when there is none; a pipe is empty. Other failures are thrown. */
 export function readIfExists(path: string): string | undefined {
+  return readBytes(path)?.toString("utf8");
+}
+
+/** As `readIfExists`, as bytes. */
+export function readBytes(path: string): Buffer | undefined {
   try {
     // O_NONBLOCK: a pipe that somebody put there is not waited for.
-    const flag = constants.O_RDONLY | constants.O_NONBLOCK;
-    return readFileSync(path, { encoding: "utf8", flag });
+    return readFileSync(path, { flag: constants.O_RDONLY | constants.O_NONBLOCK });
   } catch (error) {
     if (errnoCode(error) === "ENOENT") return undefined;
     throw error;

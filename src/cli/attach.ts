@@ -9,14 +9,14 @@ import { encodeMessage, type Event, type PodState } from "../protocol/event.ts";
 import { itemSchema } from "../protocol/history.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
 import { connectPod, type PodClient } from "../transport/client.ts";
+import { Answers, type Outcome } from "./answers.ts";
 import { EventView } from "./event-view.ts";
 import type { Output, Streams } from "./output.ts";
+import { oneLine } from "./terminal.ts";
 import { listeningEntry, openRegistry } from "./tree.ts";
 
 /** For the connection, the first answer, and each line that is sent. */
 const ANSWER_MS = 10_000;
-/** How ids of notes begin: whoever hears one acknowledged knows what was taken. */
-const NOTE_ID = "note-";
 /** Longest line that may be typed or piped in, in characters. */
 const MAX_TYPED = 1024 * 1024;
 
@@ -37,17 +37,19 @@ export async function attach(
   }
   streams.out.onClosed = () => detach.resolve("detached");
   const attached = Promise.withResolvers<void>();
-  const watching = watch(client, view, attached.resolve);
+  const answers = new Answers();
+  const watching = watch(client, view, answers, attached.resolve);
   const input = Bun.stdin.stream().getReader();
   if (!json) {
     // Not before it is known what the Pod is doing; and even without any input it is shown once.
     void attached.promise
-      .then(() => speak(input, client, view))
+      .then(() => speak(input, { client, answers, view }))
       .then((over) => over && detach.resolve("detached"));
   }
   try {
     view.close(await Promise.race([watching, detach.promise]));
   } finally {
+    answers.close();
     // An open input would keep this process for as long as somebody could type.
     await input.cancel().catch(() => undefined);
   }
@@ -64,16 +66,27 @@ interface View {
   readonly state: PodState;
   show(event: Event): void;
   close(end: "detached" | "ended"): void;
+  /** The Pod has taken a note. */
+  noted(): void;
   /** Something went wrong with what was typed. */
   complain(text: string): void;
 }
 
-async function watch(client: PodClient, view: View, attached: () => void): Promise<"ended"> {
+async function watch(
+  client: PodClient,
+  view: View,
+  answers: Answers,
+  attached: () => void,
+): Promise<"ended"> {
   await client.send({ method: "get_history" });
   let shown = false;
   for (;;) {
     const event = await client.next(shown ? Number.POSITIVE_INFINITY : ANSWER_MS);
-    if (event === undefined) return "ended";
+    if (event === undefined) {
+      answers.close();
+      return "ended";
+    }
+    if (answers.take(event)) continue;
     // What came before the history is in it, or in what follows it; alerts are not.
     shown ||= event.event === "history";
     if (shown || event.event === "alert") view.show(event);
@@ -81,8 +94,15 @@ async function watch(client: PodClient, view: View, attached: () => void): Promi
   }
 }
 
+/** What somebody who types has to do with. */
+interface Talk {
+  readonly client: PodClient;
+  readonly answers: Answers;
+  readonly view: View;
+}
+
 /** Sends what is typed, line by line; true when the input is over. */
-async function speak(input: Typed, client: PodClient, view: View): Promise<boolean> {
+async function speak(input: Typed, talk: Talk): Promise<boolean> {
   let typed = "";
   const decoder = new TextDecoder();
   try {
@@ -93,26 +113,41 @@ async function speak(input: Typed, client: PodClient, view: View): Promise<boole
       const lines = typed.split("\n");
       typed = lines.pop() ?? "";
       if (typed.length > MAX_TYPED) throw new PodError("limit_reached", "the line is too long");
-      for (const line of lines) await say(client, view, line);
+      for (const line of lines) await say(talk, line);
     }
-    await say(client, view, typed);
+    await say(talk, typed);
     return true;
   } catch (error) {
     // The end of the connection is said by whoever watches it.
-    if (!isPodError(error, "unreachable")) view.complain(messageOf(error));
+    if (!isPodError(error, "unreachable")) talk.view.complain(messageOf(error));
     return isPodError(error, "limit_reached");
   }
 }
 
-async function say(client: PodClient, view: View, line: string): Promise<void> {
+/** Sends one line and waits until the Pod has taken it: the next one depends on what it does then. */
+async function say(talk: Talk, line: string): Promise<void> {
   const text = line.trim();
   if (text === "") return;
+  const note: Method = { method: "notify", params: { message: text } };
+  let isNote = talk.view.state === "running";
+  let outcome = await ask(talk, isNote ? note : runMethod(text, crypto.randomUUID()));
+  // It has begun to work meanwhile.
+  if (outcome.kind === "refused" && outcome.code === "already_running") {
+    isNote = true;
+    outcome = await ask(talk, note);
+  }
+  if (outcome.kind === "taken" && isNote) talk.view.noted();
+  if (outcome.kind === "refused") talk.view.complain(outcome.message);
+  if (outcome.kind === "unanswered") {
+    talk.view.complain(`nothing is known of what became of: ${oneLine(text)}`);
+  }
+}
+
+async function ask({ client, answers }: Talk, method: Method): Promise<Outcome> {
   const id = crypto.randomUUID();
-  const method: Method =
-    view.state === "running"
-      ? { method: "notify", params: { message: text }, id: `${NOTE_ID}${id}` }
-      : { ...runMethod(text, crypto.randomUUID()), id };
-  await client.send(method, ANSWER_MS);
+  const answer = answers.to(id, ANSWER_MS);
+  await client.send({ ...method, id }, ANSWER_MS);
+  return await answer;
 }
 
 /** Every event as a line of JSON. */
@@ -129,6 +164,8 @@ class JsonView implements View {
   }
 
   close(): void {}
+
+  noted(): void {}
 
   complain(): void {}
 }
@@ -149,6 +186,10 @@ class PersonView implements View {
     this.#view.note(end === "ended" ? `${pod} has ended` : `detached from ${pod}`);
   }
 
+  noted(): void {
+    this.#view.note("noted");
+  }
+
   complain(text: string): void {
     this.#view.complain(text);
   }
@@ -163,9 +204,6 @@ class PersonView implements View {
       case "user_message":
       case "turn_start":
         this.state = "running";
-        break;
-      case "ack":
-        if (event.data.id.startsWith(NOTE_ID)) this.#view.note("noted");
         break;
       case "run_end":
         this.state = event.data.result === "paused" ? "paused" : "idle";

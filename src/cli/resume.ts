@@ -5,7 +5,7 @@
  */
 import { closeSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
-import { openPrivateLog, readTailOf } from "../base/files.ts";
+import { openPrivateLog, readTailOf, removeFile } from "../base/files.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
 import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
@@ -66,14 +66,18 @@ export async function resumePod(
   const { table } = await registry.reclaim();
   let chosen: KnownSession;
   if (options.at !== undefined) {
-    const forked = forkSession(store, sessionIn(wanted, "--at"), options.at);
+    const copied = sessionIn(wanted, "--at");
+    assertFree(known(summarize(store, copied), copied), table);
+    const forked = forkSession(store, copied, options.at);
     chosen = known(summarize(store, forked), forked);
   } else if (options.salvage) {
-    const saved = salvage(store, sessionIn(wanted, "--salvage"));
+    const damaged = sessionIn(wanted, "--salvage");
+    assertCurrent(summarize(store, damaged), listSessions(store));
+    const saved = salvage(store, damaged);
     err.write(`${saved.said}\n`);
     chosen = known(summarize(store, saved.session), saved.session);
   } else {
-    chosen = choose(wanted, currentSessions(listSessions(store)), store);
+    chosen = choose(wanted, listSessions(store), store);
   }
   const { setup, session } = chosen;
   const live = holderOf(chosen, table);
@@ -93,7 +97,7 @@ export async function resumePod(
     if (child === undefined) throw new PodError("spawn_failed", problem ?? "it did not come back");
     if (options.tree) problem ??= await revive(child.socket, below);
   } else {
-    const socket = live?.socket ?? (await startAgain(chosen, place));
+    const socket = live?.socket ?? (await startAgain(chosen, place, options.at !== undefined));
     if (options.tree || options.goOn) problem = await revive(socket, below);
   }
   const branch = branchOf(registry.peek(), setup.name).map((entry) => entry.pod_name);
@@ -107,19 +111,51 @@ export async function resumePod(
 /** The session that is meant; without a word, the newest of a Pod that a person had started. */
 function choose(
   wanted: string | undefined,
-  current: readonly SessionSummary[],
+  all: readonly SessionSummary[],
   store: string,
 ): KnownSession {
   if (wanted !== undefined && isSessionId(wanted)) {
-    return known(summarize(store, wanted), wanted);
+    const summary = summarize(store, wanted);
+    assertCurrent(summary, all);
+    return known(summary, wanted);
   }
-  const byChange = current.filter(isKnown).toSorted((a, b) => b.changed - a.changed);
-  const found = byChange.find((summary) =>
-    wanted === undefined ? summary.setup.parent === null : summary.setup.name === wanted,
-  );
+  const byChange = currentSessions(all)
+    .filter(isKnown)
+    .toSorted((a, b) => b.changed - a.changed);
+  const copies = new Set(all.flatMap(({ session, isCopy }) => (isCopy ? [session] : [])));
+  const named = byChange.filter(({ setup }) => setup.name === wanted);
+  const found =
+    wanted === undefined
+      ? byChange.find(({ setup }) => setup.parent === null)
+      : // A copy of an earlier state bears the name as well; it is asked for by its id.
+        (named.find(({ setup }) => !copies.has(setup.lineage)) ?? named[0]);
   if (found !== undefined) return found;
   const what = wanted === undefined ? "no session" : `no session of a pod \`${wanted}\``;
   throw new PodError("unknown_session", `${what} to resume in ${store} (see: pod sessions)`);
+}
+
+/** A conversation that goes on in another session is not continued from where it was left there. */
+function assertCurrent(summary: SessionSummary | undefined, all: readonly SessionSummary[]): void {
+  if (summary?.setup === undefined) return;
+  const { session, setup } = summary;
+  const newest = all.find((other) => other.setup?.lineage === setup.lineage)?.session;
+  if (newest === undefined || newest === session) return;
+  throw new PodError(
+    "session_conflict",
+    `session ${session} goes on as session ${newest}; bring that back with: pod resume ${newest} ` +
+      `(a copy of an earlier state: pod resume ${session} --at HASH)`,
+  );
+}
+
+/** A copy is a Pod of its own, with the name of the other one: they cannot live at the same time. */
+function assertFree({ setup }: KnownSession, table: Allocations): void {
+  const holder = findByName(table, setup.name);
+  if (holder === undefined) return;
+  throw new PodError(
+    "duplicate_name",
+    `pod name \`${setup.name}\` is already registered, and a copy of its session would have the ` +
+      `same name; stop it first: pod stop ${setup.name}`,
+  );
 }
 
 function sessionIn(wanted: string | undefined, option: string): string {
@@ -174,8 +210,24 @@ async function revive(socket: string, params: ReviveParams): Promise<string | un
   }
 }
 
-/** Starts the process of a session and waits until it listens; returns its socket. */
+/**
+ * Starts the process of a session and waits until it listens; returns its socket. A copy that cannot
+ * be started (its paths are taken, its directory is gone) is removed again.
+ */
 async function startAgain(
+  chosen: KnownSession,
+  place: Surroundings,
+  isNewCopy: boolean,
+): Promise<string> {
+  try {
+    return await startProcess(chosen, place);
+  } catch (error) {
+    if (isNewCopy) removeFile(chosen.path);
+    throw error;
+  }
+}
+
+async function startProcess(
   { session, setup }: KnownSession,
   { registry, store, env }: Surroundings,
 ): Promise<string> {

@@ -3,22 +3,32 @@
  * they are acknowledged, notices until they are in the conversation, and what was already taken, so
  * that nothing is told twice. An append-only file of JSON lines beside the session's log, made when
  * the first event comes; a torn last line is cut off, a bad one is skipped and said. A disk that fails
- * costs durability, never an event of the running process.
+ * costs durability until it works again, never an event of the running process.
  */
-import { closeSync, constants, ftruncateSync, linkSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, linkSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod/v3";
 import { errnoCode, messageOf } from "../base/errors.ts";
-import { fsyncAsync, readIfExists, removeFile, replaceFile, writeAll } from "../base/files.ts";
+import {
+  fsyncAsync,
+  readBytes,
+  removeFile,
+  replaceFile,
+  syncDirectory,
+  writeAll,
+} from "../base/files.ts";
 import { lazily } from "../base/lazy.ts";
 import { type PodEvent, podEventSchema } from "../protocol/method.ts";
 
-/** Ids of taken events that are remembered; far more than can be under way at a time. */
+/**
+ * Ids of taken events that are remembered, and as many keys of runs; far more than can be under way at
+ * a time. Each has a window of its own: many reports must not push out the key of a run.
+ */
 const MAX_SEEN = 1024;
 /** Size at which the file is replaced by what still matters. */
 const REWRITE_BYTES = 1024 * 1024;
 
-/** Begins the id of a run's key among those that were seen: who sends one again does so at once. */
+/** Begins the id of a run's key among those that were seen. */
 export const RUN_KEY = "run:";
 
 /** Begins the id of a client's note, which is made here and never comes again. */
@@ -61,8 +71,13 @@ export class Mailbox {
   readonly #out = new Map<string, Outgoing>();
   readonly #in = new Map<string, Incoming>();
   readonly #seen = new Set<string>();
+  readonly #keys = new Set<string>();
+  /** The path under which the file was last made sure of. */
+  #named: string | undefined;
   #fd: number | undefined;
+  /** Bytes of whole lines in the file: what stands behind them is a failed write. */
   #size = 0;
+  /** Set while the file lacks something: then it is written anew, whole. */
   #failed = false;
   #closed = false;
   #syncing: Promise<void> | undefined;
@@ -82,10 +97,10 @@ export class Mailbox {
     this.#trouble = trouble;
     this.#path = this.#pathOf(session);
     for (const name of [session, ...earlier]) {
-      const text = readIfExists(this.#pathOf(name));
-      if (text === undefined) continue;
+      const bytes = readBytes(this.#pathOf(name));
+      if (bytes === undefined) continue;
       if (name !== session) linkSync(this.#pathOf(name), this.#path);
-      this.#load(text);
+      this.#load(bytes);
       if (name !== session) removeFile(this.#pathOf(name));
       return;
     }
@@ -103,7 +118,7 @@ export class Mailbox {
 
   /** True when an event of this id was taken before. */
   hasSeen(id: string): boolean {
-    return this.#seen.has(id);
+    return this.#windowOf(id).has(id);
   }
 
   /** Keeps a report until `sent`. */
@@ -129,7 +144,7 @@ export class Mailbox {
 
   /** Remembers an id without a notice. */
   see(id: string): void {
-    if (!this.#seen.has(id)) this.#apply({ seen: id });
+    if (!this.hasSeen(id)) this.#apply({ seen: id });
   }
 
   /** Resolves when everything so far is on disk, as far as the disk allows; never rejects. */
@@ -160,15 +175,18 @@ export class Mailbox {
     this.#path = path;
   }
 
-  /** Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. */
+  /**
+   * Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. What
+   * was taken matters: who did not hear the answer sends it again to the next process.
+   */
   async close(): Promise<void> {
     await this.synced();
     this.#closed = true;
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
     try {
-      const mayComeAgain = [...this.#seen].some((id) => !id.startsWith(RUN_KEY));
-      if (this.#out.size + this.#in.size === 0 && !mayComeAgain) removeFile(this.#path);
+      const kept = [this.#out, this.#in, this.#seen, this.#keys];
+      if (kept.every(({ size }) => size === 0)) removeFile(this.#path);
     } catch (error) {
       this.#fail(error);
     }
@@ -181,15 +199,25 @@ export class Mailbox {
   #apply(line: Line): void {
     this.#remember(line);
     if (this.#closed) return;
-    const text = `${JSON.stringify(line)}\n`;
+    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
     try {
-      if (this.#size + text.length > REWRITE_BYTES) return this.#rewrite();
+      if (this.#failed || this.#size + bytes.length > REWRITE_BYTES) return this.#rewrite();
       this.#fd ??= this.#open();
-      writeAll(this.#fd, text);
-      this.#size += text.length;
-      this.#failed = false;
+      writeAll(this.#fd, bytes);
+      this.#size += bytes.length;
     } catch (error) {
+      this.#takeBack();
       this.#fail(error);
+    }
+  }
+
+  /** What was written of a line that did not fit: another one must not be glued to it. */
+  #takeBack(): void {
+    if (this.#fd === undefined) return;
+    try {
+      if (fstatSync(this.#fd).size > this.#size) ftruncateSync(this.#fd, this.#size);
+    } catch {
+      // Nothing is appended any more before the whole file was replaced.
     }
   }
 
@@ -204,24 +232,29 @@ export class Mailbox {
     }
   }
 
-  #keepSeen(id: string): void {
-    this.#seen.add(id);
-    const [oldest] = this.#seen;
-    if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest);
+  #windowOf(id: string): Set<string> {
+    return id.startsWith(RUN_KEY) ? this.#keys : this.#seen;
   }
 
-  #load(text: string): void {
-    const end = text.lastIndexOf("\n") + 1;
+  #keepSeen(id: string): void {
+    const window = this.#windowOf(id);
+    window.add(id);
+    const [oldest] = window;
+    if (window.size > MAX_SEEN && oldest !== undefined) window.delete(oldest);
+  }
+
+  #load(bytes: Buffer): void {
+    const end = bytes.lastIndexOf("\n") + 1;
     let bad = 0;
-    for (const raw of text.slice(0, end).split("\n")) {
+    for (const raw of bytes.toString("utf8", 0, end).split("\n")) {
       if (raw === "") continue;
       const line = parseLine(raw);
       if (line === undefined) bad += 1;
       else this.#remember(line);
     }
     if (bad > 0) this.#trouble(`${bad} unreadable line(s) in ${this.#path} were skipped`);
-    this.#size = Buffer.byteLength(text.slice(0, end));
-    if (end === text.length) return;
+    this.#size = end;
+    if (end === bytes.length) return;
     // The last write was cut off by a crash; what follows must not be glued to it.
     try {
       this.#fd = this.#open();
@@ -238,7 +271,9 @@ export class Mailbox {
 
   #rewrite(): void {
     const lines: Line[] = [
-      ...[...this.#seen].filter((id) => !this.#in.has(id)).map((id) => ({ seen: id })),
+      ...[...this.#keys, ...this.#seen]
+        .filter((id) => !this.#in.has(id))
+        .map((id) => ({ seen: id })),
       ...this.incoming.map(({ id, text, wake }) => ({ in: id, text, wake })),
       ...this.outgoing.map(({ id, event }) => ({ out: id, event })),
     ];
@@ -247,11 +282,15 @@ export class Mailbox {
     if (this.#fd !== undefined) closeSync(this.#fd);
     this.#fd = undefined;
     this.#size = Buffer.byteLength(text);
+    this.#failed = false;
   }
 
   async #flush(): Promise<void> {
     try {
       if (this.#fd !== undefined) await fsyncAsync(this.#fd);
+      // A name that is not on disk is as good as no file (fsync(2)).
+      if (this.#named !== this.#path) syncDirectory(this.#directory);
+      this.#named = this.#path;
     } catch (error) {
       this.#fail(error);
     }

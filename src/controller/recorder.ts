@@ -4,13 +4,12 @@
  * session is made with its first entry; before that there is nothing that could be lost.
  */
 import { messageOf } from "../base/errors.ts";
-import { removeFile } from "../base/files.ts";
 import { log as logLine } from "../base/log.ts";
 import type { Usage } from "../model/model.ts";
 import { isUserMessage, type ToolResultItem } from "../protocol/history.ts";
 import { flattenSegments, type Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "../session/entry.ts";
-import { createLog, logPath, type SessionLog } from "../session/log.ts";
+import { createLog, type SessionLog } from "../session/log.ts";
 import type { OpenedSession } from "../session/open.ts";
 import {
   type ChildEnd,
@@ -237,21 +236,19 @@ export class Recorder {
   ): Promise<void> {
     const { store, config, moved } = this.#deps;
     const session = Bun.randomUUIDv7();
-    const next = createLog(store, session);
+    // Nobody must find it before it is whole: it would count as the newest of this conversation.
+    const next = createLog(store, session, { unlisted: true });
     const ends = new Set(this.#ends);
     const starts = new Set(this.#starts);
     try {
-      const systemPrompt = this.#systemPrompt();
-      next.append([
-        ...startEntries({ systemPrompt, config, items, ...origin }, this.#now()),
-        this.#setupEntry(),
-        ...this.#familyEntries(this.#starts, this.#ends),
-      ]);
+      const start = { systemPrompt: this.#systemPrompt(), config, items, ...origin };
+      const family = this.#familyEntries(this.#starts, this.#ends);
+      next.append(startEntries(start, this.#now(), [this.#setupEntry(), ...family]));
       await next.sync();
+      next.publish();
       await moved(session);
     } catch (error) {
-      next.close();
-      removeFile(logPath(store, session));
+      next.discard();
       throw error;
     }
     this.#log?.close();
@@ -292,8 +289,7 @@ export class Recorder {
       made.append([...startEntries(start, this.#now()), this.#setupEntry(), ...entries]);
       return made;
     } catch (error) {
-      made.close();
-      removeFile(made.path);
+      made.discard();
       throw error;
     }
   }

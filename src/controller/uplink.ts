@@ -54,6 +54,8 @@ export class Uplink {
     parent: string | undefined,
     outbox: Outbox,
     limits: UplinkLimits = LIMITS,
+    /** An earlier process of the session had one: reports wait until there is one again. */
+    hadParent: boolean = false,
   ) {
     this.#self = self;
     this.#registry = registry;
@@ -61,7 +63,7 @@ export class Uplink {
     this.#outbox = outbox;
     this.#limits = limits;
     this.#waiting = outbox.outgoing;
-    this.#hasParents = parent !== undefined || this.#waiting.length > 0;
+    this.#hasParents = parent !== undefined || hadParent || this.#waiting.length > 0;
   }
 
   /** Sends what an earlier process of this session could not; call it when the Pod is in the registry. */

@@ -6,6 +6,7 @@ import { log } from "../base/log.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
 import { isUnderWay } from "../session/replay.ts";
+import { hasEnded } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { lostChildren } from "../spawn/lost-children.ts";
 import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
@@ -16,6 +17,8 @@ export class ComingBack {
   readonly #restored: OpenedSession | undefined;
   #told: boolean;
   #wentOn = false;
+  /** End of the last revival: two at once would want the same children. */
+  #before: Promise<unknown> = Promise.resolve();
 
   constructor(context: SpawnContext, restored: OpenedSession | undefined) {
     this.#context = context;
@@ -48,6 +51,11 @@ export class ComingBack {
     return parts.join("\n");
   }
 
+  #hasChild(name: string): boolean {
+    const record = this.#context.children.get(name);
+    return record?.direct === true && !hasEnded(record);
+  }
+
   #describeChildren(): string[] {
     const living = this.#context.children.list().filter(({ phase }) => phase !== "ended");
     const missing = missingChildren(this.#context);
@@ -78,6 +86,12 @@ export class ComingBack {
    * cut off. Resolves with what could not be brought back, one clause for each, or undefined.
    */
   async revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
+    const turn = this.#before.then(async () => await this.#revive(request, goOn));
+    this.#before = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
     const revived = await reviveChildren(this.#context, request, new AbortController().signal);
     if (request.go_on && !this.#wentOn && this.#isUnderWay) {
       this.#wentOn = true;
@@ -87,7 +101,9 @@ export class ComingBack {
     const lost = lostChildren(this.#context)
       .filter((child) => request.tree || child.name === name)
       .map((child) => `pod \`${child.name}\`: it left no session, so it cannot be brought back`);
-    if (name !== undefined && !request.tree && revived.length + lost.length === 0) {
+    const isKnown = (child: string): boolean =>
+      revived.length + lost.length > 0 || this.#hasChild(child);
+    if (name !== undefined && !request.tree && !isKnown(name)) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }
     const problems = revived.flatMap(({ name: child, session, problem }) => {

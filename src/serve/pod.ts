@@ -17,7 +17,7 @@ import type { Event } from "../protocol/event.ts";
 import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
 import { surroundingWarnings } from "../registry/surroundings.ts";
-import { isUnderWay } from "../session/replay.ts";
+import { earlierSessions, isUnderWay } from "../session/replay.ts";
 import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
@@ -39,7 +39,7 @@ import { greetingOf, newBoundaries, systemPrompt } from "./settings.ts";
 import { join, scopeOf } from "./join.ts";
 import { makeCompaction } from "./compacting.ts";
 import { type EndReason, leaveInOrder, leavingSteps } from "./leave.ts";
-import { makeRecording, resumeRecording } from "./recording.ts";
+import { makeRecording, parentOf, resumeRecording } from "./recording.ts";
 import { spawnContext } from "./spawning.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
 
@@ -102,14 +102,17 @@ async function assemble(
     socket: paths.socket,
   };
   const scope = new LiveScope(scopeOf(membership));
+  // The mailbox is read before there is a controller that could tell people of it.
+  const troubles: string[] = [];
+  let tellTrouble = (message: string): void => void troubles.push(message);
   const trouble = (message: string): void => {
     log("warn", message);
-    queueMicrotask(() => controller.alert("error", "pod", message)); // it may not be there yet
+    tellTrouble(message);
   };
-  const { compactedFrom, forkedFrom } = restored?.state ?? {};
-  const earlier = [compactedFrom, forkedFrom].flatMap((origin) => origin?.session_id ?? []);
+  const earlier = restored === undefined ? [] : earlierSessions(session, restored.state);
   const mailbox = new Mailbox(configuration.store, session, trouble, earlier);
-  const uplink = new Uplink(self, registry, parent?.socket, mailbox);
+  const hadParent = parentOf(configuration) !== null;
+  const uplink = new Uplink(self, registry, parent?.socket, mailbox, undefined, hadParent);
   const children = new Children(self, paths.children, scope);
   const family = new Family({
     self,
@@ -276,6 +279,8 @@ async function assemble(
     }),
     wrapNotice: (message) => prompts.render("notify_wrapper", { message }),
   });
+  tellTrouble = (message) => controller.alert("error", "pod", message);
+  troubles.forEach(tellTrouble);
 
   // Whoever finds the socket finds these files too (spec protocol 8.1, 8.2).
   files.writeStatic(await renderManifest(manifest));

@@ -7,6 +7,7 @@ import { VERSION } from "../base/version.ts";
 import { Recorder } from "../controller/recorder.ts";
 import type { RequestOptions } from "../model/model.ts";
 import type { Scope } from "../scope/set.ts";
+import type { Setup } from "../session/setup.ts";
 import type { Spawner } from "../spawn/children.ts";
 import { History } from "../worker/history.ts";
 import type { TurnCounter } from "../worker/loop.ts";
@@ -40,7 +41,8 @@ export function makeRecording(
   configuration: Configuration,
   deps: RecordingDependencies,
 ): Recording {
-  const { manifest, cwd, promptDirectories, parent, restored, store } = configuration;
+  const { manifest, cwd, promptDirectories, restored, store } = configuration;
+  const parent = parentOf(configuration);
   const { self, scope } = deps;
   const stored = restored?.state.systemPrompt ?? undefined;
   const system = stored === undefined ? deps.systemPrompt : () => stored;
@@ -63,7 +65,7 @@ export function makeRecording(
           packs: [...(promptDirectories.packs ?? [])],
         },
         scope: { allow: [...scope.allow], deny: [...scope.deny] },
-        parent: parent?.launch?.parent ?? null,
+        parent,
       }),
       systemPrompt: system,
       moved: deps.moved,
@@ -75,6 +77,16 @@ export function makeRecording(
   );
   const history = new History(recorder.append, restored?.state.items);
   return { history, recorder, turns, system, options };
+}
+
+/**
+ * Whose child the Pod is, also when it was brought back alone and nobody is its parent now: its reports
+ * wait for that one, and it comes back below it.
+ */
+export function parentOf({ manifest, parent, restored }: Configuration): Setup["parent"] {
+  if (parent !== undefined) return parent.launch?.parent ?? null;
+  const before = restored?.state.setup;
+  return before?.name === manifest.pod.name ? before.parent : null;
 }
 
 /** Closes what the end of the process before has left open, and says what had to be mended. */

@@ -32,6 +32,8 @@ export interface SessionSummary {
   /** How the Pod is set up; undefined for a log of another program, or without a good beginning. */
   readonly setup: Setup | undefined;
   readonly rest: Rest;
+  /** True when a person made it as a copy of an earlier state of another one. */
+  readonly isCopy: boolean;
   /** Milliseconds since the epoch of the last change. */
   readonly changed: number;
   readonly bytes: number;
@@ -78,18 +80,27 @@ export function summarize(directory: string, session: string): SessionSummary | 
     fd = openForReading(path, session);
   } catch (error) {
     const problem = messageOf(error);
-    return { session, path, setup: undefined, rest: "idle", changed: 0, bytes: 0, problem };
+    const nothing = {
+      setup: undefined,
+      rest: "idle",
+      isCopy: false,
+      changed: 0,
+      bytes: 0,
+    } as const;
+    return { session, path, ...nothing, problem };
   }
   try {
     const { mtimeMs, size } = fstatSync(fd);
     // An entry longer than the window is an item of a run; ends of runs are short.
     const tail = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
     const head = readBeginning(fd);
+    const setup = tail.setup ?? head.setup;
     return {
       session,
       path,
-      setup: tail.setup ?? head.setup,
+      setup,
       rest: tail.rest,
+      isCopy: head.isForked && setup?.lineage === session,
       changed: Math.round(mtimeMs),
       bytes: size,
       problem: head.problem,
@@ -99,11 +110,17 @@ export function summarize(directory: string, session: string): SessionSummary | 
   }
 }
 
-function readBeginning(fd: number): { setup: Setup | undefined; problem: string | undefined } {
+function readBeginning(fd: number): {
+  readonly setup: Setup | undefined;
+  readonly isForked: boolean;
+  readonly problem: string | undefined;
+} {
   let setup: Setup | undefined;
+  let isForked = false;
   const end = scanLog(
     fd,
     ({ entry, line }) => {
+      if (entry?.kind === "session_start") isForked = entry.forked_from != null;
       if (entry?.kind === "extension" && entry.domain === DOMAIN.setup) {
         setup = setupSchema().safeParse(entry.payload).data;
         return false;
@@ -114,7 +131,7 @@ function readBeginning(fd: number): { setup: Setup | undefined; problem: string 
   );
   const problem =
     setup === undefined && end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined;
-  return { setup, problem };
+  return { setup, isForked, problem };
 }
 
 /** What the last lines of a log say; unreadable ones are passed over. `silent`: when none says anything. */
@@ -133,6 +150,7 @@ function readEnd(
           const closed = closedSchema().safeParse(entry.payload);
           return { rest: closed.data?.reason ?? "idle", setup: undefined };
         }
+        if (entry.domain === DOMAIN.carried) return { rest: "idle", setup: undefined };
         if (entry.domain !== DOMAIN.setup) break;
         // Written when it was brought back, behind what the end of the last run said.
         const before = readEnd(text.slice(0, text.lastIndexOf(line)), silent);

@@ -4,8 +4,8 @@
  * changed, and a damaged one is kept, whole, under a name that is no session's.
  */
 import { PodError } from "../base/errors.ts";
-import { removeFile } from "../base/files.ts";
 import type { Head } from "./chain.ts";
+import type { Entry } from "./entry.ts";
 import { createLog, logPath } from "./log.ts";
 import { corrupt, salvageSession } from "./open.ts";
 import { Replay, type SessionState } from "./replay.ts";
@@ -66,26 +66,25 @@ function write(
   isOther: boolean,
 ): string {
   const session = Bun.randomUUIDv7();
-  const copy = createLog(store, session);
+  const copy = createLog(store, session, { unlisted: true });
   try {
     const ts = Date.now();
     const { systemPrompt, items, setup, interrupted } = state;
     const config = state.config ?? NO_CONFIG;
     const payload =
       setup === undefined || !isOther ? setup : { ...setup, lineage: session, parent: null };
+    const notes: Entry[] =
+      payload === undefined ? [] : [{ kind: "extension", ts, domain: DOMAIN.setup, payload }];
     copy.append([
-      ...startEntries({ systemPrompt, config, items, forked_from: origin }, ts),
-      ...(payload === undefined
-        ? []
-        : [{ kind: "extension" as const, ts, domain: DOMAIN.setup, payload }]),
+      ...startEntries({ systemPrompt, config, items, forked_from: origin }, ts, notes),
       { kind: "turn_end", ts, turn_count: state.turns },
       { kind: "run_errored", ts, interrupted, message: `forked from session ${origin.session_id}` },
     ]);
+    copy.publish();
   } catch (error) {
-    removeFile(copy.path);
+    copy.discard();
     throw error;
-  } finally {
-    copy.close();
   }
+  copy.close();
   return session;
 }

@@ -3,16 +3,27 @@
  * two writers never meet (W13). An entry is in the file when `append` returns and on the disk when the
  * next `sync` resolves. What could not be written whole is taken back, so that the chain stays good.
  */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readdirSync,
+  renameSync,
+} from "node:fs";
 import { join } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
-import { syncDataAsync, syncDirectory, writeAll } from "../base/files.ts";
+import { isStillAt, removeFile, syncDataAsync, syncDirectory, writeAll } from "../base/files.ts";
 import { tryFlock } from "../base/libc.ts";
-import { pathExists } from "../base/paths.ts";
 import { type Head, sealEntry } from "./chain.ts";
 import type { Entry } from "./entry.ts";
 
 const SUFFIX = ".jsonl";
+/** Ends the name of a log that is not whole yet: no list shows it. */
+const UNLISTED = ".part";
+/** Age at which one that nobody writes was left by a process that died. */
+const LEFT_MS = 60_000;
 const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /** True for a session id as we write it. */
@@ -48,6 +59,7 @@ export class SessionLog {
   #synced: number;
   #syncing: Promise<void> | undefined;
   #isNew: boolean;
+  #isListed: boolean;
   /** Set when the disk said that it may have lost what it had taken: then nothing is certain. */
   #lost: string | undefined;
 
@@ -56,7 +68,12 @@ export class SessionLog {
     directory: string,
     id: string,
     fd: number,
-    at: { readonly head: Head; readonly end: number; readonly isNew: boolean },
+    at: {
+      readonly head: Head;
+      readonly end: number;
+      readonly isNew: boolean;
+      readonly unlisted?: boolean;
+    },
   ) {
     this.id = id;
     this.path = logPath(directory, id);
@@ -66,6 +83,7 @@ export class SessionLog {
     this.#end = at.end;
     this.#synced = at.isNew ? 0 : at.end;
     this.#isNew = at.isNew;
+    this.#isListed = at.unlisted !== true;
   }
 
   /** Hash of the last entry. */
@@ -138,11 +156,28 @@ export class SessionLog {
    */
   isUntouched(): boolean {
     try {
-      const { size, nlink } = fstatSync(this.#fd);
-      return size === this.#end && nlink > 0 && pathExists(this.path);
+      return fstatSync(this.#fd).size === this.#end && isStillAt(this.#fd, this.path);
     } catch {
       return false;
     }
+  }
+
+  /** Gives a log that was made `unlisted` its name. Throws `session_store`. */
+  publish(): void {
+    if (this.#isListed) return;
+    try {
+      renameSync(this.path + UNLISTED, this.path);
+      this.#isListed = true;
+      syncDirectory(this.#directory);
+    } catch (error) {
+      throw this.#failure(messageOf(error), error);
+    }
+  }
+
+  /** Gives the log up and removes it. */
+  discard(): void {
+    this.close();
+    removeFile(this.#isListed ? this.path : this.path + UNLISTED);
   }
 
   /** Gives the log up; safe to call again. */
@@ -167,9 +202,18 @@ export class SessionLog {
   }
 }
 
-/** Makes the log of a new session (0600) and locks it. Throws `session_store`. */
-export function createLog(directory: string, id: string): SessionLog {
-  const path = logPath(directory, id);
+/**
+ * Makes the log of a new session (0600) and locks it. One that is `unlisted` is found by nobody until
+ * it is published, so that a crash while it is filled leaves no half conversation. Throws
+ * `session_store`.
+ */
+export function createLog(
+  directory: string,
+  id: string,
+  { unlisted = false }: { readonly unlisted?: boolean } = {},
+): SessionLog {
+  if (unlisted) removeLeft(directory);
+  const path = logPath(directory, id) + (unlisted ? UNLISTED : "");
   let fd: number;
   try {
     const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -179,7 +223,30 @@ export function createLog(directory: string, id: string): SessionLog {
     throw new PodError("session_store", what.message, { cause: error });
   }
   lockLog(fd, path);
-  return new SessionLog(directory, id, fd, { head: undefined, end: 0, isNew: true });
+  return new SessionLog(directory, id, fd, { head: undefined, end: 0, isNew: true, unlisted });
+}
+
+/** Removes logs that were never published; what cannot be removed stays for the next one to try. */
+function removeLeft(directory: string): void {
+  try {
+    for (const name of readdirSync(directory)) {
+      if (name.endsWith(UNLISTED) && sessionOf(name.slice(0, -UNLISTED.length)) !== undefined) {
+        removeIfLeft(join(directory, name));
+      }
+    }
+  } catch {
+    // The directory itself is complained of by whoever makes a log in it.
+  }
+}
+
+function removeIfLeft(path: string): void {
+  const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  try {
+    const isOld = Date.now() - fstatSync(fd).mtimeMs > LEFT_MS;
+    if (isOld && tryFlock(fd) === "taken") removeFile(path);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Takes the lock of a log; closes `fd` and throws `session_conflict` when somebody writes it. */

@@ -7,19 +7,21 @@ import {
   closeSync,
   constants,
   fstatSync,
+  fsyncSync,
   ftruncateSync,
   openSync,
   readSync,
   renameSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
-import { isStillAt, replaceFile, syncDirectory } from "../base/files.ts";
+import { isStillAt, removeFile, syncDirectory, writeAll } from "../base/files.ts";
 import { Replay, type SessionState } from "./replay.ts";
 import { lockLog, logPath, SessionLog } from "./log.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
 
-/** Longest cut-off end that is read into memory to be kept. */
-const MAX_CUT_BYTES = 64 * 1024 * 1024;
+/** Bytes of a cut-off end that are copied at once. */
+const COPY_BYTES = 1024 * 1024;
 
 /** A session that this process may go on writing. */
 export interface OpenedSession {
@@ -84,11 +86,10 @@ export function corrupt(path: string, id: string, end: LogEnd & { kind: "corrupt
 function mend(fd: number, path: string, end: LogEnd): string[] {
   if (end.kind !== "torn") return [];
   const { size } = fstatSync(fd);
-  const cut = Buffer.alloc(Math.min(size - end.goodBytes, MAX_CUT_BYTES));
   const aside = `${path}.${Date.now()}.corrupt`;
   try {
-    const length = readSync(fd, cut, 0, cut.length, end.goodBytes);
-    replaceFile(aside, cut.subarray(0, length), { durable: true });
+    copyRest(fd, end.goodBytes, aside);
+    syncDirectory(dirname(path));
     ftruncateSync(fd, end.goodBytes);
   } catch (error) {
     throw ioError(`cannot mend the unfinished end of session log ${path}`, error);
@@ -97,6 +98,27 @@ function mend(fd: number, path: string, end: LogEnd): string[] {
     `the end of ${path} was not written completely (line ${end.line}: ${end.reason}); ` +
       `${size - end.goodBytes} bytes were cut off and kept in ${aside}`,
   ];
+}
+
+/** Copies what stands behind `from`, all of it, into a new file; on the disk when it returns. */
+function copyRest(fd: number, from: number, target: string): void {
+  const { O_WRONLY, O_CREAT, O_EXCL } = constants;
+  const copy = openSync(target, O_WRONLY | O_CREAT | O_EXCL, 0o600);
+  try {
+    const buffer = Buffer.allocUnsafe(COPY_BYTES);
+    for (let position = from; ;) {
+      const count = readSync(fd, buffer, 0, buffer.length, position);
+      if (count === 0) break;
+      writeAll(copy, buffer.subarray(0, count));
+      position += count;
+    }
+    fsyncSync(copy);
+  } catch (error) {
+    removeFile(target);
+    throw error;
+  } finally {
+    closeSync(copy);
+  }
 }
 
 /**

@@ -66,6 +66,16 @@ export function isUnderWay({ items, mayGoOn }: SessionState): boolean {
   return mayGoOn && last !== undefined && !(last.type === "message" && last.role === "assistant");
 }
 
+/**
+ * Sessions that the conversation of `session` was written in before: what waits in their mailboxes is
+ * this one's. A copy that somebody made of another conversation is none of them.
+ */
+export function earlierSessions(session: string, state: SessionState): string[] {
+  const { compactedFrom, forkedFrom, setup } = state;
+  const isCopy = setup === undefined || setup.lineage === session;
+  return [compactedFrom, isCopy ? undefined : forkedFrom].flatMap((from) => from?.session_id ?? []);
+}
+
 /** The parts of the state that are replaced, not collected. */
 type Summary = Omit<SessionState, "items" | "typed" | "usage" | "earlyResults">;
 
@@ -184,6 +194,9 @@ export class Replay {
         if (closed.success) this.#set({ closed: closed.data.reason });
         return;
       }
+      case DOMAIN.carried:
+        // What stood before it is no run of this session.
+        return this.#set({ interrupted: false, cutOff: false, mayGoOn: false });
       case DOMAIN.childEnded: {
         const end = childEndedSchema().safeParse(payload);
         if (!end.success) return;

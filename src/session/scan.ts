@@ -66,6 +66,13 @@ export function scanLog(
   let bad: { readonly line: number; readonly reason: string } | undefined;
   for (const { bytes, end, complete } of linesOf(fd, chunkBytes)) {
     line += 1;
+    if (bytes === undefined) {
+      if (complete && bad !== undefined) {
+        return { kind: "corrupt", ...bad, goodBytes, head, lines: line };
+      }
+      bad ??= { line, reason: `is longer than ${MAX_LOG_LINE_BYTES / 1024 / 1024} MiB` };
+      continue;
+    }
     if (isBlank(bytes) && complete && bad === undefined) {
       goodBytes = end;
       continue;
@@ -103,7 +110,8 @@ function isBlank(bytes: Uint8Array): boolean {
 }
 
 interface RawLine {
-  readonly bytes: Uint8Array;
+  /** Undefined for a line that is too long to be read. */
+  readonly bytes: Uint8Array | undefined;
   /** Position behind it, its line end included. */
   readonly end: number;
   readonly complete: boolean;
@@ -117,12 +125,14 @@ function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
   let held = 0; // end of the bytes in use
   let searched = 0; // up to here there is no line end
   let position = 0; // of the file, behind the bytes held
+  let tooLong = false; // its beginning is not held any more
   for (;;) {
     const found = buffer.subarray(0, held).indexOf(NEWLINE, searched);
     if (found >= 0) {
       const end = position - held + found + 1;
-      yield { bytes: buffer.subarray(start, found), end, complete: true };
+      yield { bytes: tooLong ? undefined : buffer.subarray(start, found), end, complete: true };
       start = searched = found + 1;
+      tooLong = false;
       continue;
     }
     buffer.copyWithin(0, start, held);
@@ -130,13 +140,15 @@ function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
     start = 0;
     searched = held;
     if (held === buffer.length) {
-      if (held >= MAX_LOG_LINE_BYTES) {
-        yield { bytes: buffer.subarray(0, 0), end: position, complete: false };
-        return;
+      if (tooLong || held >= MAX_LOG_LINE_BYTES) {
+        // What follows says whether a crash cut it, or somebody else wrote it.
+        tooLong = true;
+        held = searched = 0;
+      } else {
+        const larger = Buffer.allocUnsafe(Math.min(buffer.length * 4, MAX_LOG_LINE_BYTES));
+        buffer.copy(larger, 0, 0, held);
+        buffer = larger;
       }
-      const larger = Buffer.allocUnsafe(Math.min(buffer.length * 4, MAX_LOG_LINE_BYTES));
-      buffer.copy(larger, 0, 0, held);
-      buffer = larger;
     }
     const room = Math.min(buffer.length - held, size - position);
     const count = room === 0 ? 0 : readSync(fd, buffer, held, room, position);
@@ -144,7 +156,8 @@ function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
     held += count;
     position += count;
   }
-  if (held > 0) yield { bytes: buffer.subarray(0, held), end: position, complete: false };
+  if (held === 0 && !tooLong) return;
+  yield { bytes: tooLong ? undefined : buffer.subarray(0, held), end: position, complete: false };
 }
 
 /** Runs `read` on a log opened for reading, without its lock. */

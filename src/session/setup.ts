@@ -22,6 +22,8 @@ export const DOMAIN = {
   runKey: "pod.run_key",
   /** The result of a call whose batch is still at work. */
   result: "pod.result",
+  /** Ends what a session took over from the one before it, where that did not fit in its start. */
+  carried: "pod.carried",
 } as const;
 
 /** What `run_errored` says of a run that the end of its process cut off. */

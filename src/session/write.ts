@@ -7,6 +7,7 @@ import type { Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "./entry.ts";
 import { toLogged } from "./logged-item.ts";
 import { numberOf } from "./item-id.ts";
+import { DOMAIN } from "./setup.ts";
 
 /** An item with its id. */
 type Identified = Item & { readonly id: string };
@@ -77,8 +78,15 @@ export interface SessionStart {
   readonly compacted_from?: Origin;
 }
 
-/** The first entries of a session. Readable as one `session_start`, or as that and the rest of its items. */
-export function startEntries(start: SessionStart, ts: number): Entry[] {
+/**
+ * The first entries of a session. Readable as one `session_start`, or as that and the rest of its
+ * items. `notes` stand right behind it, where lists of sessions look for them.
+ */
+export function startEntries(
+  start: SessionStart,
+  ts: number,
+  notes: readonly Entry[] = [],
+): Entry[] {
   let room = MAX_START_CHARACTERS;
   let inside = 0;
   for (const item of start.items) {
@@ -101,7 +109,11 @@ export function startEntries(start: SessionStart, ts: number): Entry[] {
       ...(start.compacted_from === undefined ? {} : { compacted_from: start.compacted_from }),
       ...(isPlain ? {} : { item_ids: ids }),
     },
+    ...notes,
     // One by one, because their ids need not follow each other.
     ...rest.flatMap((item) => itemEntries([item], undefined, ts)),
+    ...(rest.length === 0
+      ? []
+      : [{ kind: "extension" as const, ts, domain: DOMAIN.carried, payload: {} }]),
   ];
 }

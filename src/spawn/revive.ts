@@ -76,7 +76,8 @@ export async function reviveChildren(
   );
   const revived: Revived[] = [];
   for (const living of wanted.tree ? context.children.list() : []) {
-    if (!living.direct || hasEnded(living)) continue;
+    // One that is just being started is new: there is nothing below it yet.
+    if (!living.direct || living.phase === "starting" || hasEnded(living)) continue;
     const problem = await askBelow(living.socket, wanted, signal).then(
       () => undefined,
       (error: unknown) => messageOf(error),
@@ -91,11 +92,16 @@ export async function reviveChildren(
     try {
       await reviveChild(context, child, wanted, signal);
     } catch (error) {
-      problem = messageOf(error);
+      // Somebody else was faster: that it lives is what was wanted.
+      if (!livesIn(context, session)) problem = messageOf(error);
     }
     revived.push({ name: setup.name, session, problem });
   }
   return revived;
+}
+
+function livesIn({ registry }: SpawnContext, session: string): boolean {
+  return registry.peek().some((entry) => entry.session_id === session);
 }
 
 async function reviveChild(

@@ -1,7 +1,9 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import * as files from "../../src/base/files.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import type { PodEvent } from "../../src/protocol/method.ts";
+import { canMount, fillUp, smallDisk } from "../support/small-disk.ts";
 import { temp } from "../support/temp.ts";
 
 const SESSION = "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5b";
@@ -104,7 +106,6 @@ describe("a mailbox", () => {
     const box = dir.open();
     box.report({ id: "o1", event: event("o1") });
     box.sent("o1");
-    box.see("run:k1");
     await box.close();
     expect(existsSync(dir.path())).toBe(false);
     const other = dir.open();
@@ -147,6 +148,75 @@ describe("a mailbox", () => {
     const box = dir.open();
     for (let n = 0; n < 2000; n += 1) box.see(`s${n}`);
     expect([box.hasSeen("s0"), box.hasSeen("s1999")]).toEqual([false, true]);
+    for (let n = 0; n < 2000; n += 1) box.see(`run:k${n}`);
+    expect([box.hasSeen("run:k0"), box.hasSeen("run:k1999")]).toEqual([false, true]);
+  });
+
+  test("remembers the key of a run through an orderly end, and however many reports come", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.see("run:k1");
+    for (let n = 0; n < 2000; n += 1) box.see(`s${n}`);
+    expect(box.hasSeen("run:k1")).toBe(true);
+    await box.close();
+    expect(dir.open().hasSeen("run:k1")).toBe(true);
+  });
+
+  test("is on disk with its name: the directory is flushed with a new file, and with one that moved", async () => {
+    await using dir = post();
+    const synced = spyOn(files, "syncDirectory");
+    try {
+      const box = dir.open();
+      box.see("s1");
+      await box.synced();
+      box.see("s2");
+      await box.synced();
+      expect(synced.mock.calls).toEqual([[dir.directory]]);
+      box.follow(LATER);
+      box.see("s3");
+      await box.synced();
+      expect(synced).toHaveBeenCalledTimes(2);
+    } finally {
+      synced.mockRestore();
+    }
+  });
+
+  test.skipIf(!canMount)(
+    "on a full disk leaves no half line, and writes down what it missed when there is room again",
+    async () => {
+      await using dir = post();
+      const disk = `${dir.directory}/disk`;
+      using _disk = smallDisk(disk, 64);
+      const path = `${disk}/${SESSION}.mail`;
+      const open = () => new Mailbox(disk, SESSION, (t) => dir.troubles.push(t));
+      const box = open();
+      box.receive(notice("ä1"));
+      const before = readFileSync(path);
+      const free = fillUp(disk, 0);
+      // The page that it has may take a part of it.
+      const long = { ...notice("i2"), text: "ö".repeat(6000) };
+      box.receive(long);
+      expect(dir.troubles[0]).toStartWith("cannot keep events in ");
+      expect(readFileSync(path).equals(before)).toBe(true);
+      free();
+      box.receive(notice("i3"));
+      await box.synced();
+      const after = open();
+      expect(after.incoming).toEqual([notice("ä1"), long, notice("i3")]);
+      box.see("s4");
+      expect(open().hasSeen("s4")).toBe(true);
+      expect(dir.troubles).toHaveLength(1);
+    },
+  );
+
+  test("knows where its lines end although one of them is not text", async () => {
+    await using dir = post();
+    dir.open().receive(notice("i1"));
+    appendFileSync(dir.path(), Buffer.from([0xff, 0xfe, 0xff, 0x0a]));
+    appendFileSync(dir.path(), '{"in":"torn');
+    const box = dir.open();
+    box.receive(notice("i2"));
+    expect(dir.open().incoming).toEqual([notice("i1"), notice("i2")]);
   });
 
   test("that cannot be written says so once and works on in memory", async () => {

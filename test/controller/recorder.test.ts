@@ -1,9 +1,18 @@
 /** The recorder between a history and its session log: order, failures, moves to a new session. */
 import { expect, test } from "bun:test";
-import { chmodSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { messageOf, PodError } from "../../src/base/errors.ts";
 import { INTERRUPTED_BY_END, Recorder } from "../../src/controller/recorder.ts";
 import { textMessage, type Item } from "../../src/protocol/history.ts";
+import { listSessions } from "../../src/session/catalog.ts";
+import { forkSession } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession } from "../../src/session/open.ts";
 import { History } from "../../src/worker/history.ts";
@@ -259,4 +268,66 @@ test("the key of a run is recorded in one write with its input, and with nothing
   const { state, log } = openSession(dir.path, recorder.session);
   log.close();
   expect(state.runKeys).toEqual(["run:k1"]);
+});
+
+test("a new session whose history does not fit in one line is found by lists and is no run cut off", async () => {
+  await using dir = temp();
+  const { recorder, history, kinds } = setUp(dir.path);
+  for (let n = 0; n < 20; n += 1) {
+    history.append(user("x".repeat(300_000)), textMessage("assistant", `${n}`));
+  }
+  recorder.childEnded({ name: "kid", instance: "k", end: "stopped", at: 1 });
+  await recorder.compact([...history.items]);
+  expect(kinds().slice(0, 3)).toEqual(["session_start", "pod.setup", "pod.child_ended"]);
+  expect(kinds().at(-1)).toBe("pod.carried");
+  expect(listSessions(dir.path)[0]).toMatchObject({
+    session: recorder.session,
+    setup: { lineage: SESSION },
+    rest: "idle",
+  });
+  const known = [...history.items];
+  await recorder.close("signal");
+  const { log, state } = openSession(dir.path, recorder.session);
+  log.close();
+  expect(state.items).toEqual(known);
+  expect(state).toMatchObject({ cutOff: false, interrupted: false, mayGoOn: false });
+  // A copy of it is as good.
+  const copy = forkSession(dir.path, recorder.session, log.head ?? "");
+  expect(listSessions(dir.path)[0]).toMatchObject({
+    session: copy,
+    setup: { lineage: copy },
+    isCopy: true,
+  });
+});
+
+test("while a new session is filled no list shows it, and what a crash left of one goes", async () => {
+  await using dir = temp();
+  const left = dir.join(`${Bun.randomUUIDv7()}.jsonl.part`);
+  writeFileSync(left, "half a line");
+  utimesSync(left, 1, 1);
+  const { recorder, history } = setUp(dir.path);
+  history.append(user("x"));
+  const taken = createLog(dir.path, Bun.randomUUIDv7(), { unlisted: true });
+  taken.append([{ kind: "turn_end", ts: 1, turn_count: 1 }]);
+  const seen = listSessions(dir.path).map(({ session }) => session);
+  expect(seen).toEqual([SESSION]);
+  expect(readdirSync(dir.path).sort()).toEqual([`${SESSION}.jsonl`, `${taken.id}.jsonl.part`]);
+  taken.publish();
+  expect(readdirSync(dir.path).sort()).toEqual([`${SESSION}.jsonl`, `${taken.id}.jsonl`]);
+  taken.discard();
+  expect(readdirSync(dir.path)).toEqual([`${SESSION}.jsonl`]);
+  await recorder.close("signal");
+});
+
+test("an end of a child that is learnt of during a move stands in the new log", async () => {
+  await using dir = temp();
+  const { recorder, history, kinds } = setUp(dir.path, {
+    moved: async () => {
+      recorder.childEnded({ name: "kid", instance: "k", end: "stopped", at: 2 });
+    },
+  });
+  history.append(user("x"));
+  await recorder.compact([...history.items]);
+  expect(kinds()).toEqual(["session_start", "pod.setup", "pod.child_ended"]);
+  await recorder.close("signal");
 });

@@ -99,3 +99,41 @@ test("a report that its own process could not deliver is delivered by the next o
   );
   expect(finishedOf("kid", notices(world))).toBe(1);
 }, 60_000);
+
+test("what a child does that was brought back alone is told to its parent when that one is back", async () => {
+  await using world = startWorld();
+  const target = join(world.work, "kid");
+  mkdirSync(target);
+  const scope = [{ target, permission: "write" }];
+  const root = await world.start({
+    command,
+    rules: [
+      { match: "^go$", calls: [{ tool: "SpawnPod", input: { name: "kid", task: "t", scope } }] },
+      { text: "ok" },
+    ],
+  });
+  await root.runToEnd("go");
+  const session = world.allocation("kid")?.session_id ?? "";
+  await eventually(() => finishedOf("kid", notices(world)) === 1, "the first report to be told");
+  await eventually(() => mail(world, session).includes('"sent"'), "its acknowledgement");
+  for (const pid of world.processes()) process.kill(pid, "SIGKILL");
+  await eventually(() => world.processes().length === 0, "the end of all");
+  const alone = await world.cli("resume", "kid");
+  expect([alone.stderr, alone.code]).toEqual(["", 0]);
+  expect(world.allocation("kid")?.delegated_from).toBeNull();
+  await world.cli("send", "kid", "more");
+  const lastOf = () => mail(world, session).trimEnd().split("\n").at(-1) ?? "";
+  await eventually(() => lastOf().includes('"turn_ended"'), "the report that waits");
+  process.kill(world.allocation("kid")?.pid ?? 0, "SIGKILL");
+  await eventually(() => world.processes().length === 0, "its end");
+  const tree = await world.cli("resume", "root", "--tree");
+  expect([tree.stderr, tree.code]).toEqual(["", 0]);
+  expect(world.allocation("kid")?.delegated_from).toBe("root");
+  await eventually(() => finishedOf("kid", notices(world)) > 1, "the report to be told");
+  await eventually(() => lastOf().includes('"sent"'), "the acknowledgement");
+  await eventually(
+    async () => (await world.cli("ls")).stdout.match(/root +idle/) !== null,
+    "the end",
+  );
+  expect(finishedOf("kid", notices(world))).toBe(2);
+}, 60_000);

@@ -1,9 +1,18 @@
 /** Trees that come back, whole or in part: who is whose, and every scope as it was. */
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { request } from "../../src/transport/client.ts";
 import { eventually, startWorld } from "../support/pod.ts";
-import { conversation, killAll, runToEnd, sessions, startTree, textOf } from "./returning.ts";
+import {
+  command,
+  conversation,
+  killAll,
+  runToEnd,
+  sessions,
+  startTree,
+  textOf,
+} from "./returning.ts";
 
 test("a whole tree comes back after SIGKILL of every process, with every scope as it was", async () => {
   await using world = startWorld();
@@ -140,3 +149,73 @@ test("a child that left no session is named to the person and, once, to its pare
   const again = await world.cli("resume", "root", "--tree");
   expect([again.stderr, again.code]).toEqual(["", 0]);
 });
+
+test("a child that is just being started is no failure of a tree that comes back", async () => {
+  await using world = startWorld();
+  const root = await world.start({
+    command,
+    rules: [
+      {
+        match: "^go$",
+        calls: [
+          {
+            tool: "SpawnPod",
+            input: {
+              name: "stuck",
+              task: "t",
+              scope: [{ target: world.work, permission: "write" }],
+            },
+          },
+        ],
+      },
+      { text: "ok" },
+    ],
+    env: { INSOMNIA_POD_COMMAND: join(import.meta.dir, "fixtures/never-ready") },
+  });
+  await root.run("go");
+  const shown = () => readFileSync(join(world.runtime, "root/spawned_pods.json"), "utf8");
+  await eventually(() => {
+    try {
+      return shown().includes("stuck");
+    } catch {
+      return false;
+    }
+  }, "the child that starts");
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  await root.request({ method: "cancel" });
+  await root.waitFor("run_end");
+});
+
+test("of several who bring the same children back at once, all are told that they are back", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  for (const name of ["mid", "leaf"]) {
+    process.kill(world.allocation(name)?.pid ?? 0, "SIGKILL");
+    await eventually(() => world.allocation(name) === undefined, `the end of ${name}`);
+  }
+  const revive = async (params: { tree: boolean; go_on: boolean; name?: string }) =>
+    await request(root.socket, { method: "revive", params }, { timeoutMs: 60_000 });
+  const answers = await Promise.all([
+    revive({ tree: true, go_on: false }),
+    revive({ tree: true, go_on: false }),
+    revive({ tree: false, go_on: false, name: "mid" }),
+  ]);
+  expect(answers.map(({ event }) => event)).toEqual(["ack", "ack", "ack"]);
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  expect(world.processes()).toHaveLength(3);
+}, 60_000);
+
+test("a child that was brought back alone stands in its parent's way until it is stopped, and then comes back below it", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const refused = await world.cli("resume", "root");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("leaf");
+  expect((await world.cli("stop", "leaf")).code).toBe(0);
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+}, 60_000);

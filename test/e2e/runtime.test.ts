@@ -214,6 +214,32 @@ describe("clients of a streaming pod", () => {
     expect(events.at(-1)).toBe("shutdown");
   });
 
+  test("every line that is piped into pod attach arrives: a task for an idle pod, then notes", async () => {
+    await using world = startWorld();
+    await world.start({
+      command,
+      rules: [{ match: "^one$", times: 1, text: "at work", delay_ms: 500 }, { text: "ok" }],
+    });
+    const child = Bun.spawn([...command, "attach", "root"], {
+      env: { ...world.env },
+      stdin: new Blob(["one\ntwo\n\nthree\nfour"]),
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    expect(await within(child.exited, DEADLINE_MS, "attach to end")).toBe(0);
+    expect(await child.stderr.text()).not.toContain("error");
+    const log = join(
+      world.home,
+      ".insomnia/sessions",
+      `${world.allocation("root")?.session_id}.jsonl`,
+    );
+    await eventually(() => {
+      const text = readFileSync(log, "utf8");
+      const notes = ["two", "three", "four"].map((word) => `[Notification]\\n${word}\\n`);
+      return ['"content":"one"', ...notes].every((part) => text.includes(part));
+    }, "every line in the conversation");
+  });
+
   test("pod attach says that what is typed to a busy pod is noted, and ends with its input", async () => {
     await using world = startWorld();
     const root = await world.start({

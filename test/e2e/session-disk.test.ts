@@ -4,39 +4,13 @@
  * pages. Also what another program does to a log behind the Pod's back.
  */
 import { expect, test } from "bun:test";
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  writeFileSync,
-} from "node:fs";
+import { appendFileSync, existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { runMethod } from "../../src/protocol/method.ts";
 import { Replay } from "../../src/session/replay.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { startWorld, type RootPod, type World } from "../support/pod.ts";
-
-const isRoot = process.geteuid?.() === 0 && process.platform === "linux";
-
-/** A tmpfs of `kilobytes` at `path`; undone by disposing. */
-function smallDisk(path: string, kilobytes: number): Disposable {
-  mkdirSync(path, { mode: 0o700 });
-  const options = `size=${kilobytes}k,mode=0700`;
-  const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path]);
-  if (mounted.exitCode !== 0) throw new Error(`mount: ${mounted.stderr.toString()}`);
-  return { [Symbol.dispose]: () => void Bun.spawnSync(["umount", "-l", path]) };
-}
-
-/** Takes all room but `keep` bytes; returns what gives it back. */
-function fillUp(path: string, keep: number): () => void {
-  const { bavail, bsize } = statfsSync(path);
-  const ballast = join(path, "ballast");
-  writeFileSync(ballast, Buffer.alloc(Math.max(0, bavail * bsize - keep)));
-  return () => rmSync(ballast);
-}
+import { canMount, fillUp, smallDisk } from "../support/small-disk.ts";
 
 const logOf = (world: World, store: string): string =>
   join(store, `${world.allocation("root")?.session_id}.jsonl`);
@@ -53,7 +27,7 @@ function errors(pod: RootPod): string[] {
   return pod.events.flatMap((event) => (event.event === "error" ? [event.data.message] : []));
 }
 
-test.skipIf(!isRoot)(
+test.skipIf(!canMount)(
   "on a full disk no tool runs and no request is made; with room again the conversation goes on",
   async () => {
     await using world = startWorld();

@@ -125,6 +125,7 @@ function session(name: string, parent: string | null, rest: Rest = "idle"): Know
     path: "",
     setup: { ...setupOf(name, lineage, parent), instance: `${name}-${clock}` },
     rest,
+    isCopy: false,
     changed: clock,
     bytes: 1,
     problem: undefined,

@@ -2,8 +2,10 @@
 import { expect, test } from "bun:test";
 import {
   appendFileSync,
+  copyFileSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -219,6 +221,17 @@ test("what somebody else does to the file is noticed (98)", async () => {
   log.close();
 });
 
+test("a log that was moved aside is not the copy that stands in its place (98)", async () => {
+  await using dir = temp();
+  fill(dir.path);
+  const path = logPath(dir.path, ID);
+  const { log } = openSession(dir.path, ID);
+  renameSync(path, `${path}.old`);
+  copyFileSync(`${path}.old`, path);
+  expect(log.isUntouched()).toBe(false);
+  log.close();
+});
+
 test("an unknown kind keeps its place in the chain (103)", async () => {
   await using dir = temp();
   const log = createLog(dir.path, ID);
@@ -242,6 +255,29 @@ test("lines longer and shorter than what is read at once come out the same", asy
     });
   const whole = read(undefined);
   for (const chunk of [1, 2, 7, 64, 333, 1000]) expect(read(chunk)).toEqual(whole);
+});
+
+test("a line too long to be read is damage when lines follow, and a cut-off end, kept whole, when none does", async () => {
+  await using dir = temp();
+  const path = logPath(dir.path, ID);
+  const long = Buffer.alloc(64 * 1024 * 1024 + 300_000, "x");
+  const [first = "", second = ""] = VECTORS;
+  writeFileSync(path, `${first}\n`);
+  appendFileSync(path, long);
+  appendFileSync(path, `\n${second}\n`);
+  const size = statSync(path).size;
+  expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({
+    code: "session_corrupt",
+    message: expect.stringContaining(`${path}:2 is longer than 64 MiB`),
+  });
+  expect(statSync(path).size).toBe(size);
+  truncateSync(path, size - second.length - 2);
+  const { log, repairs } = openSession(dir.path, ID);
+  log.close();
+  expect(repairs).toHaveLength(1);
+  expect(readFileSync(path, "utf8")).toBe(`${first}\n`);
+  const [aside = ""] = readdirSync(dir.path).filter((name) => name.endsWith(".corrupt"));
+  expect(readFileSync(dir.join(aside)).equals(long)).toBe(true);
 });
 
 test("a history too large for one line is written in several and comes back the same", async () => {
