@@ -28,6 +28,7 @@ function place() {
         env,
         stdin: "ignore",
         timeout: LIMIT_MS,
+        killSignal: "SIGKILL", // one that waits for a pipe hears nothing else
       });
       return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
     },
@@ -218,4 +219,24 @@ test.each([
   await using here = place();
   const { code, err } = here.pod(...flags);
   expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+});
+
+describe("a pipe where a file must be is named, and nobody waits for it", () => {
+  for (const [name, message] of [
+    ["project/.insomnia/prompts/a.md", "failed to read prompt asset '$workspace/a'"],
+    ["home/i/config/providers.toml", "failed to read catalog at"],
+    ["home/i/config/manifest.toml", "failed to read manifest"],
+  ] as const) {
+    test(name, async () => {
+      await using here = place();
+      here.write("manifest.toml", `worker.instruction = "$workspace/a"\n${SCRIPT}`);
+      writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+      mkdirSync(here.join("home", "i", "config"), { recursive: true });
+      expect(Bun.spawnSync(["mkfifo", here.join(name)]).exitCode).toBe(0);
+      const { code, err } = here.pod("run", "hello");
+      expect(err).toContain(message);
+      expect(err).toContain("not a regular file");
+      expect(code).toBe(1);
+    });
+  }
 });
