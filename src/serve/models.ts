@@ -10,7 +10,7 @@ import { childEnvironment } from "../base/process.ts";
 import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
 import type { LoadedLayer } from "../manifest/load.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { BUILTIN_CATALOG, type Catalog } from "../model/builtin.ts";
+import { BUILTIN_CATALOG, type Catalog, type CatalogProvider } from "../model/builtin.ts";
 import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catalog.ts";
 import type { ModelConfig } from "../model/config.ts";
 
@@ -33,8 +33,10 @@ export interface PodModels {
   forChild(ref?: string): Promise<ChildModel>;
   /** The environment of children: without the keys of models that none of them can have. */
   readonly childEnvironment: Readonly<Record<string, string>>;
-  /** Variables that hold keys, set or not; no tool's program gets one. */
+  /** Variables that hold keys, set or not; no tool's program gets one, nor does a child's. */
   readonly keyVariables: readonly string[];
+  /** Files that hold keys; no Pod of the tree may read one. Empty for a child: its scope says so. */
+  readonly keyFiles: readonly string[];
 }
 
 /**
@@ -77,14 +79,19 @@ export async function rootModels(
     forChild: (ref) => Promise.resolve(childModel(own, compaction, ref, allowed, catalog)),
     childEnvironment: Object.fromEntries(kept),
     keyVariables: [...known],
+    keyFiles: [...new Set([...used.flatMap(keyFiles), ...catalog.providers.flatMap(hintedFile)])],
   };
 }
 
-/** Models of a child. Its environment has been thinned out by the root. */
+/**
+ * Models of a child. Its environment has been thinned out by the root, whose catalog it does not
+ * know: `told` are the variables that its spawner knows to hold keys.
+ */
 export function childModels(
   manifest: Manifest,
   bases: Pick<BaseDirectories, "config">,
   env: Environment,
+  told: readonly string[],
 ): PodModels {
   const own = resolveModel(manifest.model);
   const summariser = manifest.compaction?.model;
@@ -99,7 +106,10 @@ export function childModels(
       return childModel(own, compaction, ref, allowed, catalog);
     },
     childEnvironment: childEnvironment(env),
-    keyVariables: [...keyVariables(own), ...catalogVariables(BUILTIN_CATALOG)],
+    keyVariables: [
+      ...new Set([...told, ...keyVariables(own), ...catalogVariables(BUILTIN_CATALOG)]),
+    ],
+    keyFiles: [],
   };
 }
 
@@ -155,6 +165,17 @@ function childModel(
 function keyVariables(model: ResolvedModel): string[] {
   if (model.scheme === "script" || model.auth.kind !== "api_key") return [];
   return model.auth.env === undefined ? [] : [model.auth.env];
+}
+
+/** The file that holds the key of a model. */
+function keyFiles(model: ResolvedModel): string[] {
+  return model.scheme === "script" ? [] : fileOf(model.auth);
+}
+
+const hintedFile = ({ authHint }: CatalogProvider): string[] => fileOf(authHint);
+
+function fileOf(auth: { readonly kind: string; readonly file?: string | undefined }): string[] {
+  return auth.kind === "api_key" && auth.file !== undefined ? [auth.file] : [];
 }
 
 /** Variables that some entry of a catalog names. */

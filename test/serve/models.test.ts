@@ -96,7 +96,10 @@ describe("the models of a root", () => {
     const child = { name: "kid", instruction: undefined, allow: [], deny: [] };
     const same = await models.forChild();
     const inherited = childManifest({ manifest, models }, { ...child, model: same.table });
-    const again = childModels(JSON.parse(JSON.stringify(inherited)), bases, ENV);
+    const again = childModels(JSON.parse(JSON.stringify(inherited)), bases, ENV, ["TOLD"]);
+    expect(again.keyVariables).toEqual(
+      expect.arrayContaining(["TOLD", "TEAM_KEY", "INSOMNIA_API_KEY_OPENAI"]),
+    );
     expect(again.own).toMatchObject({
       scheme: "openai_chat",
       modelId: "big",
@@ -125,6 +128,14 @@ describe("the models of a root", () => {
     expect(models.keyVariables).toContain("INSOMNIA_API_KEY_ANTHROPIC");
   });
 
+  test("name the files with keys, those of models that are not used too", async () => {
+    const { models } = await resolved({
+      user: '[model]\nref = "openai/x"\nauth = { kind = "api_key", file = "/keys/own" }\n',
+      providers: TEAM.replace('env = "TEAM_KEY"', 'env = "TEAM_KEY", file = "/keys/team"'),
+    });
+    expect(models.keyFiles).toEqual(["/keys/own", "/keys/team"]);
+  });
+
   test("include the summariser's, which a child is told in full", async () => {
     const { models, manifest, bases } = await resolved({
       user: '[model]\nref = "openai/gpt-5"\n[compaction.model]\nref = "team/small"\n',
@@ -136,7 +147,7 @@ describe("the models of a root", () => {
     const told = JSON.parse(
       JSON.stringify(childManifest({ manifest, models }, { ...child, model: table })),
     );
-    expect(childModels(told, bases, ENV).compaction).toMatchObject({ modelId: "small" });
+    expect(childModels(told, bases, ENV, []).compaction).toMatchObject({ modelId: "small" });
   });
 
   test.each([
