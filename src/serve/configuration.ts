@@ -201,7 +201,8 @@ export async function modelFor(
 /** The same error with a prefix that says what failed. */
 export function named(prefix: string, error: unknown): PodError {
   const code = error instanceof PodError ? error.code : "internal";
-  return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error });
+  const data = error instanceof PodError ? error.data : {};
+  return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error, data });
 }
 
 /**

@@ -9,6 +9,7 @@ import { type BaseDirectories, type Environment, pathExists } from "../base/path
 import { childEnvironment } from "../base/process.ts";
 import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
 import type { LoadedLayer } from "../manifest/load.ts";
+import { ManifestError, type Problem } from "../manifest/problem.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { BUILTIN_CATALOG, type Catalog, type CatalogProvider } from "../model/builtin.ts";
 import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catalog.ts";
@@ -41,8 +42,8 @@ export interface PodModels {
 
 /**
  * Models of a Pod that nobody told its model in full. `layers` say who wrote what; without them
- * everything counts as the user's. Throws `invalid_manifest`: every table is resolved now, so that
- * no mistake shows up hours later (FIX 13).
+ * everything counts as the user's. Throws `invalid_manifest` with all that is wrong: every table is
+ * resolved now, so that no mistake shows up hours later (FIX 13).
  */
 export async function rootModels(
   manifest: Manifest,
@@ -51,21 +52,41 @@ export async function rootModels(
   env: Environment,
 ): Promise<PodModels> {
   const catalog = await effectiveCatalog(bases);
-  const own = await resolveTable(manifest.model, modelAuthors(layers, "model"), catalog);
+  const problems: Problem[] = [];
+  const errors: PodError[] = [];
+  const attempt = async <Value>(
+    key: string | undefined,
+    work: () => Value | Promise<Value>,
+  ): Promise<Value | undefined> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isPodError(error)) throw error;
+      errors.push(error);
+      problems.push({ ...(key === undefined ? {} : { key }), message: error.message });
+      return undefined;
+    }
+  };
+  const own = await attempt(undefined, () =>
+    resolveTable(manifest.model, modelAuthors(layers, "model"), catalog),
+  );
   const summariser = manifest.compaction?.model;
   const compaction =
     summariser === undefined
       ? undefined
-      : await resolveTable(summariser, modelAuthors(layers, "compaction.model"), catalog);
+      : await attempt("compaction.model", () =>
+          resolveTable(summariser, modelAuthors(layers, "compaction.model"), catalog),
+        );
   const allowed = manifest.limits.child_models ?? [];
-  const others = allowed.map((ref) => {
-    try {
-      return resolveModel({ ref }, catalog);
-    } catch (error) {
-      if (!isPodError(error)) throw error;
-      throw new PodError("invalid_manifest", `limits.child_models: ${error.message}`);
-    }
-  });
+  const others: ResolvedModel[] = [];
+  for (const [index, ref] of allowed.entries()) {
+    const other = await attempt(`limits.child_models[${index}]`, () =>
+      resolveModel({ ref }, catalog),
+    );
+    if (other !== undefined) others.push(other);
+  }
+  if (own === undefined && errors.length === 1) throw errors[0];
+  if (own === undefined || errors.length > 0) throw new ManifestError([{ problems }], errors[0]);
   const used = [own, ...(compaction === undefined ? [] : [compaction]), ...others];
   const needed = new Set(used.flatMap(keyVariables));
   const known = new Set([...needed, ...catalogVariables(catalog)]);

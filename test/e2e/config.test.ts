@@ -240,3 +240,25 @@ describe("a pipe where a file must be is named, and nobody waits for it", () => 
     });
   }
 });
+
+test("a check tells every unknown model and every broken text at once", async () => {
+  await using here = place();
+  here.write(
+    "manifest.toml",
+    'worker.instruction = "$workspace/a"\nlimits.child_models = ["no/x", "openai/y", "nor/z"]\n' +
+      '[model]\nref = "never/x"\n',
+  );
+  here.write("prompts/a.md", '{% include "$workspace/b" %}\n{% include "$workspace/c" %}\n');
+  here.write(
+    "prompts.toml",
+    '[prompt]\nnotify_wrapper = "{{ a }}"\nagents_md_section = "{{ b }}"\n',
+  );
+  const { problems } = JSON.parse(here.pod("check", "--json").out);
+  const told = problems.map((it: { key: string; line?: number }) => `${it.line} ${it.key}`);
+  expect(told).toContain("2 limits.child_models[0]");
+  expect(told).toContain("2 limits.child_models[2]");
+  const text = JSON.stringify(problems);
+  for (const part of ["`never`", "variable `a`", "variable `b`", "workspace/b", "workspace/c"]) {
+    expect(text).toContain(part);
+  }
+});

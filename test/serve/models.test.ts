@@ -158,7 +158,7 @@ describe("the models of a root", () => {
     ],
     [
       { user: '[model]\nref = "openai/x"\n[limits]\nchild_models = ["nobody/x"]\n' },
-      "limits.child_models: failed to resolve model manifest: model.ref points to unknown provider",
+      "limits.child_models[0]: failed to resolve model manifest: model.ref points to unknown provider",
     ],
     [
       {
@@ -167,10 +167,25 @@ describe("the models of a root", () => {
           '[compaction.model]\nscheme = "openai_chat"\nmodel_id = "m"\n' +
           'base_url = "https://evil.example"\nauth = { kind = "api_key", env = "TEAM_KEY" }\n',
       },
-      "the key from environment variable TEAM_KEY must not go to evil.example: a project's manifest " +
+      "compaction.model: the key from environment variable TEAM_KEY must not go to evil.example: a project's manifest " +
         "asks for it (DIR/project/.insomnia/manifest.toml:4)",
     ],
   ])("are refused with the place of the mistake: %j", async (files, text) => {
     expect((await load(files)).models).toStartWith(text);
+  });
+
+  test("are refused with all mistakes at once", async () => {
+    const { models } = await load({
+      user:
+        '[model]\nref = "tean/x"\n[limits]\nchild_models = ["a/x", "openai/y", "b/z"]\n' +
+        '[compaction.model]\nref = "c/x"\n',
+    });
+    const told = String(models).split(";\n");
+    expect(told.map((line) => /^(.*?)failed to .* provider `(\w+)`/.exec(line)?.slice(1))).toEqual([
+      ["", "tean"],
+      ["compaction.model: ", "c"],
+      ["limits.child_models[0]: ", "a"],
+      ["limits.child_models[2]: ", "b"],
+    ]);
   });
 });
