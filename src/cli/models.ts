@@ -53,8 +53,6 @@ function describeKey(auth: ModelAuth, env: Environment): string {
   switch (auth.kind) {
     case "none":
       return "none needed";
-    case "codex_oauth":
-      return "not supported (codex_oauth)";
     case "command":
       return `command ${auth.command[0] ?? ""} …`;
     case "api_key": {

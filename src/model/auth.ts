@@ -27,7 +27,7 @@ export async function resolveKey(
   env: Environment,
 ): Promise<ApiKey | undefined> {
   const { auth } = resolved;
-  if (auth.kind === "none" || auth.kind === "codex_oauth") return undefined;
+  if (auth.kind === "none") return undefined;
   if (auth.kind === "command") {
     const { runKeyCommand } = await import("./key-command.ts");
     const value = await runKeyCommand(auth.command, env);

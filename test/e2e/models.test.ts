@@ -236,8 +236,7 @@ test("pod models shows the catalog in force and where each key is, never a key",
     world,
     "providers.toml",
     '[[provider]]\nid = "team"\nscheme = "gemini"\nbase_url = "https://llm.team.example"\n' +
-      'auth_hint = { kind = "api_key", env = "TEAM_KEY", file = "keys/team" }\n' +
-      '[[provider]]\nid = "codex-oauth"\ndisabled = true\n',
+      'auth_hint = { kind = "api_key", env = "TEAM_KEY", file = "keys/team" }\n',
   );
   configure(world, "models.toml", '[[model]]\nprovider = "team"\nid = "big/1"\n');
   const { code, stdout } = await cli(world, { TEAM_KEY: KEY }, "models");

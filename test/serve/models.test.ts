@@ -154,7 +154,7 @@ describe("the models of a root", () => {
     [
       { user: '[model]\nref = "tean/x"\n' },
       "failed to resolve model manifest: model.ref points to unknown provider `tean` (there are " +
-        "anthropic, openai, gemini, ollama-local, codex-oauth, openrouter) (DIR/config/manifest.toml:2)",
+        "anthropic, openai, gemini, ollama-local, openrouter) (DIR/config/manifest.toml:2)",
     ],
     [
       { user: '[model]\nref = "openai/x"\n[limits]\nchild_models = ["nobody/x"]\n' },
