@@ -154,6 +154,36 @@ export function readBytes(path: string): Buffer | undefined {
   }
 }
 
+/**
+ * The bytes of a regular file of at most `limit` bytes, for files that anybody may have put there: a
+ * pipe or device is neither waited for nor read, and what grows meanwhile is not read without end.
+ * Throws the failures of the system, and errors that say `not a regular file` or what the limit is.
+ */
+export function readRegularFile(path: string, limit: number): Uint8Array {
+  const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
+  const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  try {
+    const info = fstatSync(fd);
+    if (!info.isFile()) throw new Error("not a regular file");
+    if (info.size > limit) throw new Error(`${info.size} bytes, limit is ${limit}`);
+    // One byte more than it has, to see its end; files of /proc say that they have none.
+    let buffer = Buffer.allocUnsafe(info.size + 1);
+    let length = 0;
+    for (;;) {
+      const count = readSync(fd, buffer, length, buffer.length - length, null);
+      if (count === 0) return buffer.subarray(0, length);
+      length += count;
+      if (length > limit) throw new Error(`more than ${limit} bytes`);
+      if (length < buffer.length) continue;
+      const larger = Buffer.allocUnsafe(Math.min(buffer.length * 2 + 4096, limit + 1));
+      buffer.copy(larger);
+      buffer = larger;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** The last `bytes` bytes of an open file as text, trimmed; characters cut in half are replaced. */
 export function readTailOf(fd: number, bytes: number): string {
   const { size } = fstatSync(fd);

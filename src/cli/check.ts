@@ -115,17 +115,25 @@ async function examine(
 
 function diagnosticsOf(error: unknown, key: string): Diagnostic[] {
   const code = isPodError(error) ? error.code : "internal";
+  const keyed = key === "" ? {} : { key };
   if (error instanceof ManifestError) {
     return error.faults.flatMap(({ prefix, problems }) =>
       problems.map((problem): Diagnostic => {
         // A file's own problems have their place; others need to say what could not be done.
         const message =
-          problem.file === undefined ? `${prefix}: ${problem.message}` : problem.message;
-        return { level: "error", code, ...problem, message };
+          problem.file === undefined && prefix !== undefined
+            ? `${prefix}: ${problem.message}`
+            : problem.message;
+        return {
+          level: "error",
+          code,
+          ...(prefix === undefined ? keyed : {}),
+          ...problem,
+          message,
+        };
       }),
     );
   }
-  const keyed = key === "" ? {} : { key };
   return [{ level: "error", code, ...keyed, message: messageOf(error) }];
 }
 
@@ -140,7 +148,8 @@ function warningsOf({ scope, compaction }: Manifest): Diagnostic[] {
     }
   }
   for (const [index, rule] of scope.deny.entries()) {
-    if (!scope.allow.some((allow) => overlaps(rule, allow))) {
+    // One of reading hides contents from commands wherever they lie.
+    if (rule.permission === "write" && !scope.allow.some((allow) => overlaps(rule, allow))) {
       warn(`scope.deny[${index}]`, `${rule.target} is not allowed anyway: the rule has no effect`);
     }
   }
@@ -157,8 +166,13 @@ function placed(found: readonly Diagnostic[], loaded: LoadedManifest): Diagnosti
   return found.map((problem) => {
     const { key, file } = problem;
     if (key === undefined || file !== undefined) return problem;
+    // A list of plain values has one place for all of its elements.
+    const list = key.replace(/\[\d+\]$/, "");
     const origin = origins.find(
-      (entry) => entry.key === key || (entry.key.startsWith(key) && entry.line !== undefined),
+      (entry) =>
+        entry.key === key ||
+        entry.key === list ||
+        (entry.key.startsWith(key) && entry.line !== undefined),
     );
     return origin?.line === undefined ? problem : { ...place(origin), ...problem };
   });

@@ -5,7 +5,7 @@
 import { EXIT } from "../base/errors.ts";
 import { type Environment, resolveBases } from "../base/paths.ts";
 import type { Catalog, CatalogProvider } from "../model/builtin.ts";
-import { homeOf, usableProviders } from "../model/catalog.ts";
+import { homeOf } from "../model/catalog.ts";
 import type { ModelAuth } from "../model/config.ts";
 import { effectiveCatalog } from "../serve/models.ts";
 import type { Streams } from "./output.ts";
@@ -19,7 +19,7 @@ export async function listModels(
 ): Promise<number> {
   const catalog = await effectiveCatalog(resolveBases(env));
   if (options.json) {
-    const providers = usableProviders(catalog).map((provider) => ({
+    const providers = catalog.providers.map((provider) => ({
       id: provider.id,
       name: provider.displayName,
       scheme: provider.scheme,
@@ -34,7 +34,7 @@ export async function listModels(
     return EXIT.done;
   }
   const paint = painterFor(out, env);
-  const blocks = usableProviders(catalog).map((provider) => {
+  const blocks = catalog.providers.map((provider) => {
     const { scheme, authHint } = provider;
     const host = new URL(homeOf(provider)).host;
     const head = `${paint("bold", provider.id)}  ${scheme} at ${host}, key: ${describeKey(authHint, env)}`;
@@ -53,8 +53,6 @@ function describeKey(auth: ModelAuth, env: Environment): string {
   switch (auth.kind) {
     case "none":
       return "none needed";
-    case "codex_oauth":
-      return "not supported"; // such providers are not listed
     case "command":
       return `command ${auth.command[0] ?? ""} …`;
     case "api_key": {

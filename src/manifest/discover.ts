@@ -6,6 +6,7 @@
 import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import type { BaseDirectories } from "../base/paths.ts";
+import { assertOwn } from "./owner.ts";
 
 /** Directory in a project that holds its configuration. */
 const MARKER = ".insomnia";
@@ -53,11 +54,16 @@ export function userManifestPath(
   return { path: join(bases.config, MANIFEST), explicit: false };
 }
 
-/** The nearest directory upward with a `.insomnia/manifest.toml`; none is not an error. */
+/**
+ * The nearest directory upward with a `.insomnia/manifest.toml`; none is not an error. Throws
+ * `ManifestError` when a stranger may have written it, unless `project` names it.
+ */
 export function findProject(options: SearchOptions): Project | undefined {
-  for (const root of projectCandidates(options)) {
+  for (const [distance, root] of projectCandidates(options).entries()) {
     const manifest = join(root, MARKER, MANIFEST);
-    if (isKind(manifest, "file")) return { root, manifest };
+    if (!isKind(manifest, "file")) continue;
+    if (!isNamed(options, distance)) assertOwn(root, join(root, MARKER), [manifest]);
+    return { root, manifest };
   }
   return undefined;
 }
@@ -65,16 +71,21 @@ export function findProject(options: SearchOptions): Project | undefined {
 /**
  * The prompt directories and packs that exist. They do not depend on manifests: the user's lie beside
  * the user's manifest or where it would be, the project's in its `.insomnia` or, without a project,
- * in the nearest `.insomnia` upward that has prompts.
+ * in the nearest `.insomnia` upward that has prompts. Throws as `findProject`.
  */
 export function findPromptDirectories(options: SearchOptions): PromptDirectories {
   const manifest = userManifestPath(options)?.path;
   const user = manifest === undefined ? undefined : promptsIn(dirname(manifest));
   const project = findProject(options);
-  const roots = project === undefined ? projectCandidates(options) : [project.root];
-  const workspace = roots
-    .map((root) => promptsIn(join(root, MARKER)))
+  const workspace = projectCandidates(options)
+    .map((root, distance) => ({ root, distance, ...promptsIn(join(root, MARKER)) }))
+    .filter(({ root }) => project === undefined || root === project.root)
     .find(({ directory, pack }) => directory !== undefined || pack !== undefined);
+  if (workspace !== undefined && !isNamed(options, workspace.distance)) {
+    const { root, directory, pack } = workspace;
+    const paths = [directory, pack].filter((path) => path !== undefined);
+    assertOwn(root, join(root, MARKER), paths);
+  }
   const packs = [user?.pack, workspace?.pack].filter((path) => path !== undefined);
   return {
     ...(user?.directory === undefined ? {} : { user: user.directory }),
@@ -82,6 +93,10 @@ export function findPromptDirectories(options: SearchOptions): PromptDirectories
     ...(packs.length === 0 ? {} : { packs }),
   };
 }
+
+/** True when a person named this very candidate, and not one on the way up to it. */
+const isNamed = ({ project }: SearchOptions, distance: number): boolean =>
+  project !== undefined && distance === 0;
 
 function promptsIn(place: string): { directory: string | undefined; pack: string | undefined } {
   const directory = join(place, PROMPTS);

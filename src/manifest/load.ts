@@ -15,6 +15,7 @@ import { parseLayer } from "./layer.ts";
 import { mergeLayers } from "./merge.ts";
 import type { ModelTable } from "./model-table.ts";
 import { ManifestError } from "./problem.ts";
+import { loosenings } from "./project-bounds.ts";
 import { resolveManifest } from "./resolve.ts";
 import { DEFAULTS, type Manifest, type ManifestLayer } from "./schema.ts";
 import { readConfigurationFile } from "./toml.ts";
@@ -111,6 +112,7 @@ export async function loadManifest(options: LoadOptions): Promise<LoadedManifest
       errors.flatMap((error) => error.faults),
       errors[0],
     );
+  assertBounded(layers, search);
   if (options.given !== undefined) layers.push({ kind: "options", layer: options.given });
   const written = layers.map(({ layer }) => layer).reduce(mergeLayers);
   const { merged, filled } =
@@ -153,12 +155,29 @@ async function loadUser(options: LoadOptions): Promise<LoadedLayer[]> {
 }
 
 async function loadProject(options: LoadOptions): Promise<LoadedLayer[]> {
-  const project = findProject(options);
-  if (project === undefined) return [];
-  const verb = options.project === undefined ? "auto-load" : "load";
-  return await prefixed(`failed to ${verb} project manifest`, async () => {
+  return await prefixed(projectPrefix(options), async () => {
+    const project = findProject(options);
+    if (project === undefined) return [];
     return [await readLayer("project", project.manifest, project.root)];
   });
+}
+
+const projectPrefix = ({ project }: SearchOptions): string =>
+  `failed to ${project === undefined ? "auto-load" : "load"} project manifest`;
+
+/** Throws `ManifestError` for what the project's manifest may not say. */
+function assertBounded(layers: readonly LoadedLayer[], search: SearchOptions): void {
+  const at = layers.findIndex(({ kind }) => kind === "project");
+  const { base: root, file, text, layer } = layers[at] ?? {};
+  if (root === undefined || file === undefined || text === undefined || layer === undefined) return;
+  const problems = loosenings({
+    ...{ root, file, text, layer },
+    lower: layers.slice(0, at).map((below) => below.layer),
+    upper: layers.slice(at + 1).map((above) => above.layer),
+  });
+  if (problems.length === 0) return;
+  const prefix = `${projectPrefix(search)}: ${file} goes beyond your own`;
+  throw new ManifestError([{ prefix, problems }]);
 }
 
 async function loadOverlay({ overlay, overlayFile, cwd }: LoadOptions): Promise<LoadedLayer[]> {

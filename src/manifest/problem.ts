@@ -35,13 +35,16 @@ export function renderProblem(problem: Problem): string {
 /** Problems of one source under the text that says what could not be done. */
 export interface Fault {
   /** `failed to parse manifest /p/manifest.toml` and the like (spec manifest 2.4, 7.5). */
-  readonly prefix: string;
+  readonly prefix?: string;
   /** At least one; the first is the one a person should mend first. */
   readonly problems: readonly Problem[];
 }
 
 const renderFault = ({ prefix, problems }: Fault): string =>
-  `${prefix}: ${problems.map(renderProblem).join(";\n")}`;
+  joined(prefix, problems.map(renderProblem).join(";\n"));
+
+const joined = (...parts: (string | undefined)[]): string =>
+  parts.filter((part) => part !== undefined).join(": ");
 
 /**
  * `invalid_manifest` with everything that was found, the first problem first in the text and, with
@@ -72,7 +75,7 @@ export class ManifestError extends PodError {
   /** The same problems, with `prefix` in front of what could not be done. */
   within(prefix: string): ManifestError {
     return new ManifestError(
-      this.faults.map((fault) => ({ ...fault, prefix: `${prefix}: ${fault.prefix}` })),
+      this.faults.map((fault) => ({ ...fault, prefix: joined(prefix, fault.prefix) })),
       this.cause,
     );
   }

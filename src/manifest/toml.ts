@@ -2,8 +2,8 @@
  * TOML text to plain data, with the place of what is wrong. smol-toml is loaded at the first call: a
  * child that gets its manifest as JSON never loads it.
  */
-import { readFileSync } from "node:fs";
 import { messageOf } from "../base/errors.ts";
+import { readRegularFile } from "../base/files.ts";
 import { ManifestError, type Problem } from "./problem.ts";
 
 /** Larger than any file that a person writes. */
@@ -19,12 +19,9 @@ export function readConfigurationFile(path: string, what: string): string {
     );
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    bytes = readRegularFile(path, MAX_FILE_BYTES);
   } catch (error) {
     throw failure(messageOf(error), error);
-  }
-  if (bytes.length > MAX_FILE_BYTES) {
-    throw failure(`${bytes.length} bytes, limit is ${MAX_FILE_BYTES}`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

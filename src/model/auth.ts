@@ -2,9 +2,9 @@
  * The key of a model: read once, from the given environment, a file or a program (spec manifest 4.5,
  * FIX 28), and kept out of every text. A key leaves this file only inside an `ApiKey`, for the request header.
  */
-import { readFileSync, statSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
+import { readRegularFile } from "../base/files.ts";
 import type { Environment } from "../base/paths.ts";
 import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
 import { commandName } from "./config.ts";
@@ -27,7 +27,7 @@ export async function resolveKey(
   env: Environment,
 ): Promise<ApiKey | undefined> {
   const { auth } = resolved;
-  if (auth.kind === "none" || auth.kind === "codex_oauth") return undefined;
+  if (auth.kind === "none") return undefined;
   if (auth.kind === "command") {
     const { runKeyCommand } = await import("./key-command.ts");
     const value = await runKeyCommand(auth.command, env);
@@ -70,17 +70,8 @@ function readKeyFile(path: string): string {
   }
   const failed = `model configuration error: failed to read auth.file ${path}`;
   try {
-    const info = statSync(path);
-    // A pipe or a device would block the start or never end.
-    if (!info.isFile()) throw new PodError("invalid_manifest", "not a regular file");
-    if (info.size > MAX_KEY_FILE_BYTES) {
-      throw new PodError("invalid_manifest", `larger than ${MAX_KEY_FILE_BYTES} bytes`);
-    }
-    return readFileSync(path, "utf8").trim();
+    return new TextDecoder().decode(readRegularFile(path, MAX_KEY_FILE_BYTES)).trim();
   } catch (error) {
-    if (error instanceof PodError) {
-      throw new PodError("invalid_manifest", `${failed}: ${error.message}`);
-    }
     throw new PodError("invalid_manifest", ioError(failed, error).message, { cause: error });
   }
 }

@@ -84,13 +84,6 @@ export const BUILTIN_CATALOG: Catalog = {
       defaultCapability: capability(undefined, false),
     },
     {
-      id: "codex-oauth",
-      displayName: "ChatGPT (Codex OAuth)",
-      scheme: "openai_responses",
-      authHint: { kind: "codex_oauth" },
-      defaultCapability: capability("effort", true),
-    },
-    {
       id: "openrouter",
       displayName: "OpenRouter",
       scheme: "openai_chat",
@@ -111,8 +104,6 @@ export const BUILTIN_CATALOG: Catalog = {
     { provider: "gemini", id: "gemini-2.5-flash", capability: capability("budget_tokens", true) },
     { provider: "ollama-local", id: "llama3.1" },
     { provider: "ollama-local", id: "qwen2.5-coder" },
-    { provider: "codex-oauth", id: "gpt-5-codex", capability: capability("effort", true) },
-    { provider: "codex-oauth", id: "gpt-5", capability: capability("effort", true) },
     {
       provider: "openrouter",
       id: "anthropic/claude-sonnet-4",

@@ -41,7 +41,6 @@ const SCHEME: Record<
     env: "INSOMNIA_API_KEY_GEMINI",
   },
 };
-const CODEX_BASE_URL = "https://chatgpt.com/backend-api/codex";
 
 /** Name of a scheme as the messages of 4.5 print it (`Anthropic`, `OpenaiChat`, …). */
 export function schemeName(scheme: RemoteScheme): string {
@@ -58,7 +57,6 @@ export function homeOf(provider: Pick<CatalogProvider, "scheme" | "baseUrl">): s
  */
 export type ResolvedAuth =
   | { readonly kind: "none" }
-  | { readonly kind: "codex_oauth" }
   | { readonly kind: "command"; readonly command: readonly string[] }
   | {
       readonly kind: "api_key";
@@ -97,8 +95,7 @@ export type ResolvedModel = ResolvedRemoteModel | ResolvedScriptModel;
 
 /**
  * Resolves a `[model]` table (4.1, 4.4). Throws `invalid_manifest` with the texts of 4.4, `key` in
- * its data when one key of the table is to blame. A login that is not built resolves too;
- * `assertModelBuilt` refuses it.
+ * its data when one key of the table is to blame.
  */
 export function resolveModel(
   config: ModelConfig,
@@ -117,11 +114,7 @@ export function resolveModel(
   if (auth === undefined) throw missing("auth");
 
   const home = named?.provider.baseUrl ?? SCHEME[scheme].baseUrl;
-  const url = parseBaseUrl(
-    config.base_url ??
-      named?.provider.baseUrl ??
-      (auth.kind === "codex_oauth" ? CODEX_BASE_URL : SCHEME[scheme].baseUrl),
-  );
+  const url = parseBaseUrl(config.base_url ?? home);
   const unlisted =
     named !== undefined && named.model === undefined
       ? [
@@ -143,16 +136,6 @@ export function resolveModel(
       inlineCapability(scheme, url.host),
     warnings: unlisted,
   };
-}
-
-/** Throws `unsupported` for the one login that resolves but has no client in this build. */
-export function assertModelBuilt(resolved: ResolvedModel): void {
-  if (resolved.scheme === "script" || resolved.auth.kind !== "codex_oauth") return;
-  throw new PodError(
-    "unsupported",
-    `model.auth kind "codex_oauth" (model \`${resolved.modelId}\`) is not supported: this program ` +
-      'does not use another program\'s login; use kind "api_key", e.g. with ref = "openai/…"',
-  );
 }
 
 /**
@@ -208,11 +191,6 @@ function resolveScript(config: ModelConfig): ResolvedScriptModel {
   };
 }
 
-/** The providers whose models can be used: none that wants another program's login (`codex_oauth`). */
-export function usableProviders({ providers }: Catalog): readonly CatalogProvider[] {
-  return providers.filter(({ authHint }) => authHint.kind !== "codex_oauth");
-}
-
 function lookUp(
   ref: string,
   catalog: Catalog,
@@ -225,7 +203,7 @@ function lookUp(
   }
   const provider = catalog.providers.find((entry) => entry.id === id);
   if (provider === undefined) {
-    const known = usableProviders(catalog).map((entry) => entry.id);
+    const known = catalog.providers.map((entry) => entry.id);
     throw invalid(
       `model.ref points to unknown provider \`${id}\` (there are ${known.join(", ")})`,
       "ref",

@@ -28,8 +28,7 @@ export type ModelAuth =
       readonly file?: string | undefined;
     }
   /** The program and its arguments; its output is the key. */
-  | { readonly kind: "command"; readonly command: readonly string[] }
-  | { readonly kind: "codex_oauth" };
+  | { readonly kind: "command"; readonly command: readonly string[] };
 
 /** A `[model]` table after the merge of all layers. */
 export interface ModelConfig {

@@ -38,7 +38,7 @@ export function assertKeyBound(
   catalog: Catalog,
 ): void {
   const { auth } = config;
-  if (auth === undefined || auth.kind === "none" || auth.kind === "codex_oauth") return;
+  if (auth === undefined || auth.kind === "none") return;
   const namer = untrusted(authors.auth);
   const chooser = config.base_url === undefined ? undefined : untrusted(authors.base_url);
   if (namer === undefined && chooser === undefined) return;
@@ -84,7 +84,7 @@ function untrusted(author: Author | undefined): Author | undefined {
   return author === undefined || author.trusted ? undefined : author;
 }
 
-function keysOf(auth: Exclude<ModelAuth, { kind: "none" | "codex_oauth" }>): Key[] {
+function keysOf(auth: Exclude<ModelAuth, { kind: "none" }>): Key[] {
   if (auth.kind === "command") {
     const text = JSON.stringify(auth.command);
     return [

@@ -4,7 +4,7 @@
  */
 import type { Environment } from "../base/paths.ts";
 import { resolveKey } from "./auth.ts";
-import { assertModelBuilt, type ResolvedModel, type ResolvedRemoteModel } from "./catalog.ts";
+import type { ResolvedModel, ResolvedRemoteModel } from "./catalog.ts";
 import type { RemoteScheme } from "./builtin.ts";
 import type { Dialect } from "./dialect.ts";
 import type { RequestOptions } from "./model.ts";
@@ -44,13 +44,12 @@ export interface ModelDependencies {
 
 /**
  * Creates the model. Throws `invalid_manifest` for a missing key or a scenario file with mistakes,
- * `unsupported` for logins that are not built, `io` for an unreadable scenario.
+ * `io` for an unreadable scenario.
  */
 export async function createModel(
   resolved: ResolvedModel,
   dependencies: ModelDependencies,
 ): Promise<PreloadableModel> {
-  assertModelBuilt(resolved);
   const clock = dependencies.clock ?? SYSTEM_CLOCK;
   if (resolved.scheme === "script") {
     const { createScriptModel } = await import("./script.ts");

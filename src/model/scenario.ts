@@ -3,10 +3,10 @@
  * explains; `script.ts` plays. A mistake is found when the file is loaded and is reported with file,
  * key and, for TOML, line.
  */
-import { readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
 import { z } from "zod/v3";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
+import { readRegularFile } from "../base/files.ts";
 import { isObject } from "./failure.ts";
 
 /** A scenario is written by hand or generated for a test; more than this is a mistake. */
@@ -102,10 +102,7 @@ export async function loadScenario(path: string): Promise<Scenario> {
 
 function readText(path: string): string {
   try {
-    const info = statSync(path);
-    if (!info.isFile()) throw new Error("not a regular file");
-    if (info.size > MAX_FILE_BYTES) throw new Error(`larger than ${MAX_FILE_BYTES} bytes`);
-    return readFileSync(path, "utf8");
+    return new TextDecoder().decode(readRegularFile(path, MAX_FILE_BYTES));
   } catch (error) {
     throw ioError(`cannot read scenario ${path}`, error);
   }

@@ -26,8 +26,9 @@ export interface TemplateGraph {
   readonly plain: boolean;
 }
 
-/** Reads the graph. Throws `invalid_argument` with `<file>:<line>: …` for a name that is no template. */
+/** Reads the graph. Throws `invalid_argument` with `<file>:<line>: …` for each name that is no template. */
 export function loadGraph(root: TemplateOrigin): TemplateGraph {
+  const problems: PodError[] = [];
   const nodes = new Map<string, TemplateNode>();
   const waiting = [root];
   const known = new Set([root.key]);
@@ -36,7 +37,7 @@ export function loadGraph(root: TemplateOrigin): TemplateGraph {
     const scan = scanTemplate(source);
     const names = new Map<string, string>();
     for (const mention of scan.mentions) {
-      const target = resolve(origin, source, mention);
+      const target = resolve(origin, source, mention, problems);
       if (target === undefined) continue;
       names.set(mention.name, target.key);
       if (known.has(target.key)) continue;
@@ -48,6 +49,11 @@ export function loadGraph(root: TemplateOrigin): TemplateGraph {
     }
     nodes.set(origin.key, { ...scan, label: origin.label, source, names });
   }
+  if (problems.length > 1) {
+    const text = problems.map(({ message }) => message).join(";\n");
+    throw new PodError("invalid_argument", text, { cause: problems[0] });
+  }
+  if (problems.length === 1) throw problems[0];
   return { root: root.key, nodes, plain: [...nodes.values()].every((node) => node.plain) };
 }
 
@@ -55,12 +61,13 @@ function resolve(
   origin: TemplateOrigin,
   source: string,
   { name, offset, optional }: Mention,
+  problems: PodError[],
 ): TemplateOrigin | undefined {
   try {
     return origin.resolve(name);
   } catch (error) {
-    if (optional) return undefined;
-    throw placed(origin.label, source, offset, messageOf(error), error);
+    if (!optional) problems.push(placed(origin.label, source, offset, messageOf(error), error));
+    return undefined;
   }
 }
 

@@ -2,9 +2,9 @@
  * Texts of prompt assets: embedded ones, the user's and the project's. There is no fall-through
  * between libraries (spec manifest 6.1). Texts are handed out as they are, unrendered.
  */
-import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, messageOf, PodError } from "../base/errors.ts";
+import { readRegularFile } from "../base/files.ts";
 import defaultText from "./assets/default.md" with { type: "text" };
 import compactSystemText from "./assets/internal/compact_system.md" with { type: "text" };
 import toolUsageText from "./assets/common/tool-usage.md" with { type: "text" };
@@ -62,9 +62,8 @@ const MAX_ASSET_BYTES = 1024 * 1024;
 
 function readText(file: string, name: string): string {
   try {
-    const { size } = statSync(file);
-    if (size > MAX_ASSET_BYTES) throw new Error(`${size} bytes, limit is ${MAX_ASSET_BYTES}`);
-    return new TextDecoder("utf-8", { fatal: true }).decode(readFileSync(file));
+    const bytes = readRegularFile(file, MAX_ASSET_BYTES);
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     const errno = errnoCode(error);
     if (errno === "ENOENT" || errno === "ENOTDIR") throw notFound(name);

@@ -3,7 +3,7 @@
  * by packs (spec manifest 6.5). What packs say is read, parsed and rendered once when the catalog is
  * made, so that a wrong text is known at start-up.
  */
-import { messageOf, PodError } from "../base/errors.ts";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
 import type { PromptLibraries } from "./library.ts";
 import { INTERRUPT_NOTE, notificationText } from "./notices.ts";
 import { assetOrigin, type TemplateOrigin } from "./origin.ts";
@@ -62,7 +62,8 @@ export interface PromptCatalog {
 
 /**
  * Makes the catalog from the built-in texts and `entries`, of which later ones win. Throws
- * `invalid_argument` with `failed to compile prompt template '<key>': …` or `failed to render …`.
+ * `invalid_argument` with `failed to compile prompt template '<key>': …` or `failed to render …` for
+ * each text that is wrong.
  */
 export async function makeCatalog(
   entries: readonly PackEntry[],
@@ -97,6 +98,7 @@ export async function makeCatalog(
       throw failure(`failed to render prompt '${key}'`, error);
     }
   };
+  const problems: PodError[] = [];
   for (const key of PROMPT_KEYS) {
     const entry = texts.get(key);
     // Our own are right as long as our tests are: a Pod without packs parses them when it needs them.
@@ -104,9 +106,19 @@ export async function makeCatalog(
     try {
       templates.set(key, await prepareTemplate(origin(entry)));
     } catch (error) {
-      throw failure(`failed to compile prompt template '${key}'`, error);
+      problems.push(failure(`failed to compile prompt template '${key}'`, error));
+      continue;
     }
-    render(key, Object.fromEntries(inputsOf(key).map((name) => [name, name])));
+    try {
+      render(key, Object.fromEntries(inputsOf(key).map((name) => [name, name])));
+    } catch (error) {
+      if (!isPodError(error)) throw error;
+      problems.push(error);
+    }
+  }
+  if (problems.length > 0) {
+    const text = problems.map(({ message }) => message).join(";\n");
+    throw new PodError("invalid_argument", text, { cause: problems[0] });
   }
   return { render };
 }

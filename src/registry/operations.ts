@@ -5,7 +5,7 @@
 import { isPodError, PodError } from "../base/errors.ts";
 import { type Names, PLAIN_NAMES } from "../scope/aliases.ts";
 import { componentsOf, type ScopeRule } from "../scope/rule.ts";
-import { covers, deniesTouching, denyingRule, overlaps, writeRules } from "../scope/set.ts";
+import { covers, denyingRule, inheritedDenies, overlaps, writeRules } from "../scope/set.ts";
 import { type Allocation, isReservation } from "./allocation.ts";
 import { conflictOwner, refuseConflict } from "./conflict.ts";
 
@@ -165,7 +165,7 @@ export interface TreeLimits {
 
 /**
  * Reserves paths of a spawner for a child. `reservation` carries the requested rules; what comes
- * back carries the denies of the spawner that touch them as well (W22). With `takesBack` the child is
+ * back carries the denies of the spawner that travel along as well (W22). With `takesBack` the child is
  * one that comes back: what an earlier run of its name had spawned, and the spawner has inherited,
  * goes back to it and does not stand in its way (W52).
  */
@@ -187,7 +187,7 @@ export function delegate(
   refuseGrowth(table, holder, limits);
   const above = [holder, ...ancestorsOf(table, holder)];
   const exempt = above.map(({ pod_name }) => pod_name);
-  const denies = deniesTouching(holder.scope_deny, reservation.scope_allow);
+  const denies = inheritedDenies(holder.scope_deny, reservation.scope_allow);
   for (const rule of reservation.scope_allow) {
     refuseUncovered(table, holder, rule);
     if (rule.permission !== "write") continue;

@@ -100,12 +100,24 @@ export function writeRules(rules: readonly ScopeRule[]): ScopeRule[] {
   return rules.filter((rule) => rule.permission === "write");
 }
 
-/** Deny rules that touch the region of any of `grants`: they travel along with a delegation (W22). */
+/** Deny rules that touch the region of any of `grants`. */
 export function deniesTouching(
   denies: readonly ScopeRule[],
   grants: readonly ScopeRule[],
 ): ScopeRule[] {
   return denies.filter((deny) => grants.some((grant) => overlaps(deny, grant)));
+}
+
+/**
+ * The deny rules that travel along with a delegation of `grants` (W22): those that touch it, and all
+ * that hide contents, because a child's commands read whatever no rule hides.
+ */
+export function inheritedDenies(
+  denies: readonly ScopeRule[],
+  grants: readonly ScopeRule[],
+): ScopeRule[] {
+  const touching = deniesTouching(denies, grants);
+  return denies.filter((deny) => deny.permission === "read" || touching.includes(deny));
 }
 
 /**

@@ -146,7 +146,7 @@ async function complete(
     const models =
       launch === undefined
         ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
-        : childModels(manifest, bases, env);
+        : childModels(manifest, bases, env, launch.secrets);
     const model = await modelFor(models.own, manifest, env);
     return {
       manifest,
@@ -204,15 +204,22 @@ export async function modelFor(
 /** The same error with a prefix that says what failed. */
 export function named(prefix: string, error: unknown): PodError {
   const code = error instanceof PodError ? error.code : "internal";
-  return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error });
+  const data = error instanceof PodError ? error.data : {};
+  return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error, data });
 }
 
-/** A root's scope: its manifest's with canonical targets, less the program's own directories. */
+/**
+ * A root's scope: its manifest's with canonical targets, less the program's own directories and the
+ * files with its models' keys.
+ */
 export function rootScope({
   manifest,
   cwd,
   guarded,
-}: Pick<Configuration, "manifest" | "cwd" | "guarded">): Scope {
+  models,
+}: Pick<Configuration, "manifest" | "cwd" | "guarded"> & {
+  readonly models?: Pick<PodModels, "keyFiles">;
+}): Scope {
   const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
   // No agent writes the registry or its user's configuration, whatever its scope contains and
   // whatever names these have.
@@ -224,7 +231,15 @@ export function rootScope({
     const rule: ScopeRule = { target: target.path, permission: "write", recursive: true };
     return [rule, ...aliasesOf(rule, mounts)];
   });
-  const scope = { ...granted, deny: [...denied, ...deniesTouching(own, granted.allow)] };
+  const keys = (models?.keyFiles ?? []).flatMap((path): ScopeRule[] => {
+    const target = canonicalPath(path);
+    if (!target.ok) return [];
+    // Not recursive: it is a file, and if it is not, no key is read from it.
+    const rule: ScopeRule = { target: target.path, permission: "read", recursive: false };
+    return [rule, ...aliasesOf(rule, mounts)];
+  });
+  // Keys wherever they lie: commands read what no rule hides.
+  const scope = { ...granted, deny: [...denied, ...deniesTouching(own, granted.allow), ...keys] };
   assertReadableCwd(scope, cwd);
   return scope;
 }

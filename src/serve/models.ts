@@ -9,8 +9,9 @@ import { type BaseDirectories, type Environment, pathExists } from "../base/path
 import { childEnvironment } from "../base/process.ts";
 import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
 import type { LoadedLayer } from "../manifest/load.ts";
+import { ManifestError, type Problem } from "../manifest/problem.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { BUILTIN_CATALOG, type Catalog } from "../model/builtin.ts";
+import { BUILTIN_CATALOG, type Catalog, type CatalogProvider } from "../model/builtin.ts";
 import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catalog.ts";
 import type { ModelConfig } from "../model/config.ts";
 
@@ -33,14 +34,16 @@ export interface PodModels {
   forChild(ref?: string): Promise<ChildModel>;
   /** The environment of children: without the keys of models that none of them can have. */
   readonly childEnvironment: Readonly<Record<string, string>>;
-  /** Variables that hold keys, set or not; no tool's program gets one. */
+  /** Variables that hold keys, set or not; no tool's program gets one, nor does a child's. */
   readonly keyVariables: readonly string[];
+  /** Files that hold keys; no Pod of the tree may read one. Empty for a child: its scope says so. */
+  readonly keyFiles: readonly string[];
 }
 
 /**
  * Models of a Pod that nobody told its model in full. `layers` say who wrote what; without them
- * everything counts as the user's. Throws `invalid_manifest`: every table is resolved now, so that
- * no mistake shows up hours later (FIX 13).
+ * everything counts as the user's. Throws `invalid_manifest` with all that is wrong: every table is
+ * resolved now, so that no mistake shows up hours later (FIX 13).
  */
 export async function rootModels(
   manifest: Manifest,
@@ -49,21 +52,41 @@ export async function rootModels(
   env: Environment,
 ): Promise<PodModels> {
   const catalog = await effectiveCatalog(bases);
-  const own = await resolveTable(manifest.model, modelAuthors(layers, "model"), catalog);
+  const problems: Problem[] = [];
+  const errors: PodError[] = [];
+  const attempt = async <Value>(
+    key: string | undefined,
+    work: () => Value | Promise<Value>,
+  ): Promise<Value | undefined> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isPodError(error)) throw error;
+      errors.push(error);
+      problems.push({ ...(key === undefined ? {} : { key }), message: error.message });
+      return undefined;
+    }
+  };
+  const own = await attempt(undefined, () =>
+    resolveTable(manifest.model, modelAuthors(layers, "model"), catalog),
+  );
   const summariser = manifest.compaction?.model;
   const compaction =
     summariser === undefined
       ? undefined
-      : await resolveTable(summariser, modelAuthors(layers, "compaction.model"), catalog);
+      : await attempt("compaction.model", () =>
+          resolveTable(summariser, modelAuthors(layers, "compaction.model"), catalog),
+        );
   const allowed = manifest.limits.child_models ?? [];
-  const others = allowed.map((ref) => {
-    try {
-      return resolveModel({ ref }, catalog);
-    } catch (error) {
-      if (!isPodError(error)) throw error;
-      throw new PodError("invalid_manifest", `limits.child_models: ${error.message}`);
-    }
-  });
+  const others: ResolvedModel[] = [];
+  for (const [index, ref] of allowed.entries()) {
+    const other = await attempt(`limits.child_models[${index}]`, () =>
+      resolveModel({ ref }, catalog),
+    );
+    if (other !== undefined) others.push(other);
+  }
+  if (own === undefined && errors.length === 1) throw errors[0];
+  if (own === undefined || errors.length > 0) throw new ManifestError([{ problems }], errors[0]);
   const used = [own, ...(compaction === undefined ? [] : [compaction]), ...others];
   const needed = new Set(used.flatMap(keyVariables));
   const known = new Set([...needed, ...catalogVariables(catalog)]);
@@ -77,14 +100,19 @@ export async function rootModels(
     forChild: (ref) => Promise.resolve(childModel(own, compaction, ref, allowed, catalog)),
     childEnvironment: Object.fromEntries(kept),
     keyVariables: [...known],
+    keyFiles: [...new Set([...used.flatMap(keyFiles), ...catalog.providers.flatMap(hintedFile)])],
   };
 }
 
-/** Models of a child. Its environment has been thinned out by the root. */
+/**
+ * Models of a child. Its environment has been thinned out by the root, whose catalog it does not
+ * know: `told` are the variables that its spawner knows to hold keys.
+ */
 export function childModels(
   manifest: Manifest,
   bases: Pick<BaseDirectories, "config">,
   env: Environment,
+  told: readonly string[],
 ): PodModels {
   const own = resolveModel(manifest.model);
   const summariser = manifest.compaction?.model;
@@ -99,7 +127,10 @@ export function childModels(
       return childModel(own, compaction, ref, allowed, catalog);
     },
     childEnvironment: childEnvironment(env),
-    keyVariables: [...keyVariables(own), ...catalogVariables(BUILTIN_CATALOG)],
+    keyVariables: [
+      ...new Set([...told, ...keyVariables(own), ...catalogVariables(BUILTIN_CATALOG)]),
+    ],
+    keyFiles: [],
   };
 }
 
@@ -155,6 +186,17 @@ function childModel(
 function keyVariables(model: ResolvedModel): string[] {
   if (model.scheme === "script" || model.auth.kind !== "api_key") return [];
   return model.auth.env === undefined ? [] : [model.auth.env];
+}
+
+/** The file that holds the key of a model. */
+function keyFiles(model: ResolvedModel): string[] {
+  return model.scheme === "script" ? [] : fileOf(model.auth);
+}
+
+const hintedFile = ({ authHint }: CatalogProvider): string[] => fileOf(authHint);
+
+function fileOf(auth: { readonly kind: string; readonly file?: string | undefined }): string[] {
+  return auth.kind === "api_key" && auth.file !== undefined ? [auth.file] : [];
 }
 
 /** Variables that some entry of a catalog names. */

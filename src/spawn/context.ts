@@ -51,6 +51,8 @@ export interface SpawnContext {
   /** Models that a child may have; `forChild` without a `ref` gives this Pod's own. */
   readonly models: {
     readonly allowed: readonly string[];
+    /** Variables that hold keys; the child is told. */
+    readonly keyVariables: readonly string[];
     forChild(ref?: string): Promise<{
       /** The resolved `[model]` table. */
       readonly table: unknown;

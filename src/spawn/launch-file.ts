@@ -23,6 +23,8 @@ const LaunchFileSchema = z.object({
       packs: z.array(z.string()).optional(),
     })
     .default({}),
+  /** Variables that hold models' keys, so that the child's commands get none of them either. */
+  secrets: z.array(z.string()).default([]),
   /** The resolved manifest as JSON; the manifest layer checks it. */
   manifest: z.unknown(),
   /** Session directory of the spawner. */

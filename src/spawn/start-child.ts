@@ -51,6 +51,7 @@ export function start(
       name: entry.pod_name,
       instance: entry.instance,
       prompts: { ...context.prompts, packs: [...(context.prompts.packs ?? [])] },
+      secrets: [...context.models.keyVariables],
       manifest,
       ...(session === undefined ? {} : { session }),
       store: context.store,

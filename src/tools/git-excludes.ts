@@ -2,8 +2,8 @@
  * The user's own ignore file for all repositories, as git finds it: `core.excludesFile` of the user's
  * configuration, else `git/ignore` in the configuration directory (gitignore(5), git-config(1)).
  */
-import { readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { readRegularFile } from "../base/files.ts";
 
 const MAX_CONFIG_BYTES = 256 * 1024;
 
@@ -30,8 +30,7 @@ export function globalExcludesFile({ home, config }: UserDirectories): string | 
 function excludesIn(file: string): string | undefined {
   let text: string;
   try {
-    if (statSync(file).size > MAX_CONFIG_BYTES) return undefined;
-    text = readFileSync(file, "utf8");
+    text = new TextDecoder().decode(readRegularFile(file, MAX_CONFIG_BYTES));
   } catch {
     return undefined;
   }

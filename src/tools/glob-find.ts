@@ -20,20 +20,24 @@ export async function findFiles(
   const base = searchBase(scope, directory);
   const pace = new Pace(signal, SEARCH_LIMIT_MS);
   const found = new Newest(MAX_SHOWN);
+  let skipped = 0;
+  const skip = (): void => void (skipped += 1);
   const consider = (relative: string, canonical: string): void => {
     if (pattern === "" || !regex.test(relative)) return;
     const modified = files.modifiedAt(canonical);
-    if (modified === undefined) return;
+    if (modified === undefined) return skip();
     found.add({ path: relative === "" ? base.shown : `${base.shown}/${relative}`, modified });
   };
   if (base.kind === "file") consider("", base.canonical);
   if (base.kind === "directory") {
-    for await (const file of walk(base.canonical, { files, scope, pace })) {
+    for await (const file of walk(base.canonical, { files, scope, pace, skipped: skip })) {
       consider(file.relative, file.canonical);
     }
   }
-  const stopped = pace.expired ? STOPPED_NOTE : "";
-  if (found.count === 0) return { summary: `No files found matching ${pattern}${stopped}` };
+  // As Grep says it: what cannot be opened, or lies deeper than a path can say.
+  const unseen = skipped > 0 ? `, ${skipped} file(s) or directories skipped` : "";
+  const notes = `${unseen}${pace.expired ? STOPPED_NOTE : ""}`;
+  if (found.count === 0) return { summary: `No files found matching ${pattern}${notes}` };
   const content = found
     .list()
     .map((file) => file.path)
@@ -41,10 +45,10 @@ export async function findFiles(
   const count = found.count;
   return count > MAX_SHOWN
     ? {
-        summary: `Found ${count}+ files matching ${pattern} (truncated to ${MAX_SHOWN})${stopped}`,
+        summary: `Found ${count}+ files matching ${pattern} (truncated to ${MAX_SHOWN})${notes}`,
         content,
       }
-    : { summary: `Found ${count} file(s) matching ${pattern}${stopped}`, content };
+    : { summary: `Found ${count} file(s) matching ${pattern}${notes}`, content };
 }
 
 function patternOf(pattern: string): Regex {

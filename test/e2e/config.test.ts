@@ -28,6 +28,7 @@ function place() {
         env,
         stdin: "ignore",
         timeout: LIMIT_MS,
+        killSignal: "SIGKILL", // one that waits for a pipe hears nothing else
       });
       return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
     },
@@ -263,4 +264,46 @@ test.each([
   await using here = place();
   const { code, err } = here.pod(...flags);
   expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+});
+
+describe("a pipe where a file must be is named, and nobody waits for it", () => {
+  for (const [name, message] of [
+    ["project/.insomnia/prompts/a.md", "failed to read prompt asset '$workspace/a'"],
+    ["home/i/config/providers.toml", "failed to read catalog at"],
+    ["home/i/config/manifest.toml", "failed to read manifest"],
+  ] as const) {
+    test(name, async () => {
+      await using here = place();
+      here.write("manifest.toml", `worker.instruction = "$workspace/a"\n${SCRIPT}`);
+      writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+      mkdirSync(here.join("home", "i", "config"), { recursive: true });
+      expect(Bun.spawnSync(["mkfifo", here.join(name)]).exitCode).toBe(0);
+      const { code, err } = here.pod("run", "hello");
+      expect(err).toContain(message);
+      expect(err).toContain("not a regular file");
+      expect(code).toBe(1);
+    });
+  }
+});
+
+test("a check tells every unknown model and every broken text at once", async () => {
+  await using here = place();
+  here.write(
+    "manifest.toml",
+    'worker.instruction = "$workspace/a"\nlimits.child_models = ["no/x", "openai/y", "nor/z"]\n' +
+      '[model]\nref = "never/x"\n',
+  );
+  here.write("prompts/a.md", '{% include "$workspace/b" %}\n{% include "$workspace/c" %}\n');
+  here.write(
+    "prompts.toml",
+    '[prompt]\nnotify_wrapper = "{{ a }}"\nagents_md_section = "{{ b }}"\n',
+  );
+  const { problems } = JSON.parse(here.pod("check", "--json").out);
+  const told = problems.map((it: { key: string; line?: number }) => `${it.line} ${it.key}`);
+  expect(told).toContain("2 limits.child_models[0]");
+  expect(told).toContain("2 limits.child_models[2]");
+  const text = JSON.stringify(problems);
+  for (const part of ["`never`", "variable `a`", "variable `b`", "workspace/b", "workspace/c"]) {
+    expect(text).toContain(part);
+  }
 });

@@ -208,7 +208,7 @@ describe("errors of the cascade", () => {
     await using here = machine();
     mkdirSync(`${here.config}/manifest.toml`);
     expect(await messageFrom(here.load())).toStartWith(
-      `failed to auto-load user manifest: failed to read manifest ${here.config}/manifest.toml: EISDIR`,
+      `failed to auto-load user manifest: failed to read manifest ${here.config}/manifest.toml: not a regular file`,
     );
     const bytes = put(here.join("bytes.toml"), new Uint8Array([0x61, 0xff]));
     expect(await messageFrom(here.load({ userManifest: bytes }))).toBe(

@@ -86,7 +86,7 @@ test("a key file must be absolute, there, and a file", async () => {
   mkdirSync(dir.join("dir"));
   expect(await problem(auth(dir.join("dir")))).toEndWith("not a regular file");
   writeFileSync(dir.join("big"), "x".repeat(20_000));
-  expect(await problem(auth(dir.join("big")))).toEndWith("larger than 16384 bytes");
+  expect(await problem(auth(dir.join("big")))).toEndWith("limit is 16384");
 });
 
 test("a key that cannot be a header is refused without being shown", async () => {

@@ -85,7 +85,7 @@ describe("the user's catalog files", () => {
       "m.toml:3: model `team/m` is already at m.toml:2",
       "p.toml:1: provider `x` is new and needs scheme, auth_hint",
       "m.toml:1: model `m` names unknown provider `nobody` (there are anthropic, openai, gemini, " +
-        "ollama-local, codex-oauth, openrouter, team)",
+        "ollama-local, openrouter, team)",
     ]);
   });
 });

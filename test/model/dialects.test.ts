@@ -119,7 +119,7 @@ describe("a base URL", () => {
 
   test("of every builtin provider leads to one version segment", () => {
     for (const { id, scheme } of BUILTIN_CATALOG.providers) {
-      if (scheme === "anthropic" || id === "codex-oauth") continue;
+      if (scheme === "anthropic") continue;
       const url = DIALECTS[scheme].baseUrl(remote({ ref: `${id}/m` }).baseUrl);
       expect(url.match(/\/v\d/g)).toHaveLength(1);
     }

@@ -67,7 +67,7 @@ describe("what cannot be loaded", () => {
     writeFileSync(dir.join("bytes.md"), new Uint8Array([0xff]));
     const libraries = { user: dir.path };
     expect(() => load("$user/dir", libraries)).toThrow(
-      /^failed to read prompt asset '\$user\/dir': EISDIR/,
+      /^failed to read prompt asset '\$user\/dir': not a regular file/,
     );
     expect(() => load("$user/bytes", libraries)).toThrow(
       "failed to read prompt asset '$user/bytes': not valid UTF-8",

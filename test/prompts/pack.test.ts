@@ -44,6 +44,30 @@ describe("the catalog", () => {
     expect(catalog.render("interrupt_system_note")).toBe("ntail");
   });
 
+  test("are refused with every wrong text and every broken include at once", async () => {
+    await using dir = temp();
+    writeFileSync(dir.join("mid.md"), "{% include '$user/c' %}");
+    const entries = [
+      { key: "notify_wrapper", label: "p:1", text: "{{ nobody }}" },
+      {
+        key: "interrupt_system_note",
+        label: "p:2",
+        text: "{% include '$user/a' %}\n{% include '$user/mid' %}\n{% include '$user/b' %}",
+      },
+      { key: "agents_md_section", label: "p:3", text: "{% if %}" },
+    ];
+    const error = await makeCatalog(entries, { user: dir.path }).catch((it: unknown) => it);
+    for (const part of [
+      "unknown variable `nobody`",
+      "p:2:1: prompt asset not found: '$user/a'",
+      "p:2:3: prompt asset not found: '$user/b'",
+      "mid.md:1: prompt asset not found: '$user/c'",
+      "failed to compile prompt template 'agents_md_section': p:3:1",
+    ]) {
+      expect(String(error)).toContain(part);
+    }
+  });
+
   test.each([
     [
       "{{ nobody }}",

@@ -110,7 +110,8 @@ test(
         scope: { allow: value.scope_allow, deny: value.scope_deny },
       });
       const { store } = context;
-      const launch = { version: 1, program: "t", name: "late", instance, prompts: {} } as const;
+      const told = { secrets: [], prompts: {} };
+      const launch = { version: 1, program: "t", name: "late", instance, ...told } as const;
       writeLaunchFile(path, { ...launch, manifest, store });
       const child = Bun.spawn(
         [podBinary(), "--adopt", "--callback", self.socket, "--launch", path],

@@ -124,7 +124,7 @@ describe("denies", () => {
   const deny = (target: string): ScopeRule => reads(target);
 
   test("of the spawner that touch the grant travel to the child and its children (66, W22)", () => {
-    const a = entry("a", [rule("/proj")], { scope_deny: [deny("/proj/.env"), deny("/docs/x")] });
+    const a = entry("a", [rule("/proj")], { scope_deny: [deny("/proj/.env"), rule("/docs/x")] });
     const { table, entry: child } = reserve(roots(a), "a", "b", [reads("/proj")]);
     expect(child.scope_deny).toEqual([deny("/proj/.env")]);
     const adopted = adopt(table, "b", "b-1", {}, "S").table;
@@ -135,11 +135,13 @@ describe("denies", () => {
     }
   });
 
-  test("below the grant travel, denies beside it do not", () => {
-    const a = entry("a", [rule("/p")], { scope_deny: [deny("/p/a/secret"), deny("/p/b")] });
-    expect(reserve(roots(a), "a", "b", [rule("/p/a")]).entry.scope_deny).toEqual([
-      deny("/p/a/secret"),
-    ]);
+  test("of reading travel from everywhere, those of writing from below the grant only", () => {
+    const hidden = [deny("/p/a/secret"), deny("/p/b"), deny("/home/me/key")];
+    const a = entry("a", [rule("/p")], { scope_deny: [...hidden, rule("/p/c"), rule("/p/a/ro")] });
+    const { table, entry: child } = reserve(roots(a), "a", "b", [rule("/p/a")]);
+    expect(child.scope_deny).toEqual([...hidden, rule("/p/a/ro")]);
+    const adopted = adopt(table, "b", "b-1", {}, "S").table;
+    expect(reserve(adopted, "b", "c", [rule("/p/a/x")]).entry.scope_deny).toEqual(hidden);
   });
 
   test("refuse a grant whose target itself is denied, naming the rule", () => {

@@ -10,6 +10,7 @@ import {
   covers,
   delegatedDenies,
   deniesTouching,
+  inheritedDenies,
   denyingRule,
   overlaps,
   ruleMatches,
@@ -224,6 +225,11 @@ describe("deny rules of a holder", () => {
     ]);
     expect(deniesTouching(denies, [rule("write", "N", "/proj/x")])).toEqual([]);
     expect(deniesTouching(denies, [])).toEqual([]);
+    // What hides contents travels from everywhere: commands read whatever no rule hides.
+    expect(inheritedDenies(denies, [write("/proj/a")])).toEqual([
+      read("/proj/.env"),
+      write("/proj/a/b"),
+    ]);
   });
 
   test("are found when they take away what is asked for at its target (W22)", () => {

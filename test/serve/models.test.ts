@@ -96,7 +96,10 @@ describe("the models of a root", () => {
     const child = { name: "kid", instruction: undefined, allow: [], deny: [] };
     const same = await models.forChild();
     const inherited = childManifest({ manifest, models }, { ...child, model: same.table });
-    const again = childModels(JSON.parse(JSON.stringify(inherited)), bases, ENV);
+    const again = childModels(JSON.parse(JSON.stringify(inherited)), bases, ENV, ["TOLD"]);
+    expect(again.keyVariables).toEqual(
+      expect.arrayContaining(["TOLD", "TEAM_KEY", "INSOMNIA_API_KEY_OPENAI"]),
+    );
     expect(again.own).toMatchObject({
       scheme: "openai_chat",
       modelId: "big",
@@ -125,6 +128,14 @@ describe("the models of a root", () => {
     expect(models.keyVariables).toContain("INSOMNIA_API_KEY_ANTHROPIC");
   });
 
+  test("name the files with keys, those of models that are not used too", async () => {
+    const { models } = await resolved({
+      user: '[model]\nref = "openai/x"\nauth = { kind = "api_key", file = "/keys/own" }\n',
+      providers: TEAM.replace('env = "TEAM_KEY"', 'env = "TEAM_KEY", file = "/keys/team"'),
+    });
+    expect(models.keyFiles).toEqual(["/keys/own", "/keys/team"]);
+  });
+
   test("include the summariser's, which a child is told in full", async () => {
     const { models, manifest, bases } = await resolved({
       user: '[model]\nref = "openai/gpt-5"\n[compaction.model]\nref = "team/small"\n',
@@ -136,7 +147,7 @@ describe("the models of a root", () => {
     const told = JSON.parse(
       JSON.stringify(childManifest({ manifest, models }, { ...child, model: table })),
     );
-    expect(childModels(told, bases, ENV).compaction).toMatchObject({ modelId: "small" });
+    expect(childModels(told, bases, ENV, []).compaction).toMatchObject({ modelId: "small" });
   });
 
   test.each([
@@ -147,7 +158,7 @@ describe("the models of a root", () => {
     ],
     [
       { user: '[model]\nref = "openai/x"\n[limits]\nchild_models = ["nobody/x"]\n' },
-      "limits.child_models: failed to resolve model manifest: model.ref points to unknown provider",
+      "limits.child_models[0]: failed to resolve model manifest: model.ref points to unknown provider",
     ],
     [
       {
@@ -156,10 +167,25 @@ describe("the models of a root", () => {
           '[compaction.model]\nscheme = "openai_chat"\nmodel_id = "m"\n' +
           'base_url = "https://evil.example"\nauth = { kind = "api_key", env = "TEAM_KEY" }\n',
       },
-      "the key from environment variable TEAM_KEY must not go to evil.example: a project's manifest " +
+      "compaction.model: the key from environment variable TEAM_KEY must not go to evil.example: a project's manifest " +
         "asks for it (DIR/project/.insomnia/manifest.toml:4)",
     ],
   ])("are refused with the place of the mistake: %j", async (files, text) => {
     expect((await load(files)).models).toStartWith(text);
+  });
+
+  test("are refused with all mistakes at once", async () => {
+    const { models } = await load({
+      user:
+        '[model]\nref = "tean/x"\n[limits]\nchild_models = ["a/x", "openai/y", "b/z"]\n' +
+        '[compaction.model]\nref = "c/x"\n',
+    });
+    const told = String(models).split(";\n");
+    expect(told.map((line) => /^(.*?)failed to .* provider `(\w+)`/.exec(line)?.slice(1))).toEqual([
+      ["", "tean"],
+      ["compaction.model: ", "c"],
+      ["limits.child_models[0]: ", "a"],
+      ["limits.child_models[2]: ", "b"],
+    ]);
   });
 });

@@ -459,6 +459,7 @@ describe("a real child", () => {
     writeLaunchFile(path, {
       version: 1,
       program: "another",
+      secrets: [],
       name,
       instance,
       prompts: {},

@@ -187,6 +187,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
     prompts: {},
     models: {
       allowed: options.models ?? [],
+      keyVariables: [],
       forChild: (ref) =>
         Promise.resolve({
           table: { scheme: "script", script, ...(ref === undefined ? {} : { model_id: ref }) },

@@ -156,3 +156,20 @@ test("patterns of plain names match exactly themselves", () => {
     }),
   );
 });
+
+test("what lies deeper than a path can say is counted as skipped", async () => {
+  await using b = bench();
+  b.file("top.rs", "");
+  const name = "d".repeat(250);
+  const script = `for i in {1..20}; do mkdir ${name} && cd ${name} || exit 1; done; touch deep.rs`;
+  try {
+    expect(Bun.spawnSync(["bash", "-c", script], { cwd: b.root, stderr: "ignore" }).exitCode).toBe(
+      0,
+    );
+    const result = await b.call("Glob", { pattern: "*.rs" });
+    expect(result.summary).toBe("Found 1 file(s) matching *.rs, 1 file(s) or directories skipped");
+    expect(linesOf(result)).toEqual([b.path("top.rs")]);
+  } finally {
+    Bun.spawnSync(["rm", "-rf", b.path(name)]);
+  }
+});

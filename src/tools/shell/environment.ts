@@ -21,15 +21,14 @@ export interface CommandSurroundings {
   readonly secrets: readonly string[];
 }
 
-/** The environment of a command. A name in `pass` is kept unless it is this program's own. */
+/** The environment of a command. A name in `pass` is kept unless it is this program's own or in `secrets`. */
 export function commandEnvironment(
   env: Environment,
   { temporary, pass, secrets }: CommandSurroundings,
 ): Record<string, string> {
   const kept = Object.entries(childEnvironment(env)).filter(([name]) => {
     if (name.startsWith("INSOMNIA_") || SHELL_SETTINGS.test(name)) return false;
-    if (pass.includes(name)) return true;
-    return !SECRET.test(name) && !secrets.includes(name);
+    return !secrets.includes(name) && (pass.includes(name) || !SECRET.test(name));
   });
   return { ...Object.fromEntries(kept), TMPDIR: temporary };
 }

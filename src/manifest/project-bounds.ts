@@ -1,0 +1,88 @@
+/**
+ * What a project's manifest may not do. It comes with a directory, perhaps a stranger's, and agents
+ * that work there can write it: so it may tighten what the user's own layers allow, and never loosen
+ * it. What commands and Pods may write beyond the project's root is for the user to say. Looks at
+ * links on disk, changes nothing.
+ */
+import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
+import { containsRegion, writeRules } from "../scope/set.ts";
+import { dottedKey } from "./issues.ts";
+import { type KeyPath, lineFinder } from "./locate.ts";
+import { mergeLayers } from "./merge.ts";
+import type { Problem } from "./problem.ts";
+import { DEFAULTS, type ManifestLayer } from "./schema.ts";
+
+/** A project's manifest and what it stands between. */
+export interface ProjectBounds {
+  /** Base of its paths. */
+  readonly root: string;
+  readonly file: string;
+  readonly text: string;
+  readonly layer: ManifestLayer;
+  /** The user's layers: that below, and those above the project's. */
+  readonly lower: readonly ManifestLayer[];
+  readonly upper: readonly ManifestLayer[];
+}
+
+const MODES = ["enforce", "warn", "off"];
+
+/** Every key with which the project loosens what the user's layers and the defaults say, by line. */
+export function loosenings({ root, file, text, layer, lower, upper }: ProjectBounds): Problem[] {
+  const own: ManifestLayer = [...lower, ...upper].reduce(mergeLayers, {});
+  const problems: (Problem & { readonly line: number })[] = [];
+  const lineOf = lineFinder(text);
+  const complain = (key: KeyPath, message: string): void =>
+    void problems.push({
+      file,
+      line: lineOf(key),
+      key: dottedKey(key),
+      message:
+        `a project's manifest may not ${message}; if you want it, say so in your own manifest or ` +
+        "in an overlay",
+    });
+  const { sandbox = {}, scope = {} } = layer;
+  // What the user's upper layer says anyway, the project's has no part in.
+  const says = (key: keyof typeof sandbox): boolean =>
+    sandbox[key] !== undefined && !upper.some((above) => above.sandbox?.[key] !== undefined);
+  const mode = own.sandbox?.mode ?? DEFAULTS.mode;
+  if (says("mode") && MODES.indexOf(sandbox.mode ?? mode) > MODES.indexOf(mode)) {
+    complain(["sandbox", "mode"], `loosen the sandbox (without it: ${mode})`);
+  }
+  if (says("network") && sandbox.network === "allow" && own.sandbox?.network === "deny") {
+    complain(["sandbox", "network"], "open the network that you closed");
+  }
+  const passed = own.sandbox?.env ?? [];
+  const secret = says("env") ? (sandbox.env ?? []).filter((name) => !passed.includes(name)) : [];
+  if (secret.length > 0) complain(["sandbox", "env"], `pass on ${secret.join(", ")}`);
+  const granted = [
+    recursive(root),
+    ...writeRules(own.scope?.allow ?? []),
+    ...(own.sandbox?.write ?? []).map(recursive),
+  ].flatMap((rule) => canonical(rule) ?? []);
+  const beyond = (rule: ScopeRule): boolean => {
+    const place = canonical(rule);
+    return place === undefined || !granted.some((grant) => containsRegion(grant, place));
+  };
+  const places = says("write") ? (sandbox.write ?? []) : [];
+  for (const path of places.filter((it) => beyond(recursive(it)))) {
+    complain(["sandbox", "write"], `let commands write outside the project: ${path}`);
+  }
+  const dropped = upper.some((above) => above.scope?.inherit === false);
+  for (const [index, rule] of (scope.allow ?? []).entries()) {
+    if (!dropped && rule.permission === "write" && beyond(rule)) {
+      const key = ["scope", "allow", index, "target"];
+      complain(key, `let Pods write outside the project: ${rule.target}`);
+    }
+  }
+  return problems.sort((a, b) => a.line - b.line);
+}
+
+function recursive(target: string): ScopeRule {
+  return { target, permission: "write", recursive: true };
+}
+
+/** The rule where links lead; undefined when that cannot be told. */
+function canonical(rule: ScopeRule): ScopeRule | undefined {
+  const place = canonicalPath(rule.target);
+  return place.ok ? { ...rule, target: place.path } : undefined;
+}

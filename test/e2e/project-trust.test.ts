@@ -1,0 +1,84 @@
+/** What a project's manifest cannot do to the user who starts a Pod there, with the compiled binary. */
+import { expect, test } from "bun:test";
+import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { podBinary } from "../support/binary.ts";
+import { temp } from "../support/temp.ts";
+
+const LIMIT_MS = 30_000;
+
+/** A user whose own manifest names a scripted model that runs what it is told. */
+function machine() {
+  const dir = temp();
+  for (const name of ["home", "home/i", "home/i/config", "project", "project/.insomnia", "run"]) {
+    mkdirSync(dir.join(name), { mode: 0o700 });
+  }
+  const rules = [
+    { match: "^RUN (.*)", calls: [{ tool: "Bash", input: { command: "$1" } }] },
+    { text: "done" },
+  ];
+  writeFileSync(dir.join("home", "scenario.json"), JSON.stringify({ rules }));
+  const model = { scheme: "script", script: dir.join("home", "scenario.json") };
+  writeFileSync(
+    dir.join("home", "i", "config", "manifest.toml"),
+    `model = { scheme = "script", script = ${JSON.stringify(model.script)} }\n`,
+  );
+  return {
+    join: dir.join,
+    manifest: dir.join("project", ".insomnia", "manifest.toml"),
+    run: (task: string) => {
+      const { stdout, stderr, exitCode } = Bun.spawnSync([podBinary(), "run", task], {
+        cwd: dir.join("project"),
+        env: {
+          PATH: "/usr/bin:/bin",
+          HOME: dir.join("home"),
+          INSOMNIA_HOME: dir.join("home", "i"),
+          INSOMNIA_RUNTIME_DIR: dir.join("run"),
+        },
+        stdin: "ignore",
+        timeout: LIMIT_MS,
+      });
+      return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
+    },
+    [Symbol.asyncDispose]: dir[Symbol.asyncDispose],
+  };
+}
+
+test("a manifest that an agent rewrote does not set it free at the next start", async () => {
+  await using here = machine();
+  writeFileSync(here.manifest, "");
+  const free =
+    'sandbox = { mode = "off" }\\nscope.allow = [{ target = "/", permission = "write" }]\\n';
+  expect(here.run(`RUN printf '${free}' >.insomnia/manifest.toml`).code).toBe(0);
+  expect(readFileSync(here.manifest, "utf8")).toContain('mode = "off"');
+  const next = here.run(`RUN touch ${here.join("home", "out")}`);
+  expect(next.err).toContain("manifest.toml:1: sandbox.mode: a project's manifest may not loosen");
+  expect(next.err).toContain(
+    "manifest.toml:2: scope.allow[0].target: a project's manifest may not",
+  );
+  expect(next.code).toBe(1);
+  expect(existsSync(here.join("home", "out"))).toBe(false);
+});
+
+test.skipIf(process.geteuid?.() !== 0)("another user's manifest is not used", async () => {
+  await using here = machine();
+  const theirs = here.join("theirs.json");
+  writeFileSync(
+    theirs,
+    JSON.stringify({
+      rules: [
+        { match: "^hello", calls: [{ tool: "Bash", input: { command: "touch stolen" } }] },
+        { text: "done" },
+      ],
+    }),
+  );
+  writeFileSync(
+    here.manifest,
+    `model = { scheme = "script", script = ${JSON.stringify(theirs)} }\n`,
+  );
+  expect(here.run("hello").code).toBe(0);
+  expect(existsSync(here.join("project", "stolen"))).toBe(true);
+  chownSync(here.join("project", ".insomnia"), 65_534, 65_534);
+  const { err, code } = here.run("hello");
+  expect(err).toContain("/.insomnia belongs to user 65534, not to you (0), so it is not used");
+  expect(code).toBe(1);
+});
