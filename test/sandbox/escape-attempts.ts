@@ -150,6 +150,14 @@ export const ATTEMPTS: readonly Attempt[] = [
   attempt("a signal to another process", "kill -0 $SIBLING && echo ESCAPED"),
   attempt("a signal to the Pod", "kill -0 $PPID && echo ESCAPED", "owner"),
   attempt(
+    "a signal to its own keeper",
+    "read -r c </proc/$$/task/$$/children; for p in $c; do kill -0 $p && echo ESCAPED; done",
+  ),
+  attempt(
+    "a look at what its keeper holds",
+    "read -r c </proc/$$/task/$$/children; for p in $c; do readlink /proc/$p/fd/1 && echo ESCAPED; done",
+  ),
+  attempt(
     "the environment of another process",
     "tr '\\0' '\\n' </proc/$SIBLING/environ | grep -q SIBLING_SECRET && echo ESCAPED",
   ),

@@ -7,6 +7,7 @@ import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
 import { eventually, isRunning } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
+import { rule } from "./support.ts";
 
 const pathIn = (content: string | undefined): string =>
   / at (\/\S+)\]/.exec(content ?? "")?.[1] ?? "";
@@ -364,6 +365,45 @@ describe("the end", () => {
       const pid = Number(readFileSync(`${bench.root}/pid`, "utf8"));
       expect(pid).toBeGreaterThan(1);
       expect(existsSync(`/proc/${pid}/exe`)).toBe(false);
+    },
+  );
+
+  test.skipIf(!CONFINES)(
+    "takes what a command started even when it kills all it can, drops the mark and leaves",
+    async () => {
+      await using bench = shellBench();
+      const daemon =
+        "env -i /usr/bin/setsid /bin/bash -c 'echo $$ >pid; while :; do echo x >>late; /bin/sleep 0.01; done'";
+      const result = await bench.bash(
+        `kill -9 -1; read -r c </proc/$$/task/$$/children; kill -9 $c; (${daemon} >/dev/null 2>&1 </dev/null &); ` +
+          "while [ ! -s pid ]; do sleep 0.01; done; exec true",
+      );
+      expect(result.content ?? "").not.toContain("could not be ended");
+      const pid = Number(readFileSync(`${bench.root}/pid`, "utf8"));
+      expect(pid).toBeGreaterThan(1);
+      expect(existsSync(`/proc/${pid}/exe`)).toBe(false);
+      expect(bench.scope.writersIn([rule("write", bench.root)])).toEqual([]);
+    },
+  );
+
+  test.skipIf(!CONFINES)(
+    "is not believed when its keeper is gone: the command stays noted as a writer",
+    async () => {
+      const bench = shellBench();
+      const running = bench.bash("echo $$ >pid; until [ -e go ]; do sleep 0.01; done; exec true");
+      await eventually(() => existsSync(`${bench.root}/pid`), "the start");
+      const shell = readFileSync(`${bench.root}/pid`, "utf8").trim();
+      const children = readFileSync(`/proc/${shell}/task/${shell}/children`, "utf8").split(" ");
+      const keeper = children
+        .filter((pid) => pid !== "")
+        .find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("--norc"));
+      expect(keeper).toBeDefined();
+      process.kill(Number(keeper), "SIGKILL");
+      bench.file("go", "");
+      expect((await running).content).toContain("could not be ended");
+      expect(bench.scope.writersIn([rule("write", bench.root)])).toHaveLength(1);
+      expect(await bench.close()).toBe(false);
+      await expect(bench[Symbol.asyncDispose]()).rejects.toThrow("could not be ended");
     },
   );
 

@@ -80,6 +80,8 @@ export class Shells {
   /** The trampoline for the next command, while commands come one after the other. */
   #next: { readonly starting: Starting; readonly timer: NodeJS.Timeout } | undefined;
   #closed = false;
+  /** False for ever once something of a command could not be ended. */
+  #clear = true;
 
   constructor(deps: ShellDependencies) {
     this.#deps = deps;
@@ -120,7 +122,7 @@ export class Shells {
     this.#lock = undefined;
     const { temporary, shellOutput } = this.#deps.paths;
     for (const path of [temporary, shellOutput]) rmSync(path, { recursive: true, force: true });
-    return ends.every((end) => end.clear);
+    return this.#clear && ends.every((end) => end.clear);
   }
 
   #start(command: string, lasting: boolean): Shell {
@@ -149,6 +151,7 @@ export class Shells {
     this.#running.add(result);
     const ended = process_.ended.then((end) => {
       this.#running.delete(result);
+      this.#clear &&= end.clear;
       output.close();
       this.#startNext();
       return end.clear;
