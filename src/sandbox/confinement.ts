@@ -8,7 +8,7 @@ import type { Ruleset } from "./ruleset.ts";
 /** `[sandbox]` of the resolved manifest. */
 export interface SandboxPolicy {
   readonly mode: "enforce" | "warn" | "off";
-  /** Absolute paths beside the scope that commands may write. */
+  /** Canonical paths beside the scope that commands may write; no link in them is followed any more. */
   readonly write: readonly string[];
   readonly network: "allow" | "deny";
   /** Names of environment variables that commands get although they look like secrets. */

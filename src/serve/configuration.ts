@@ -33,6 +33,7 @@ import type { OpenedSession } from "../session/open.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
+import { withFixedWrites } from "./sandbox-writes.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -127,7 +128,9 @@ async function complete(
   const manifest =
     setup !== undefined
       ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
-      : (loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION));
+      : loaded !== undefined
+        ? withFixedWrites(loaded.manifest)
+        : receivedManifest(launch?.manifest, launch?.program === VERSION);
   try {
     ensurePrivateDirectory(store);
   } catch (error) {

@@ -545,6 +545,22 @@ describe("confinement", () => {
     expect((await closed.bash(udp)).content).toBe("refused\n");
   });
 
+  test.skipIf(!CONFINES)(
+    "grants nothing by a link that a command put where a granted directory was",
+    async () => {
+      await using bench = shellBench({ write: (root) => [`${root}/target`, `${root}/a/target`] });
+      mkdirSync(`${bench.outside}/target`);
+      await bench.bash(
+        `mkdir -p target a/target; rm -rf target a; ln -s ${bench.outside} target; ln -s ${bench.outside} a`,
+      );
+      const result = await bench.bash("echo x >target/f; echo x >a/target/f; ls -d target a");
+      expect(result.content).toContain("target\n");
+      expect(result.content).toContain("Permission denied");
+      expect(existsSync(`${bench.outside}/f`)).toBe(false);
+      expect(existsSync(`${bench.outside}/target/f`)).toBe(false);
+    },
+  );
+
   test("`enforce` runs nothing where the kernel cannot confine, and says how to change that", async () => {
     await using bench = shellBench({ support: supportOf(0) });
     const result = await bench.bash("echo x >f");

@@ -25,6 +25,8 @@ export const CONFINES = kernelSupport().abi >= 6;
 /** What a bench can be made with. */
 export interface ShellBenchOptions {
   readonly policy?: Partial<SandboxPolicy>;
+  /** Places beside the scope. */
+  readonly write?: (root: string) => string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly deny?: (root: string) => ScopeRule[];
   readonly support?: KernelSupport;
@@ -61,7 +63,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     cwd: root,
     env: options.env ?? { PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: directory.path },
     paths,
-    policy: { ...ENFORCE, ...options.policy },
+    policy: { ...ENFORCE, write: options.write?.(root) ?? [], ...options.policy },
     support: options.support ?? kernelSupport(),
     trampoline: () => (process.platform === "linux" ? [podBinary()] : undefined),
     guarded: [runtime],

@@ -215,7 +215,7 @@ export class Shells {
       return { ruleset: undefined, kernel: undefined, writes: { allow: [everything], deny: [] } };
     }
     const { support } = this.confinement;
-    const extra = canonical(policy.write);
+    const extra = policy.write;
     const ruleset = planRuleset(
       {
         scope: now,
