@@ -561,6 +561,17 @@ describe("confinement", () => {
     },
   );
 
+  test.skipIf(!CONFINES)(
+    "holds with thousands of files beside a denied one, and says what is left out",
+    async () => {
+      await using bench = shellBench({ deny: (root) => [rule("write", `${root}/none`)] });
+      Bun.spawnSync(["bash", "-c", "touch f{1..5000}"], { cwd: bench.root });
+      const result = await bench.bash('echo x >"$TMPDIR/f" && cat "$TMPDIR/f" 2>/dev/null');
+      expect(result.summary).not.toContain("exit");
+      expect(result.content).toStartWith("x\n[more than 4096 paths lie beside");
+    },
+  );
+
   test("`enforce` runs nothing where the kernel cannot confine, and says how to change that", async () => {
     await using bench = shellBench({ support: supportOf(0) });
     const result = await bench.bash("echo x >f");

@@ -3,7 +3,7 @@
  * of its result (spec worker-and-tools 3.9), and the table of those that go on in the background.
  */
 import { PodError } from "../../base/errors.ts";
-import { describeWritable, looksRefused } from "../../sandbox/confinement.ts";
+import { describeCut, describeWritable, looksRefused } from "../../sandbox/confinement.ts";
 import { ToolError, type ToolOutput } from "../tool.ts";
 import type { CommandEnd } from "./command.ts";
 import type { Shell, Shells } from "./shells.ts";
@@ -164,14 +164,19 @@ function resultOf(shell: Shell, end: CommandEnd, timedOutAfter: number | undefin
   const content = [
     shown?.text,
     end.clear ? undefined : "[something that this command started could not be ended]",
-    shell.ruleset !== undefined && looksRefused(shown?.text ?? "")
-      ? `[${describeWritable(shell.ruleset)}]`
-      : undefined,
+    limitsOf(shell, shown?.text ?? ""),
   ].filter((part) => part !== undefined);
   return {
     summary: `$ ${firstLine(shell.command)}${how}`,
     ...(content.length === 0 ? {} : { content: joinParts(content) }),
   };
+}
+
+/** What the model should know of the rules that a command had. */
+function limitsOf({ ruleset }: Shell, output: string): string | undefined {
+  if (ruleset === undefined) return undefined;
+  const text = looksRefused(output) ? describeWritable(ruleset) : describeCut(ruleset);
+  return text === undefined ? undefined : `[${text}]`;
 }
 
 /** One part is shown as it is; further ones start on lines of their own. */
