@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { commandEnvironment } from "../../src/tools/shell/environment.ts";
 import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
 import { eventually, isRunning } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
@@ -221,6 +222,29 @@ describe("a command", () => {
     },
   );
 
+  test.each([
+    ["PGPASSWORD", false],
+    ["DB_PASS", false],
+    ["OPENAI_KEY", false],
+    ["MYSQL_PWD", false],
+    ["SSHPASS", false],
+    ["GH_PAT", false],
+    ["REDISCLI_AUTH_PASSWD", false],
+    ["PWD", true],
+    ["OLDPWD", true],
+    ["PATH", true],
+    ["SSH_ASKPASS", true],
+    ["NO_PROXY_BYPASS", true],
+    ["KEYBOARD", true],
+    ["PASSAGE", true],
+  ])("%s is in its environment: %p", (name, kept) => {
+    const environment = commandEnvironment(
+      { [name]: "x" },
+      { temporary: "/t", pass: [], secrets: [] },
+    );
+    expect(name in environment).toBe(kept);
+  });
+
   test("that is too long for one argument is refused with the way out", async () => {
     await using bench = shellBench();
     const result = await bench.bash(`: ${"x".repeat(100_000)}`);
@@ -390,7 +414,9 @@ describe("the end", () => {
     "is not believed when its keeper is gone: the command stays noted as a writer",
     async () => {
       const bench = shellBench();
-      const running = bench.bash("echo $$ >pid; until [ -e go ]; do sleep 0.01; done; exec true");
+      const running = bench.bash(
+        "echo $$ >.pid; mv .pid pid; until [ -e go ]; do sleep 0.01; done; exec true",
+      );
       await eventually(() => existsSync(`${bench.root}/pid`), "the start");
       const shell = readFileSync(`${bench.root}/pid`, "utf8").trim();
       const children = readFileSync(`/proc/${shell}/task/${shell}/children`, "utf8").split(" ");
@@ -460,8 +486,16 @@ describe("in the background", () => {
     await bench.bash("seq 1 10000", { run_in_background: true });
     await eventually(() => bench.notices.length > 0, "the end");
     const { content = "" } = await bench.call("BashOutput", { bash_id: "bash_1" });
-    expect(content).toMatch(/^\[\d+ bytes left out here, all of it at \/\S+\]\n/);
+    expect(content).toMatch(/^\[\d+ bytes left out here, full at \/\S+\]\n/);
     expect(content).toEndWith("10000\n");
+  });
+
+  test("there are at most 16, also when all are started at once", async () => {
+    await using bench = shellBench();
+    const results = await Promise.all(
+      Array.from({ length: 24 }, () => bench.bash("sleep 300", { run_in_background: true })),
+    );
+    expect(results.filter(({ isError }) => isError)).toHaveLength(8);
   });
 
   test("there are at most 16, and an unknown name is answered with the known ones", async () => {

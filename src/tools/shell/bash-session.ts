@@ -33,6 +33,8 @@ export class BashSession {
   readonly #notify: (text: string) => void;
   readonly #table = new Map<string, Background>();
   #last = 0;
+  /** Background commands that are being started. */
+  #starting = 0;
   #closed = false;
 
   /** `notify` tells the model about the end of a background command. */
@@ -49,13 +51,18 @@ export class BashSession {
   /** Starts a command that goes on. */
   async startBackground(command: string): Promise<ToolOutput> {
     const running = [...this.#table.values()].filter((entry) => entry.end === undefined);
-    if (running.length >= MAX_BACKGROUND) {
+    if (running.length + this.#starting >= MAX_BACKGROUND) {
       throw new ToolError(
         "invalid_argument",
         `${MAX_BACKGROUND} background commands run already; end one with KillBash first`,
       );
     }
-    const entry = this.#keep(await this.#shells.start(command, true));
+    // Calls of one answer come at the same time: the place is taken before anything is waited for.
+    this.#starting += 1;
+    const entry = await this.#shells
+      .start(command, true)
+      .then((shell) => this.#keep(shell))
+      .finally(() => (this.#starting -= 1));
     return {
       summary: `$ ${firstLine(command)} (running in background as ${entry.id})`,
       content: "Read its output with BashOutput, end it with KillBash; it ends with this Pod.",
@@ -68,7 +75,7 @@ export class BashSession {
     const { output } = entry.shell;
     const { text, skipped } = output.since(entry.seen);
     entry.seen = output.bytes;
-    const where = output.path === undefined ? "" : `, all of it at ${output.path}`;
+    const where = output.where === undefined ? "" : `, ${output.where}`;
     const note = skipped === 0 ? "" : `[${skipped} bytes left out here${where}]\n`;
     const content = note + text;
     return { summary: summaryOf(entry), ...(content === "" ? {} : { content }) };
