@@ -8,7 +8,7 @@ import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:f
 import { errnoCode } from "../base/errors.ts";
 import { addressOf, spawnSession, systemCall } from "../base/libc.ts";
 import { FILE_RIGHTS, RIGHTS, SIGNAL_SCOPE } from "./landlock.ts";
-import { networkFilter } from "./seccomp.ts";
+import { networkFilter, privilegeFilter } from "./seccomp.ts";
 import { type ConfineSpec, DESCRIPTORS, KEEPER_MARK, REFUSAL_MARK } from "./spec.ts";
 
 /** Exit code when the shell could not be started, as shells use it. */
@@ -55,7 +55,6 @@ const KEPT_CAPABILITIES = [
   13, // net_raw
   18, // sys_chroot
   29, // audit_write
-  31, // setfcap
 ];
 const LAST_CAPABILITY = 63;
 const CAPABILITY_VERSION_3 = 0x20080522;
@@ -86,13 +85,17 @@ export function confine(env: Readonly<Record<string, string | undefined>>): numb
     process.chdir(spec.cwd);
     // Orphans below the shell become its children: it sees when the last of them is gone.
     must(systemCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper");
-    if (spec.ruleset !== undefined) {
+    if (spec.ruleset !== undefined || spec.denyNetwork) {
       must(systemCall("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+    }
+    if (spec.ruleset !== undefined) {
       dropCapabilities();
       restrict(spec.ruleset);
       if (spec.keeper !== undefined) startKeeper(spec, spec.keeper);
-      if (spec.denyNetwork) must(refuseNetwork(), "seccomp");
+      must(filterCalls(privilegeFilter(process.arch)), "seccomp");
     }
+    // On its own: a kernel without Landlock has this all the same.
+    if (spec.denyNetwork) must(filterCalls(networkFilter(process.arch)), "seccomp");
     restoreSignals();
     execute(spec, env);
   } catch (error) {
@@ -230,8 +233,7 @@ function maySignal(pid: number): boolean {
   }
 }
 
-function refuseNetwork(): number {
-  const filter = networkFilter(process.arch);
+function filterCalls(filter: Uint8Array): number {
   const program = new BigUint64Array([BigInt(filter.length / 8), addressOf(filter)]);
   return systemCall("seccomp", SECCOMP_SET_MODE_FILTER, 0, program);
 }
