@@ -16,6 +16,7 @@ import {
   requireRuntimeBase,
   requireSessionsDirectory,
   resolveBases,
+  roomsDirectory,
 } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
@@ -172,9 +173,10 @@ async function complete(
 export function guardedDirectories(
   base: string,
   store: string,
-  { config }: Pick<BaseDirectories, "config">,
+  { config, data }: Pick<BaseDirectories, "config" | "data">,
 ): string[] {
-  return [base, store, ...(config === undefined ? [] : [config])];
+  const rooms = roomsDirectory({ data });
+  return [base, store, ...[config, rooms].filter((path) => path !== undefined)];
 }
 
 /** What the cascade is loaded with. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { isPodError } from "../../src/base/errors.ts";
 import type { Event } from "../../src/protocol/event.ts";
 import { podPaths } from "../../src/base/paths.ts";
+import { commandsLive } from "../../src/registry/life.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { podBinary } from "../support/binary.ts";
 import {
@@ -227,7 +228,9 @@ describe.skipIf(process.platform !== "linux")("with a pod", () => {
     const { pid } = root.pod;
     await root.pod.kill();
     await eventually(() => !pids.some(isRunning), "the end of all", 5000);
-    await eventually(() => markedProcesses(shellMark(pid)).length === 0, "the keepers' end");
+    expect(markedProcesses(shellMark(pid))).toEqual([]);
+    const { runtime } = root.pod.world;
+    await eventually(() => !commandsLive(runtime, "root"), "the keepers' end");
     expect(root.pod.world.allocation("root")).toBeDefined(); // as long as nobody looked
     await root.pod.world.registry.reclaim();
     expect(root.pod.world.allocation("root")).toBeUndefined();

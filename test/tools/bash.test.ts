@@ -1,6 +1,6 @@
 /** The Bash tool: what the model sees of a command (spec worker-and-tools 3.9 and 7, numbers in parentheses). */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
@@ -160,10 +160,26 @@ describe("a command", () => {
       expect(result.summary).not.toContain("exit");
       const [path = "", mode] = result.content?.split("\n") ?? [];
       expect(mode).toBe("700");
-      expect(path.startsWith(`${bench.runtime}/`)).toBe(true);
+      expect(path.startsWith(`${bench.rooms}/`)).toBe(true);
       directory = path;
     }
     expect(existsSync(directory)).toBe(false);
+  });
+
+  test("has its room beside the runtime directory; what a killed Pod left of its own goes", async () => {
+    await using bench = shellBench();
+    const abandoned = `${bench.rooms}/gone`;
+    mkdirSync(`${abandoned}/tmp`, { recursive: true });
+    writeFileSync(`${abandoned}/lock`, "");
+    await using other = shellBench({ more: { rooms: bench.rooms } });
+    const theirs = (await other.bash("echo x >$TMPDIR/f; echo $TMPDIR")).content?.trim() ?? "";
+    expect(existsSync(abandoned)).toBe(false);
+    const mine = (await bench.bash("echo $TMPDIR")).content?.trim() ?? "";
+    expect([mine, theirs].every((path) => path.startsWith(`${bench.rooms}/`))).toBe(true);
+    expect(existsSync(`${theirs}/f`)).toBe(true);
+    await bench.close();
+    await other.close();
+    expect(readdirSync(bench.rooms)).toEqual([]);
   });
 
   test("sees no keys, nothing of this program and no settings of the user's shell (82)", async () => {
@@ -269,7 +285,7 @@ describe("long output", () => {
     const path = pathIn(header);
     expect(header).toBe(`[showing last 80 of 81 lines — full output (234 bytes) at ${path}]`);
     expect(first).toBe("2");
-    expect(path).toMatch(/\/me\/bash-output\/bash-[0-9a-zA-Z]{6}\.log$/);
+    expect(path).toMatch(/\/rooms\/[0-9a-f-]{36}\/bash-output\/bash-[0-9a-zA-Z]{6}\.log$/);
     const read = await bench.call("Read", { file_path: path });
     expect(read.summary).toBe(`Read 81 line(s) from ${path}`);
   });
