@@ -146,6 +146,19 @@ describe.skipIf(!CONFINES)("a pod's shell", () => {
     expect(spawned?.summary).toContain("spawned pod `child`");
   });
 
+  test("that kills all it can and hides leaves nothing behind in what a child gets", async () => {
+    await using root = await driven();
+    mkdirSync(root.path("part"));
+    const daemon = `setsid env -i /bin/bash -c 'echo $$ >pid; while :; do echo x >>part/late; /bin/sleep 0.01; done'`;
+    const hidden = `(${daemon} >/dev/null 2>&1 </dev/null &)`;
+    await root.order(
+      `RUN kill -9 -1; ${hidden}; while [ ! -s part/late ]; do sleep 0.01; done; exec true`,
+    );
+    const [spawned] = await root.order(`SPAWN child ${root.path("part")} wait`);
+    expect(spawned?.summary).toContain("spawned pod `child`");
+    expect(isRunning(Number(readFileSync(root.path("pid"), "utf8")))).toBe(false);
+  });
+
   test("of a child can write what the child was given, and nothing of its parent", async () => {
     await using root = await driven();
     mkdirSync(root.path("part"));
@@ -228,7 +241,7 @@ describe.skipIf(process.platform !== "linux")("with a pod", () => {
     const { pid } = root.pod;
     await root.pod.kill();
     await eventually(() => !pids.some(isRunning), "the end of all", 5000);
-    expect(markedProcesses(shellMark(pid))).toEqual([]);
+    await eventually(() => markedProcesses(shellMark(pid)).length === 0, "the rest");
     const { runtime } = root.pod.world;
     await eventually(() => !commandsLive(runtime, "root"), "the keepers' end");
     expect(root.pod.world.allocation("root")).toBeDefined(); // as long as nobody looked
