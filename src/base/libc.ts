@@ -111,6 +111,7 @@ const ENOSYS = 38;
 const SYSTEM_CALLS = {
   ...(process.arch === "arm64"
     ? {
+        fcntl: 25,
         getppid: 173,
         prctl: 167,
         capget: 90,
@@ -120,6 +121,7 @@ const SYSTEM_CALLS = {
         rt_sigprocmask: 135,
       }
     : {
+        fcntl: 72,
         getppid: 110,
         prctl: 157,
         capget: 125,
@@ -142,10 +144,19 @@ function openSystemCall() {
   const library = dlopen("libc.so.6", {
     syscall: { args: ["i64", "i64", "i64", "i64", "i64", "i64"], returns: "i64" },
     __errno_location: { args: [], returns: "ptr" },
+    posix_spawn: { args: ["ptr", "ptr", "ptr", "ptr", "ptr", "ptr"], returns: "i32" },
   });
   return library.symbols as unknown as {
     syscall(number: number, ...args: (number | bigint)[]): bigint;
     __errno_location(): Pointer;
+    posix_spawn(
+      pid: Pointer,
+      path: Pointer,
+      actions: null,
+      attributes: Pointer,
+      argv: Pointer,
+      env: Pointer,
+    ): number;
   };
 }
 
@@ -166,6 +177,23 @@ export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgum
   const result = Number(symbols.syscall(SYSTEM_CALLS[name], at(0), at(1), at(2), at(3), at(4)));
   if (result !== -1) return result;
   return -read.i32(symbols.__errno_location(), 0);
+}
+
+const POSIX_SPAWN_SETSID = 0x80;
+/** More than a posix_spawnattr_t of any architecture; the flags are its first member, the rest is zero. */
+const SPAWN_ATTRIBUTES_BYTES = 512;
+
+/**
+ * Starts a program in a session of its own, with the calling thread's restrictions and all descriptors
+ * that are not close-on-exec (posix_spawn(3), Linux only). `argv` and `env` are tables of addresses that
+ * end with zero. The errno when it could not be started, else 0.
+ */
+export function spawnSession(path: Uint8Array, argv: BigUint64Array, env: BigUint64Array): number {
+  const symbols = (systemCalls ??= openSystemCall());
+  const attributes = new Uint8Array(SPAWN_ATTRIBUTES_BYTES);
+  attributes[0] = POSIX_SPAWN_SETSID;
+  const pid = new Int32Array(1);
+  return symbols.posix_spawn(ptr(pid), ptr(path), null, ptr(attributes), ptr(argv), ptr(env));
 }
 
 /** Address of an object's memory, for structures that hold pointers. Keep the object alive meanwhile. */

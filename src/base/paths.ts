@@ -72,6 +72,11 @@ export function requireSessionsDirectory(
   );
 }
 
+/** Where commands of Pods have their temporary directories, if there is a data directory. */
+export function roomsDirectory({ data }: Pick<BaseDirectories, "data">): string | undefined {
+  return data === undefined ? undefined : join(data, "rooms");
+}
+
 /** Names that a Pod may have (W34); `pods.*` is kept for the registry's own files. */
 const POD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
@@ -105,10 +110,6 @@ export interface PodPaths {
   readonly allocation: string;
   /** Locked while a command of this Pod runs, also after the Pod itself was killed. */
   readonly shellLock: string;
-  /** Long outputs of commands. */
-  readonly shellOutput: string;
-  /** TMPDIR of commands. */
-  readonly temporary: string;
 }
 
 /** The paths of Pod `name`; throws for a name that is not a safe component. */
@@ -128,8 +129,6 @@ export function podPaths(runtimeBase: string, name: string): PodPaths {
     launch: join(directory, "launch.json"),
     allocation: join(directory, "allocation.json"),
     shellLock: join(directory, "shell.lock"),
-    shellOutput: join(directory, "bash-output"),
-    temporary: join(directory, "tmp"),
   };
 }
 

@@ -194,9 +194,14 @@ export function lifeState(base: string, name: string): LifeState {
  * never ran one.
  */
 export function commandsLive(base: string, name: string): boolean {
+  return isLockHeld(podPaths(base, name).shellLock);
+}
+
+/** True while somebody holds the lock on the file at `path`; one that cannot be opened is free. */
+export function isLockHeld(path: string): boolean {
   let fd: number;
   try {
-    fd = openSync(podPaths(base, name).shellLock, constants.O_RDWR | constants.O_NOFOLLOW);
+    fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
   } catch {
     return false;
   }

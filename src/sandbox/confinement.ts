@@ -3,12 +3,12 @@
  * for people and models on the other. Pure; `mode = "enforce"` never becomes less by itself.
  */
 import { type KernelSupport, missingProtections } from "./landlock.ts";
-import type { Ruleset } from "./ruleset.ts";
+import { MAX_RULES, type Ruleset } from "./ruleset.ts";
 
 /** `[sandbox]` of the resolved manifest. */
 export interface SandboxPolicy {
   readonly mode: "enforce" | "warn" | "off";
-  /** Absolute paths beside the scope that commands may write. */
+  /** Canonical paths beside the scope that commands may write; no link in them is followed any more. */
   readonly write: readonly string[];
   readonly network: "allow" | "deny";
   /** Names of environment variables that commands get although they look like secrets. */
@@ -78,7 +78,9 @@ function named(paths: readonly string[]): string {
 }
 
 /** Where commands may write, as the model reads it after a refusal. */
-export function describeWritable({ writable, partial, missing, cut }: Ruleset): string {
+export function describeWritable(ruleset: Ruleset): string {
+  const { writable, partial, missing } = ruleset;
+  const cut = describeCut(ruleset);
   return [
     `commands can write only in: ${named(writable)} (and below)`,
     ...(partial.length === 0
@@ -90,8 +92,18 @@ export function describeWritable({ writable, partial, missing, cut }: Ruleset): 
     ...(missing.length === 0
       ? []
       : [`not there yet (make it with Write first): ${named(missing)}`]),
-    ...(cut ? ["there were too many single paths; the rest is not writable for commands"] : []),
+    ...(cut === undefined ? [] : [cut]),
   ].join("; ");
+}
+
+/** What the rules of a command leave out because it would have been too much; or nothing. */
+export function describeCut({ cut, readsCut }: Ruleset): string | undefined {
+  if (!cut && !readsCut) return undefined;
+  const what = readsCut ? (cut ? "readable or writable" : "readable") : "writable";
+  return (
+    `more than ${MAX_RULES} paths lie beside a denied or delegated one; ` +
+    `the rest of them is not ${what} for commands (Read, Write and Edit can)`
+  );
 }
 
 /** What a refused write looks like in the output of programs (strerror(3) and the codes themselves). */

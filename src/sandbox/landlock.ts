@@ -56,6 +56,8 @@ export const WRITE_RIGHTS =
 /** Network rights (ABI 4) and scopes (ABI 6), all of them. */
 const NET_TCP = 0b11;
 const SCOPES = 0b11;
+/** The scope that keeps signals within a domain and those nested in it. */
+export const SIGNAL_SCOPE = 0b10;
 
 /** What a kernel can enforce. */
 export interface KernelSupport {

@@ -51,11 +51,13 @@ export interface Ruleset {
   readonly partial: readonly string[];
   /** Writable targets that do not exist yet, so that the kernel cannot be told of them. */
   readonly missing: readonly string[];
-  /** More places than `MAX_RULES`; the rest was left out. */
+  /** More places to write than `MAX_RULES`; the rest was left out. */
   readonly cut: boolean;
+  /** The same of places to read, beside what a deny rule hides. */
+  readonly readsCut: boolean;
 }
 
-/** Rules that one command gets at most: each costs the trampoline some microseconds. */
+/** Rules that one command gets at most for reading, and again for writing: each costs some microseconds. */
 export const MAX_RULES = 4096;
 
 /** Devices that every command may write, because nothing is changed by it (null(4), random(4), tty(4)). */
@@ -66,6 +68,11 @@ export function planRuleset(request: RulesetRequest, view: FileView): Ruleset {
   const { scope, guarded } = request;
   const guards = guarded.map((target) => recursive("write", target));
   const granted = new Plan(view);
+  // First what every command needs: where there is too much, only places to write may be missing.
+  for (const path of request.own) granted.add(path, WRITE_RIGHTS | READ_RIGHTS);
+  for (const path of DEVICES) granted.add(path, CHANGE_RIGHTS | RIGHTS.readFile);
+  addReads(granted, request);
+  granted.beginWrites();
   granted.addWrites({ allow: scope.allow, deny: [...scope.deny, ...guards] });
   if (request.extra.length > 0) {
     granted.addWrites({
@@ -73,9 +80,7 @@ export function planRuleset(request: RulesetRequest, view: FileView): Ruleset {
       deny: [...scope.deny, ...guards, ...request.foreign],
     });
   }
-  for (const path of request.own) granted.add(path, WRITE_RIGHTS | READ_RIGHTS, true);
-  for (const path of DEVICES) granted.add(path, CHANGE_RIGHTS | RIGHTS.readFile);
-  addReads(granted, request);
+  for (const path of request.own) granted.show(path);
   return granted.result();
 }
 
@@ -117,7 +122,9 @@ class Plan {
   readonly #writable = new Set<string>();
   readonly #partial = new Set<string>();
   readonly #missing = new Set<string>();
+  #limit = MAX_RULES;
   #cut = false;
+  #readsCut = false;
 
   constructor(view: FileView) {
     this.#view = view;
@@ -125,12 +132,24 @@ class Plan {
 
   add(path: string, rights: number, shown = false): void {
     const known = this.#rights.get(path);
-    if (known === undefined && this.#rights.size >= MAX_RULES) {
+    if (known === undefined && this.#rights.size >= this.#limit) {
       this.#cut = true;
       return;
     }
     this.#rights.set(path, (known ?? 0) | rights);
-    if (shown) this.#writable.add(path);
+    if (shown) this.show(path);
+  }
+
+  /** Names a place as writable. */
+  show(path: string): void {
+    this.#writable.add(path);
+  }
+
+  /** What comes now counts by itself. */
+  beginWrites(): void {
+    this.#readsCut = this.#cut;
+    this.#cut = false;
+    this.#limit = this.#rights.size + MAX_RULES;
   }
 
   addWrites(scope: Scope): void {
@@ -153,6 +172,7 @@ class Plan {
       partial: [...this.#partial],
       missing: [...this.#missing],
       cut: this.#cut,
+      readsCut: this.#readsCut,
     };
   }
 
@@ -167,35 +187,38 @@ class Plan {
     );
   }
 
+  /** By levels: what lies high up is granted first, so that a huge directory below cuts off nothing else. */
   #descend(
-    path: string,
-    kind: EntryKind,
+    start: string,
+    startKind: EntryKind,
     scope: Scope,
     wanted: Permission,
     rights: Rights,
     found: (path: string, whole: boolean) => void,
   ): void {
-    if (this.#cut) return;
-    if (kind === "file") {
-      if (!suffices(accessTo(scope, path), wanted)) return;
-      this.add(path, rights.file & FILE_RIGHTS);
-      found(path, true);
-      return;
-    }
-    // A link grants nothing: what it leads to has a name of its own.
-    if (kind !== "directory") return;
-    const denies = scope.deny.filter((rule) => touchesBelow(rule, path));
-    if (denies.length === 0) {
-      this.add(path, rights.below);
-      found(path, true);
-      return;
-    }
-    // Denied wholly: not even a part that is worth a word.
-    if (denies.some((rule) => rule.recursive && isWithin(path, rule.target))) return;
-    found(path, false);
-    for (const entry of this.#view.list(path)) {
-      const child = path === "/" ? `/${entry.name}` : `${path}/${entry.name}`;
-      this.#descend(child, entry.kind, scope, wanted, rights, found);
+    const level: (readonly [path: string, kind: EntryKind])[] = [[start, startKind]];
+    for (const [path, kind] of level) {
+      if (this.#cut) return;
+      if (kind === "file") {
+        if (!suffices(accessTo(scope, path), wanted)) continue;
+        this.add(path, rights.file & FILE_RIGHTS);
+        found(path, true);
+        continue;
+      }
+      // A link grants nothing: what it leads to has a name of its own.
+      if (kind !== "directory") continue;
+      const denies = scope.deny.filter((rule) => touchesBelow(rule, path));
+      if (denies.length === 0) {
+        this.add(path, rights.below);
+        found(path, true);
+        continue;
+      }
+      // Denied wholly: not even a part that is worth a word.
+      if (denies.some((rule) => rule.recursive && isWithin(path, rule.target))) continue;
+      found(path, false);
+      for (const entry of this.#view.list(path)) {
+        level.push([path === "/" ? `/${entry.name}` : `${path}/${entry.name}`, entry.kind]);
+      }
     }
   }
 

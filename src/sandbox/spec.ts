@@ -9,7 +9,7 @@ export const DESCRIPTORS = {
   control: 3,
   /** The lock on the Pod's `shell.lock`: held until everything of the command is gone. */
   lock: 4,
-  /** This document. */
+  /** This document, with what is added to it: `KEEPER_MARK`, `CLEARED_MARK`. Never the shell's. */
   spec: 5,
 } as const;
 
@@ -34,9 +34,21 @@ export interface ConfineSpec {
     readonly scoped: number;
     readonly rules: readonly PathRule[];
   };
+  /**
+   * Arguments for `program` that make it the keeper (tools/shell/wrapper.ts): started under the ruleset,
+   * before the shell is restricted once more, so that nothing of the command can signal it. Only
+   * where the ruleset confines signals.
+   */
+  readonly keeper?: readonly string[];
   /** Sockets for anything but local ones are refused. */
   readonly denyNetwork: boolean;
 }
 
-/** First byte of an answer; a spec starts with a brace. */
+/** First byte of a refusal; a spec starts with a brace. */
 export const REFUSAL_MARK = "!";
+
+/** Added to the order just before there is a keeper: without it nothing of the command ever ran. */
+export const KEEPER_MARK = "@";
+
+/** Last byte of the file once the keeper has seen that nothing of the command is left. */
+export const CLEARED_MARK = "+";

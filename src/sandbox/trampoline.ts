@@ -5,10 +5,11 @@
  * thread replaces the process, so no other thread is left over.
  */
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
-import { addressOf, systemCall } from "../base/libc.ts";
-import { FILE_RIGHTS } from "./landlock.ts";
-import { networkFilter } from "./seccomp.ts";
-import { type ConfineSpec, DESCRIPTORS, REFUSAL_MARK } from "./spec.ts";
+import { errnoCode } from "../base/errors.ts";
+import { addressOf, spawnSession, systemCall } from "../base/libc.ts";
+import { FILE_RIGHTS, RIGHTS, SIGNAL_SCOPE } from "./landlock.ts";
+import { networkFilter, privilegeFilter } from "./seccomp.ts";
+import { type ConfineSpec, DESCRIPTORS, KEEPER_MARK, REFUSAL_MARK } from "./spec.ts";
 
 /** Exit code when the shell could not be started, as shells use it. */
 const CANNOT_EXECUTE = 126;
@@ -18,11 +19,16 @@ const PR_SET_PDEATHSIG = 1;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_CHILD_SUBREAPER = 36;
 const PR_SET_NO_NEW_PRIVS = 38;
+const F_SETFD = 2;
 const SIGKILL = 9;
 const SIGSTOP = 19;
 /** Signals beyond are for programs among themselves; nobody ignores them for others. */
 const LAST_SIGNAL = 31;
 const SIG_SETMASK = 2;
+const SIG_DFL = 0;
+const SIG_IGN = 1;
+/** SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM. */
+const IGNORED_BY_KEEPER = [1, 2, 3, 10, 12, 15];
 const AT_FDCWD = -100;
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
@@ -49,7 +55,6 @@ const KEPT_CAPABILITIES = [
   13, // net_raw
   18, // sys_chroot
   29, // audit_write
-  31, // setfcap
 ];
 const LAST_CAPABILITY = 63;
 const CAPABILITY_VERSION_3 = 0x20080522;
@@ -72,17 +77,26 @@ export function confine(env: Readonly<Record<string, string | undefined>>): numb
     must(systemCall("dup3", 1, 2, 0), "one descriptor for output and errors");
     // What is left open beyond our own (a descriptor that leaked into the Pod) is nobody's business.
     must(systemCall("close_range", DESCRIPTORS.spec + 1, 0xffff_ffff, 0), "close_range");
+    // Bun has set close-on-exec on what it did not know; the keeper needs both.
+    for (const fd of [DESCRIPTORS.lock, DESCRIPTORS.spec]) {
+      must(systemCall("fcntl", fd, F_SETFD, 0), "fcntl");
+    }
     dieWith(spec.parent);
     process.chdir(spec.cwd);
     // Orphans below the shell become its children: it sees when the last of them is gone.
     must(systemCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper");
-    restoreSignals();
-    if (spec.ruleset !== undefined) {
+    if (spec.ruleset !== undefined || spec.denyNetwork) {
       must(systemCall("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
+    }
+    if (spec.ruleset !== undefined) {
       dropCapabilities();
       restrict(spec.ruleset);
-      if (spec.denyNetwork) must(refuseNetwork(), "seccomp");
+      if (spec.keeper !== undefined) startKeeper(spec, spec.keeper);
+      must(filterCalls(privilegeFilter(process.arch)), "seccomp");
     }
+    // On its own: a kernel without Landlock has this all the same.
+    if (spec.denyNetwork) must(filterCalls(networkFilter(process.arch)), "seccomp");
+    restoreSignals();
     execute(spec, env);
   } catch (error) {
     refuse(error instanceof Error ? error.message : String(error));
@@ -111,9 +125,14 @@ function dieWith(parent: number): void {
   if (systemCall("getppid") !== parent) throw new Refusal("the pod has ended");
 }
 
+/** A struct sigaction. */
+function signalAction(handler: number): BigUint64Array {
+  return new BigUint64Array([BigInt(handler), 0n, 0n, 0n]);
+}
+
 /** Bun ignores some signals, which `execve` would pass on: a writer to a closed pipe would run on. */
 function restoreSignals(): void {
-  const byDefault = new BigUint64Array(4); // struct sigaction of zeros: SIG_DFL
+  const byDefault = signalAction(SIG_DFL);
   for (let signal = 1; signal <= LAST_SIGNAL; signal += 1) {
     if (signal !== SIGKILL && signal !== SIGSTOP) {
       systemCall("rt_sigaction", signal, byDefault, 0, 8);
@@ -179,8 +198,42 @@ function restrict(ruleset: NonNullable<ConfineSpec["ruleset"]>): void {
   closeSync(handle);
 }
 
-function refuseNetwork(): number {
-  const filter = networkFilter(process.arch);
+/**
+ * Starts the keeper in the domain that was just entered, then enters one within it: the keeper may signal
+ * and look into what is in there, and nothing in there can do that to the keeper.
+ */
+function startKeeper(spec: ConfineSpec, keeper: readonly string[]): void {
+  // A keeper that could reach the Pod would end everything of this user when it clears up.
+  if (maySignal(spec.parent)) throw new Refusal("signals are not confined");
+  const argv = pointers(keeper);
+  // Not the mark: who looks for what a dead Pod left behind must not end what clears it up.
+  const env = pointers(["PATH=/usr/bin:/bin"]);
+  // An end that comes now must not hit between the mark and the keeper, nor the keeper, which keeps this.
+  const ignored = signalAction(SIG_IGN);
+  for (const signal of IGNORED_BY_KEEPER) systemCall("rt_sigaction", signal, ignored, 0, 8);
+  writeSync(DESCRIPTORS.spec, KEEPER_MARK); // the file is open for appending
+  const failure = spawnSession(text(spec.program), argv.table, env.table);
+  if (failure !== 0) {
+    const size = `${argv.texts.length + env.texts.length} arguments and variables`;
+    throw new Refusal(`cannot execute ${spec.program} (errno ${failure}; ${size})`);
+  }
+  // A domain that says nothing of moving and linking between directories forbids it.
+  const refer = RIGHTS.refer;
+  restrict({ fs: refer, net: 0, scoped: SIGNAL_SCOPE, rules: [["/", refer]] });
+  // Its pipe and the lock are the keeper's alone.
+  must(systemCall("close_range", DESCRIPTORS.control, DESCRIPTORS.lock, 0), "close_range");
+}
+
+function maySignal(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoCode(error) !== "EPERM";
+  }
+}
+
+function filterCalls(filter: Uint8Array): number {
   const program = new BigUint64Array([BigInt(filter.length / 8), addressOf(filter)]);
   return systemCall("seccomp", SECCOMP_SET_MODE_FILTER, 0, program);
 }

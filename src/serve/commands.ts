@@ -2,7 +2,7 @@
  * The shell commands of one Pod: made with the first one, ended before the Pod leaves. Until then
  * nothing of the sandbox is loaded; only the first run asks the kernel what it can do, for the alert.
  */
-import type { Environment, PodPaths } from "../base/paths.ts";
+import { type Environment, type PodPaths, resolveBases, roomsDirectory } from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
 import type { Registry } from "../registry/registry.ts";
 import { writeRules } from "../scope/set.ts";
@@ -71,6 +71,7 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
     cwd,
     env,
     paths,
+    rooms: roomsDirectory(resolveBases(env)),
     policy: manifest.sandbox,
     support: kernelSupport(),
     // Asked anew each time: the program may be replaced or removed meanwhile.

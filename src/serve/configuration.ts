@@ -16,6 +16,7 @@ import {
   requireRuntimeBase,
   requireSessionsDirectory,
   resolveBases,
+  roomsDirectory,
 } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
@@ -33,6 +34,7 @@ import type { OpenedSession } from "../session/open.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
+import { withFixedWrites } from "./sandbox-writes.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -129,7 +131,9 @@ async function complete(
   const manifest =
     setup !== undefined
       ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
-      : (loaded?.manifest ?? receivedManifest(launch?.manifest, launch?.program === VERSION));
+      : loaded !== undefined
+        ? withFixedWrites(loaded.manifest)
+        : receivedManifest(launch?.manifest, launch?.program === VERSION);
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
@@ -171,9 +175,10 @@ async function complete(
 export function guardedDirectories(
   base: string,
   store: string,
-  { config }: Pick<BaseDirectories, "config">,
+  { config, data }: Pick<BaseDirectories, "config" | "data">,
 ): string[] {
-  return [base, store, ...(config === undefined ? [] : [config])];
+  const rooms = roomsDirectory({ data });
+  return [base, store, ...[config, rooms].filter((path) => path !== undefined)];
 }
 
 /** What the cascade is loaded with. */

@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
 import type { PodPaths } from "../base/paths.ts";
 import { groupExists, livingMembers, looksUntil, readStat, signalGroup } from "../base/process.ts";
+import { isLockHeld } from "../registry/life.ts";
 import { clearMarked, shellMark } from "../sandbox/remains.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
@@ -49,5 +50,16 @@ export async function clearGroup(leader: number, ms: number): Promise<boolean> {
 export async function clearCommands(leader: number, paths: PodPaths, ms: number): Promise<boolean> {
   // A Pod that left in order ended its commands before it removed its directory.
   if (leader <= 1 || !existsSync(paths.shellLock)) return true;
-  return await clearMarked(shellMark(leader), ms);
+  const deadline = performance.now() + ms;
+  if (!(await clearMarked(shellMark(leader), ms))) return false;
+  // What dropped the mark is its keeper's to end, which holds the lock until it has.
+  for (
+    let pause = FIRST_LOOK_MS;
+    isLockHeld(paths.shellLock);
+    pause = Math.min(pause * 2, MAX_LOOK_MS)
+  ) {
+    if (performance.now() >= deadline) return false;
+    await Bun.sleep(pause);
+  }
+  return true;
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { isPodError } from "../../src/base/errors.ts";
 import type { Event } from "../../src/protocol/event.ts";
 import { podPaths } from "../../src/base/paths.ts";
+import { commandsLive } from "../../src/registry/life.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, type RootPod, startRoot } from "../support/pod.ts";
@@ -139,6 +140,19 @@ describe.skipIf(!CONFINES)("a pod's shell", () => {
     expect(spawned?.summary).toContain("spawned pod `child`");
   });
 
+  test("that kills all it can and hides leaves nothing behind in what a child gets", async () => {
+    await using root = await driven();
+    mkdirSync(root.path("part"));
+    const daemon = `setsid env -i /bin/bash -c 'echo $$ >pid; while :; do echo x >>part/late; /bin/sleep 0.01; done'`;
+    const hidden = `(${daemon} >/dev/null 2>&1 </dev/null &)`;
+    await root.order(
+      `RUN kill -9 -1; ${hidden}; while [ ! -s part/late ]; do sleep 0.01; done; exec true`,
+    );
+    const [spawned] = await root.order(`SPAWN child ${root.path("part")} wait`);
+    expect(spawned?.summary).toContain("spawned pod `child`");
+    expect(isRunning(Number(readFileSync(root.path("pid"), "utf8")))).toBe(false);
+  });
+
   test("of a child can write what the child was given, and nothing of its parent", async () => {
     await using root = await driven();
     mkdirSync(root.path("part"));
@@ -206,7 +220,9 @@ describe.skipIf(process.platform !== "linux")("with a pod", () => {
     const { pid } = root.pod;
     await root.pod.kill();
     await eventually(() => !pids.some(isRunning), "the end of all", 5000);
-    await eventually(() => markedProcesses(shellMark(pid)).length === 0, "the keepers' end");
+    await eventually(() => markedProcesses(shellMark(pid)).length === 0, "the rest");
+    const { runtime } = root.pod.world;
+    await eventually(() => !commandsLive(runtime, "root"), "the keepers' end");
     expect(root.pod.world.allocation("root")).toBeDefined(); // as long as nobody looked
     await root.pod.world.registry.reclaim();
     expect(root.pod.world.allocation("root")).toBeUndefined();

@@ -140,6 +140,28 @@ export const ATTEMPTS: readonly Attempt[] = [
   ),
   attempt("chmod, then write", 'chmod 666 "$OUT/locked"; echo x >"$OUT/locked"'),
   attempt("a shell without environment", `env -i OUT="$OUT" /bin/sh -c 'echo x >"$OUT/new"'`),
+  attempt(
+    "a set-user-id bit outside",
+    'chmod 4755 "$OUT/victim"; [ -u "$OUT/victim" ] && echo ESCAPED',
+  ),
+  attempt(
+    "a set-group-id bit by descriptor",
+    `perl -e 'open(F, "<", "$ENV{OUT}/victim"); chmod(02755, *F) and print "ESCAPED\\n"'`,
+    "anybody",
+    ["perl"],
+  ),
+  attempt(
+    "a file with capabilities",
+    "cp /bin/true t && setcap cap_net_admin+ep t && echo ESCAPED",
+    "root",
+    ["setcap"],
+  ),
+  attempt(
+    "limits of another process",
+    "prlimit --pid $SIBLING --nofile=4096:4096 && echo ESCAPED",
+    "anybody",
+    ["prlimit"],
+  ),
   attempt("a set-user-id helper", '"$SUID" /bin/sh -pc \'echo x >"$ROOTS"\'', "ordinary"),
   // Processes
   attempt("a job in the background", '(echo x >"$OUT/new") & wait'),
@@ -149,6 +171,14 @@ export const ATTEMPTS: readonly Attempt[] = [
   ),
   attempt("a signal to another process", "kill -0 $SIBLING && echo ESCAPED"),
   attempt("a signal to the Pod", "kill -0 $PPID && echo ESCAPED", "owner"),
+  attempt(
+    "a signal to its own keeper",
+    "read -r c </proc/$$/task/$$/children; for p in $c; do kill -0 $p && echo ESCAPED; done",
+  ),
+  attempt(
+    "a look at what its keeper holds",
+    "read -r c </proc/$$/task/$$/children; for p in $c; do readlink /proc/$p/fd/1 && echo ESCAPED; done",
+  ),
   attempt(
     "the environment of another process",
     "tr '\\0' '\\n' </proc/$SIBLING/environ | grep -q SIBLING_SECRET && echo ESCAPED",

@@ -90,7 +90,7 @@ describe("after a refusal", () => {
   });
 
   test("the model reads where it may write, and what is special there", () => {
-    const ruleset = { rules: [], partial: ["/w"], missing: ["/n"], cut: false };
+    const ruleset = { rules: [], partial: ["/w"], missing: ["/n"], cut: false, readsCut: false };
     expect(describeWritable({ ...ruleset, writable: ["/w/a", "/t"] })).toBe(
       "commands can write only in: /w/a, /t (and below); existing files may be changed, but nothing " +
         "be made, renamed or removed directly in: /w (a denied or delegated path lies below; Write " +

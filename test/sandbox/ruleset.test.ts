@@ -92,7 +92,7 @@ describe("a ruleset", () => {
     const view = tree("/w/a/x/1", "/w/a/y/", "/w/b", "/w/c@");
     const scope = { allow: [allow("/w")], deny: [allow("/w/a/x")] };
     const ruleset = plan(scope, view);
-    expect(ruleset.writable).toEqual(["/w/a/y", "/w/b"]);
+    expect(ruleset.writable).toEqual(["/w/b", "/w/a/y"]);
     expect(ruleset.partial).toEqual(["/w", "/w/a"]);
     expect(rightsAt(ruleset, "/w/a/x/1") & RIGHTS.writeFile).toBe(0);
   });
@@ -169,8 +169,21 @@ describe("a ruleset", () => {
   test("has a bound, and says when it was met", () => {
     const names = Array.from({ length: MAX_RULES + 10 }, (_, index) => `/w/f${index}`);
     const ruleset = plan({ allow: [allow("/w")], deny: [allow("/w/none")] }, tree(...names));
-    expect(ruleset.rules.length).toBeLessThanOrEqual(MAX_RULES);
-    expect(ruleset.cut).toBe(true);
+    expect(ruleset.rules.length).toBeLessThanOrEqual(2 * MAX_RULES);
+    expect([ruleset.cut, ruleset.readsCut]).toEqual([true, false]);
+    expect(rightsAt(ruleset, "/etc/passwd") & RIGHTS.execute).not.toBe(0);
+    expect(rightsAt(ruleset, "/dev/null") & RIGHTS.writeFile).not.toBe(0);
+  });
+
+  test("cuts off nothing but siblings, for reading as well", () => {
+    const names = Array.from({ length: MAX_RULES + 10 }, (_, index) => `/a/w/f${index}`);
+    const scope = { allow: [allow("/a/w")], deny: [hide("/a/w/none")] };
+    const ruleset = plan(scope, tree(...names, "/z/sh"), { own: ["/tmp/own"] });
+    // The siblings that may be read may be written, too.
+    expect([ruleset.cut, ruleset.readsCut]).toEqual([false, true]);
+    expect(rightsAt(ruleset, "/z/sh") & RIGHTS.execute).not.toBe(0);
+    expect(rightsAt(ruleset, "/tmp/own/x") & RIGHTS.makeReg).not.toBe(0);
+    expect(rightsAt(ruleset, "/a/w/f0") & RIGHTS.readFile).not.toBe(0);
   });
 });
 

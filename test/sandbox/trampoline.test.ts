@@ -31,7 +31,11 @@ async function confine(
   directory: string,
   script: string,
   more: Partial<ConfineSpec> = {},
-  options: { readonly env?: Record<string, string>; readonly extra?: number } = {},
+  options: {
+    readonly env?: Record<string, string>;
+    readonly extra?: number;
+    readonly free?: boolean;
+  } = {},
 ): Promise<Outcome> {
   const path = `${directory}/order`;
   const spec: ConfineSpec = {
@@ -41,7 +45,9 @@ async function confine(
     argv: ["bash", "-c", script],
     denyNetwork: false,
     mark: "INSOMNIA_SHELL_OF=1.1",
-    ruleset: { fs, net: 0, scoped, rules: [READ, [directory, WRITE_RIGHTS]] },
+    ...(options.free === true
+      ? {}
+      : { ruleset: { fs, net: 0, scoped, rules: [READ, [directory, WRITE_RIGHTS]] } }),
     ...more,
   };
   const fd = openSync(path, "w+");
@@ -132,6 +138,17 @@ describe.skipIf(!CONFINES)("the trampoline", () => {
     expect(code).toBe(1);
     expect(existsSync(dir.join("work/f"))).toBe(true);
     expect(existsSync(dir.join("other/f")) || existsSync(dir.join("other/g"))).toBe(false);
+  });
+
+  test("takes the network away without a ruleset as well", async () => {
+    await using dir = temp();
+    const { output } = await confine(
+      dir.path,
+      "(exec 9<>/dev/udp/127.0.0.1/9) 2>/dev/null && echo open; grep NoNewPrivs /proc/$$/status",
+      { denyNetwork: true },
+      { free: true },
+    );
+    expect(output).toBe("NoNewPrivs:\t1\n");
   });
 
   test("starts no shell when its parent is not the Pod any more", async () => {

@@ -1,12 +1,14 @@
 /** The Bash tool: what the model sees of a command (spec worker-and-tools 3.9 and 7, numbers in parentheses). */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { commandEnvironment } from "../../src/tools/shell/environment.ts";
 import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
 import { eventually, isRunning } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
+import { rule } from "./support.ts";
 
 const pathIn = (content: string | undefined): string =>
   / at (\/\S+)\]/.exec(content ?? "")?.[1] ?? "";
@@ -158,10 +160,26 @@ describe("a command", () => {
       expect(result.summary).not.toContain("exit");
       const [path = "", mode] = result.content?.split("\n") ?? [];
       expect(mode).toBe("700");
-      expect(path.startsWith(`${bench.runtime}/`)).toBe(true);
+      expect(path.startsWith(`${bench.rooms}/`)).toBe(true);
       directory = path;
     }
     expect(existsSync(directory)).toBe(false);
+  });
+
+  test("has its room beside the runtime directory; what a killed Pod left of its own goes", async () => {
+    await using bench = shellBench();
+    const abandoned = `${bench.rooms}/gone`;
+    mkdirSync(`${abandoned}/tmp`, { recursive: true });
+    writeFileSync(`${abandoned}/lock`, "");
+    await using other = shellBench({ more: { rooms: bench.rooms } });
+    const theirs = (await other.bash("echo x >$TMPDIR/f; echo $TMPDIR")).content?.trim() ?? "";
+    expect(existsSync(abandoned)).toBe(false);
+    const mine = (await bench.bash("echo $TMPDIR")).content?.trim() ?? "";
+    expect([mine, theirs].every((path) => path.startsWith(`${bench.rooms}/`))).toBe(true);
+    expect(existsSync(`${theirs}/f`)).toBe(true);
+    await bench.close();
+    await other.close();
+    expect(readdirSync(bench.rooms)).toEqual([]);
   });
 
   test("sees no keys, nothing of this program and no settings of the user's shell (82)", async () => {
@@ -220,6 +238,29 @@ describe("a command", () => {
     },
   );
 
+  test.each([
+    ["PGPASSWORD", false],
+    ["DB_PASS", false],
+    ["OPENAI_KEY", false],
+    ["MYSQL_PWD", false],
+    ["SSHPASS", false],
+    ["GH_PAT", false],
+    ["REDISCLI_AUTH_PASSWD", false],
+    ["PWD", true],
+    ["OLDPWD", true],
+    ["PATH", true],
+    ["SSH_ASKPASS", true],
+    ["NO_PROXY_BYPASS", true],
+    ["KEYBOARD", true],
+    ["PASSAGE", true],
+  ])("%s is in its environment: %p", (name, kept) => {
+    const environment = commandEnvironment(
+      { [name]: "x" },
+      { temporary: "/t", pass: [], secrets: [] },
+    );
+    expect(name in environment).toBe(kept);
+  });
+
   test("that is too long for one argument is refused with the way out", async () => {
     await using bench = shellBench();
     const result = await bench.bash(`: ${"x".repeat(100_000)}`);
@@ -244,7 +285,7 @@ describe("long output", () => {
     const path = pathIn(header);
     expect(header).toBe(`[showing last 80 of 81 lines — full output (234 bytes) at ${path}]`);
     expect(first).toBe("2");
-    expect(path).toMatch(/\/me\/bash-output\/bash-[0-9a-zA-Z]{6}\.log$/);
+    expect(path).toMatch(/\/rooms\/[0-9a-f-]{36}\/bash-output\/bash-[0-9a-zA-Z]{6}\.log$/);
     const read = await bench.call("Read", { file_path: path });
     expect(read.summary).toBe(`Read 81 line(s) from ${path}`);
   });
@@ -367,6 +408,47 @@ describe("the end", () => {
     },
   );
 
+  test.skipIf(!CONFINES)(
+    "takes what a command started even when it kills all it can, drops the mark and leaves",
+    async () => {
+      await using bench = shellBench();
+      const daemon =
+        "env -i /usr/bin/setsid /bin/bash -c 'echo $$ >pid; while :; do echo x >>late; /bin/sleep 0.01; done'";
+      const result = await bench.bash(
+        `kill -9 -1; read -r c </proc/$$/task/$$/children; kill -9 $c; (${daemon} >/dev/null 2>&1 </dev/null &); ` +
+          "while [ ! -s pid ]; do sleep 0.01; done; exec true",
+      );
+      expect(result.content ?? "").not.toContain("could not be ended");
+      const pid = Number(readFileSync(`${bench.root}/pid`, "utf8"));
+      expect(pid).toBeGreaterThan(1);
+      expect(existsSync(`/proc/${pid}/exe`)).toBe(false);
+      expect(bench.scope.writersIn([rule("write", bench.root)])).toEqual([]);
+    },
+  );
+
+  test.skipIf(!CONFINES)(
+    "is not believed when its keeper is gone: the command stays noted as a writer",
+    async () => {
+      const bench = shellBench();
+      const running = bench.bash(
+        "echo $$ >.pid; mv .pid pid; until [ -e go ]; do sleep 0.01; done; exec true",
+      );
+      await eventually(() => existsSync(`${bench.root}/pid`), "the start");
+      const shell = readFileSync(`${bench.root}/pid`, "utf8").trim();
+      const children = readFileSync(`/proc/${shell}/task/${shell}/children`, "utf8").split(" ");
+      const keeper = children
+        .filter((pid) => pid !== "")
+        .find((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("--norc"));
+      expect(keeper).toBeDefined();
+      process.kill(Number(keeper), "SIGKILL");
+      bench.file("go", "");
+      expect((await running).content).toContain("could not be ended");
+      expect(bench.scope.writersIn([rule("write", bench.root)])).toHaveLength(1);
+      expect(await bench.close()).toBe(false);
+      await expect(bench[Symbol.asyncDispose]()).rejects.toThrow("could not be ended");
+    },
+  );
+
   test("of the tools ends all commands and lets none begin", async () => {
     await using bench = shellBench();
     await bench.bash("sleep 300", { run_in_background: true });
@@ -420,8 +502,16 @@ describe("in the background", () => {
     await bench.bash("seq 1 10000", { run_in_background: true });
     await eventually(() => bench.notices.length > 0, "the end");
     const { content = "" } = await bench.call("BashOutput", { bash_id: "bash_1" });
-    expect(content).toMatch(/^\[\d+ bytes left out here, all of it at \/\S+\]\n/);
+    expect(content).toMatch(/^\[\d+ bytes left out here, full at \/\S+\]\n/);
     expect(content).toEndWith("10000\n");
+  });
+
+  test("there are at most 16, also when all are started at once", async () => {
+    await using bench = shellBench();
+    const results = await Promise.all(
+      Array.from({ length: 24 }, () => bench.bash("sleep 300", { run_in_background: true })),
+    );
+    expect(results.filter(({ isError }) => isError)).toHaveLength(8);
   });
 
   test("there are at most 16, and an unknown name is answered with the known ones", async () => {
@@ -504,6 +594,33 @@ describe("confinement", () => {
     expect((await open.bash(udp)).content).toBe("open\n");
     expect((await closed.bash(udp)).content).toBe("refused\n");
   });
+
+  test.skipIf(!CONFINES)(
+    "grants nothing by a link that a command put where a granted directory was",
+    async () => {
+      await using bench = shellBench({ write: (root) => [`${root}/target`, `${root}/a/target`] });
+      mkdirSync(`${bench.outside}/target`);
+      await bench.bash(
+        `mkdir -p target a/target; rm -rf target a; ln -s ${bench.outside} target; ln -s ${bench.outside} a`,
+      );
+      const result = await bench.bash("echo x >target/f; echo x >a/target/f; ls -d target a");
+      expect(result.content).toContain("target\n");
+      expect(result.content).toContain("Permission denied");
+      expect(existsSync(`${bench.outside}/f`)).toBe(false);
+      expect(existsSync(`${bench.outside}/target/f`)).toBe(false);
+    },
+  );
+
+  test.skipIf(!CONFINES)(
+    "holds with thousands of files beside a denied one, and says what is left out",
+    async () => {
+      await using bench = shellBench({ deny: (root) => [rule("write", `${root}/none`)] });
+      Bun.spawnSync(["bash", "-c", "touch f{1..5000}"], { cwd: bench.root });
+      const result = await bench.bash('echo x >"$TMPDIR/f" && cat "$TMPDIR/f" 2>/dev/null');
+      expect(result.summary).not.toContain("exit");
+      expect(result.content).toStartWith("x\n[more than 4096 paths lie beside");
+    },
+  );
 
   test("`enforce` runs nothing where the kernel cannot confine, and says how to change that", async () => {
     await using bench = shellBench({ support: supportOf(0) });

@@ -1,7 +1,8 @@
 /** The collector of a command's output, piece by piece against all at once. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { openSync, readFileSync, statSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync } from "node:fs";
+import { duplicateOnto } from "../../src/base/libc.ts";
 import {
   CommandOutput,
   INLINE_BYTES,
@@ -29,6 +30,39 @@ const texts = fc
   .map((lines) => lines.map(([letter, count]) => letter.repeat(count)).join("\n"));
 
 describe("an output", () => {
+  test.skipIf(process.platform !== "linux")(
+    "that could not be filed whole says how much of it is there, and why",
+    async () => {
+      await using dir = temp();
+      const path = dir.join("a");
+      let fd = openSync("/dev/full", "w");
+      const full = new CommandOutput(() => ({ fd, path: "/dev/full" }));
+      full.add(Buffer.from("line\n".repeat(100)));
+      expect(full.shown()?.text).toStartWith(
+        "[showing last 80 of 100 lines — first 0 bytes at /dev/full (disk full)]",
+      );
+      expect(full.shownPartial()?.text).toStartWith(
+        "[partial output before timeout — first 0 bytes at /dev/full (disk full)]",
+      );
+      expect(full.where).toBe("first 0 bytes at /dev/full (disk full)");
+      full.close();
+
+      // The first piece arrives, the second does not, a third would again.
+      fd = openSync(path, "w");
+      const torn = new CommandOutput(() => ({ fd, path }));
+      torn.add(Buffer.from("1\n".repeat(100)));
+      const elsewhere = openSync("/dev/full", "w");
+      expect(duplicateOnto(fd, 200)).toBe(true);
+      expect(duplicateOnto(elsewhere, fd)).toBe(true);
+      torn.add(Buffer.from("2\n"));
+      expect(duplicateOnto(200, fd)).toBe(true);
+      torn.add(Buffer.from("3\n"));
+      expect(readFileSync(path, "utf8")).toBe("1\n".repeat(100));
+      torn.close();
+      for (const open of [elsewhere, 200]) closeSync(open);
+    },
+  );
+
   test("is shown and filed the same however it comes", async () => {
     await using dir = temp();
     fc.assert(

@@ -25,6 +25,8 @@ export const CONFINES = kernelSupport().abi >= 6;
 /** What a bench can be made with. */
 export interface ShellBenchOptions {
   readonly policy?: Partial<SandboxPolicy>;
+  /** Places beside the scope. */
+  readonly write?: (root: string) => string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly deny?: (root: string) => ScopeRule[];
   readonly support?: KernelSupport;
@@ -37,6 +39,8 @@ export interface ShellBench extends AsyncDisposable {
   readonly root: string;
   readonly outside: string;
   readonly runtime: string;
+  /** Where temporary directories are made. */
+  readonly rooms: string;
   readonly scope: LiveScope;
   readonly shells: Shells;
   readonly notices: string[];
@@ -53,6 +57,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
   const [root, outside, runtime] = ["work", "outside", "run"].map((name) => directory.join(name));
   if (root === undefined || outside === undefined || runtime === undefined) throw new Error();
   const paths = podPaths(runtime, "me");
+  const rooms = directory.join("rooms");
   for (const path of [root, outside, runtime, paths.directory]) mkdirSync(path, { mode: 0o700 });
   const scope = new LiveScope(buildScope([rule("write", root)], options.deny?.(root) ?? []));
   const notices: string[] = [];
@@ -61,10 +66,11 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     cwd: root,
     env: options.env ?? { PATH: process.env.PATH ?? "/usr/bin:/bin", HOME: directory.path },
     paths,
-    policy: { ...ENFORCE, ...options.policy },
+    rooms,
+    policy: { ...ENFORCE, write: options.write?.(root) ?? [], ...options.policy },
     support: options.support ?? kernelSupport(),
     trampoline: () => (process.platform === "linux" ? [podBinary()] : undefined),
-    guarded: [runtime],
+    guarded: [runtime, rooms],
     foreign: () => [],
     secrets: [],
     ...options.more,
@@ -75,6 +81,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     root,
     outside,
     runtime,
+    rooms,
     scope,
     shells,
     notices,

@@ -3,7 +3,7 @@
  * of its result (spec worker-and-tools 3.9), and the table of those that go on in the background.
  */
 import { PodError } from "../../base/errors.ts";
-import { describeWritable, looksRefused } from "../../sandbox/confinement.ts";
+import { describeCut, describeWritable, looksRefused } from "../../sandbox/confinement.ts";
 import { ToolError, type ToolOutput } from "../tool.ts";
 import type { CommandEnd } from "./command.ts";
 import type { Shell, Shells } from "./shells.ts";
@@ -33,6 +33,8 @@ export class BashSession {
   readonly #notify: (text: string) => void;
   readonly #table = new Map<string, Background>();
   #last = 0;
+  /** Background commands that are being started. */
+  #starting = 0;
   #closed = false;
 
   /** `notify` tells the model about the end of a background command. */
@@ -49,13 +51,18 @@ export class BashSession {
   /** Starts a command that goes on. */
   async startBackground(command: string): Promise<ToolOutput> {
     const running = [...this.#table.values()].filter((entry) => entry.end === undefined);
-    if (running.length >= MAX_BACKGROUND) {
+    if (running.length + this.#starting >= MAX_BACKGROUND) {
       throw new ToolError(
         "invalid_argument",
         `${MAX_BACKGROUND} background commands run already; end one with KillBash first`,
       );
     }
-    const entry = this.#keep(await this.#shells.start(command, true));
+    // Calls of one answer come at the same time: the place is taken before anything is waited for.
+    this.#starting += 1;
+    const entry = await this.#shells
+      .start(command, true)
+      .then((shell) => this.#keep(shell))
+      .finally(() => (this.#starting -= 1));
     return {
       summary: `$ ${firstLine(command)} (running in background as ${entry.id})`,
       content: "Read its output with BashOutput, end it with KillBash; it ends with this Pod.",
@@ -68,7 +75,7 @@ export class BashSession {
     const { output } = entry.shell;
     const { text, skipped } = output.since(entry.seen);
     entry.seen = output.bytes;
-    const where = output.path === undefined ? "" : `, all of it at ${output.path}`;
+    const where = output.where === undefined ? "" : `, ${output.where}`;
     const note = skipped === 0 ? "" : `[${skipped} bytes left out here${where}]\n`;
     const content = note + text;
     return { summary: summaryOf(entry), ...(content === "" ? {} : { content }) };
@@ -164,14 +171,19 @@ function resultOf(shell: Shell, end: CommandEnd, timedOutAfter: number | undefin
   const content = [
     shown?.text,
     end.clear ? undefined : "[something that this command started could not be ended]",
-    shell.ruleset !== undefined && looksRefused(shown?.text ?? "")
-      ? `[${describeWritable(shell.ruleset)}]`
-      : undefined,
+    limitsOf(shell, shown?.text ?? ""),
   ].filter((part) => part !== undefined);
   return {
     summary: `$ ${firstLine(shell.command)}${how}`,
     ...(content.length === 0 ? {} : { content: joinParts(content) }),
   };
+}
+
+/** What the model should know of the rules that a command had. */
+function limitsOf({ ruleset }: Shell, output: string): string | undefined {
+  if (ruleset === undefined) return undefined;
+  const text = looksRefused(output) ? describeWritable(ruleset) : describeCut(ruleset);
+  return text === undefined ? undefined : `[${text}]`;
 }
 
 /** One part is shown as it is; further ones start on lines of their own. */

@@ -16,15 +16,16 @@ import { clearMarked } from "../../sandbox/remains.ts";
 import type { ConfineSpec } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
 import {
+  type Answer,
   discard,
   giveOrder,
   type ShellPlace,
   startDirectly,
   startTrampoline,
   type Starting,
-  takeRefusal,
+  takeAnswer,
 } from "./starter.ts";
-import { type Sweep, wrapCommand } from "./wrapper.ts";
+import { KEEPER_ARGUMENTS, type Sweep, wrapCommand } from "./wrapper.ts";
 
 /** Time between SIGTERM and SIGKILL (W17). */
 const TERM_GRACE_MS = 2000;
@@ -32,6 +33,8 @@ const TERM_GRACE_MS = 2000;
 const CLEAR_MS = 3000;
 /** How long output that is there already may take to be read. */
 const LAST_OUTPUT_MS = 1;
+
+const NO_ANSWER: Answer = { refusal: undefined, keeper: "none" };
 
 /** What to run. */
 export interface CommandRequest {
@@ -89,6 +92,7 @@ function begin(request: CommandRequest): Starting {
     argv,
     mark,
     ...(ruleset === undefined ? {} : { ruleset }),
+    ...(request.sweep === "domain" ? { keeper: KEEPER_ARGUMENTS } : {}),
     denyNetwork: request.denyNetwork,
   };
   // One that waited may have been ended by somebody just now: then as if there had been none.
@@ -161,16 +165,20 @@ class Command implements RunningCommand {
     // Its number is free for others as soon as the group is empty, so this comes first.
     if (this.#request.sweep === "group") signalGroup(this.pid, "SIGKILL");
     this.#release();
-    let clear = await settlesWithin(drained, CLEAR_MS);
-    if (!clear || this.#request.sweep === "group") {
-      clear = await clearMarked(this.#request.mark, CLEAR_MS);
-      // Somebody may keep the pipe open for ever; we need not.
-      if (!(await settlesWithin(drained, clear ? LAST_OUTPUT_MS : 0))) {
-        await reader.cancel().catch(() => undefined);
-      }
+    const complete = await settlesWithin(drained, CLEAR_MS);
+    const { refusal, keeper } = spec === undefined ? NO_ANSWER : takeAnswer(spec);
+    const byDomain = this.#request.sweep === "domain";
+    let clear = byDomain && (keeper === "cleared" || (keeper === "none" && complete));
+    if (!clear) {
+      const none = await clearMarked(this.#request.mark, CLEAR_MS);
+      // In a domain only the keeper knows: what has dropped the mark is found by nobody else.
+      clear = none && !byDomain;
+    }
+    // Somebody may keep the pipe open for ever; we need not.
+    if (!complete && !(await settlesWithin(drained, clear ? LAST_OUTPUT_MS : 0))) {
+      await reader.cancel().catch(() => undefined);
     }
     closeSync(output);
-    const refusal = spec === undefined ? undefined : takeRefusal(spec);
     const { exitCode, signalCode } = this.#child;
     return {
       code: signalCode === null ? exitCode : null,

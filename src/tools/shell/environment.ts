@@ -5,9 +5,13 @@
 import type { Environment } from "../../base/paths.ts";
 import { childEnvironment } from "../../base/process.ts";
 
-/** Names of variables that usually hold something secret. */
+/**
+ * Names of variables that usually hold something secret: whole words (`GITHUB_TOKEN`), words that are
+ * written together (`PGPASSWORD`, `SSHPASS`), and endings that name nothing else (`MYSQL_PWD`, but
+ * not `PWD`). `ASKPASS` names a program.
+ */
 const SECRET =
-  /(?:^|_)(?:API_?KEYS?|ACCESS_?KEY(?:_ID)?|SECRETS?|TOKENS?|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|PRIVATE_?KEY)(?:_|$)/i;
+  /(?:^|_)(?:API_?KEYS?|ACCESS_?KEY(?:_ID)?|SECRETS?|TOKENS?|CREDENTIALS?|PRIVATE_?KEY)(?:_|$)|PASS(?:WORD|WD|PHRASE)(?:_|$)|(?<!ASK|BY|COM)PASS(?:_|$)|_(?:PWD|KEY|PAT)$/i;
 
 /** Start-up files, options and functions that bash would take from outside (bash(1)). */
 const SHELL_SETTINGS = /^(?:BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_XTRACEFD|BASH_FUNC_.*)$/s;

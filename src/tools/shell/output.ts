@@ -2,7 +2,8 @@
  * The output of one command: counted, its end kept in memory, and written to a file once it is too
  * long to be shown whole (spec worker-and-tools 3.9, W18). Memory and file are bounded.
  */
-import { closeSync } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
+import { errnoCode, messageOf } from "../../base/errors.ts";
 import { writeAll } from "../../base/files.ts";
 
 /** Output up to both of these is shown as it is. */
@@ -35,6 +36,8 @@ export class CommandOutput {
   #endsOpen = false;
   #file: { readonly fd: number; readonly path: string } | undefined;
   #failure: string | undefined;
+  /** Bytes in the file when it could not be written any more. */
+  #stoppedAt: number | undefined;
 
   constructor(open: OpenSpill) {
     this.#open = open;
@@ -78,7 +81,7 @@ export class CommandOutput {
     try {
       this.#file = this.#open();
     } catch (error) {
-      this.#failure = error instanceof Error ? error.message : String(error);
+      this.#failure = messageOf(error);
       return;
     }
     let offset = this.#bytes - this.#kept;
@@ -110,7 +113,7 @@ export class CommandOutput {
     if (this.#bytes === 0) return undefined;
     this.spill();
     const path = this.#file?.path;
-    const where = path === undefined ? "" : ` — full at ${path}`;
+    const where = this.where === undefined ? "" : ` — ${this.where}`;
     return {
       text: `[partial output before timeout${where}]\n${this.#end().tail}`,
       ...(path === undefined ? {} : { path }),
@@ -134,16 +137,30 @@ export class CommandOutput {
     return this.#file?.path;
   }
 
+  /** How much of the output is in which file, if there is one: "full at …", "first 512 bytes at …". */
+  get where(): string | undefined {
+    if (this.#file === undefined) return undefined;
+    const { path } = this.#file;
+    if (this.#stoppedAt !== undefined) {
+      return `first ${this.#stoppedAt} bytes at ${path} (${this.#failure ?? "not written"})`;
+    }
+    if (this.#bytes > MAX_FILE_BYTES) return `first ${MAX_FILE_BYTES} bytes at ${path}`;
+    return `full at ${path}`;
+  }
+
   get #fits(): boolean {
     return this.#bytes <= INLINE_BYTES && this.lines <= INLINE_LINES;
   }
 
   #write(chunk: Buffer, offset: number): void {
     if (this.#file === undefined || offset >= MAX_FILE_BYTES) return;
+    // After a gap the rest would be somebody else's text.
+    if (this.#stoppedAt !== undefined) return;
     try {
       writeAll(this.#file.fd, chunk.subarray(0, MAX_FILE_BYTES - offset));
     } catch (error) {
-      this.#failure ??= error instanceof Error ? error.message : String(error);
+      this.#stoppedAt = fstatSync(this.#file.fd).size;
+      this.#failure = errnoCode(error) === "ENOSPC" ? "disk full" : messageOf(error);
     }
   }
 
@@ -195,9 +212,10 @@ export class CommandOutput {
   #where(): string {
     const path = this.#file?.path;
     if (path === undefined) return ` — the rest is lost: ${this.#failure ?? "no file"}`;
-    if (this.#bytes > MAX_FILE_BYTES) return ` — first ${MAX_FILE_BYTES} bytes at ${path}`;
-    if (this.#bytes > TAIL_BYTES) return ` — full at ${path}`;
-    return ` — full output (${this.#bytes} bytes) at ${path}`;
+    if (this.#stoppedAt === undefined && this.#bytes <= TAIL_BYTES) {
+      return ` — full output (${this.#bytes} bytes) at ${path}`;
+    }
+    return ` — ${this.where}`;
   }
 }
 

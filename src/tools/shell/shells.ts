@@ -2,7 +2,7 @@
  * All shell commands of one Pod: started under its scope of that moment, noted there as writers until
  * nothing of them is left, ended with the Pod. The Pod's directories for them are made at the first.
  */
-import { closeSync, constants, mkdirSync, openSync, rmSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { ioError, PodError } from "../../base/errors.ts";
 import { removeFile } from "../../base/files.ts";
@@ -25,6 +25,7 @@ import { ToolError } from "../tool.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
 import { commandEnvironment } from "./environment.ts";
 import { CommandOutput } from "./output.ts";
+import { makeRoom, type Room } from "./room.ts";
 import { discard, isWaiting, type ShellPlace, startTrampoline, type Starting } from "./starter.ts";
 
 /** What the shells of one Pod share. */
@@ -34,6 +35,8 @@ export interface ShellDependencies {
   readonly cwd: string;
   readonly env: Environment;
   readonly paths: PodPaths;
+  /** Directory for the rooms of Pods (room.ts); undefined: the Pod's own runtime directory. */
+  readonly rooms?: string | undefined;
   readonly policy: SandboxPolicy;
   readonly support: KernelSupport;
   /** The command that starts this program; undefined where there is no trampoline. */
@@ -76,10 +79,13 @@ export class Shells {
   /** Paths of files with long outputs, oldest first. */
   readonly #spills: string[] = [];
   #lock: number | undefined;
+  #room: Room | undefined;
   #count = 0;
   /** The trampoline for the next command, while commands come one after the other. */
   #next: { readonly starting: Starting; readonly timer: NodeJS.Timeout } | undefined;
   #closed = false;
+  /** False for ever once something of a command could not be ended. */
+  #clear = true;
 
   constructor(deps: ShellDependencies) {
     this.#deps = deps;
@@ -118,9 +124,9 @@ export class Shells {
     }
     if (this.#lock !== undefined) closeSync(this.#lock);
     this.#lock = undefined;
-    const { temporary, shellOutput } = this.#deps.paths;
-    for (const path of [temporary, shellOutput]) rmSync(path, { recursive: true, force: true });
-    return ends.every((end) => end.clear);
+    this.#room?.close();
+    this.#room = undefined;
+    return this.#clear && ends.every((end) => end.clear);
   }
 
   #start(command: string, lasting: boolean): Shell {
@@ -149,6 +155,7 @@ export class Shells {
     this.#running.add(result);
     const ended = process_.ended.then((end) => {
       this.#running.delete(result);
+      this.#clear &&= end.clear;
       output.close();
       this.#startNext();
       return end.clear;
@@ -159,9 +166,10 @@ export class Shells {
 
   #place(lock: number): ShellPlace {
     const { cwd, env, paths, policy, secrets, trampoline } = this.#deps;
+    const { temporary } = this.#here;
     return {
       cwd,
-      env: commandEnvironment(env, { temporary: paths.temporary, pass: policy.env, secrets }),
+      env: commandEnvironment(env, { temporary, pass: policy.env, secrets }),
       trampoline: trampoline(),
       lock,
       specPath: join(paths.directory, `.spec-${crypto.randomUUID()}`),
@@ -204,7 +212,7 @@ export class Shells {
     readonly kernel: ConfineSpec["ruleset"];
     readonly writes: Scope;
   } {
-    const { scope, policy, guarded, paths, foreign } = this.#deps;
+    const { scope, policy, guarded, foreign } = this.#deps;
     const now = scope.current();
     if (this.confinement.kind !== "confined") {
       // Whatever it writes: nothing can be handed over while it runs.
@@ -212,14 +220,14 @@ export class Shells {
       return { ruleset: undefined, kernel: undefined, writes: { allow: [everything], deny: [] } };
     }
     const { support } = this.confinement;
-    const extra = canonical(policy.write);
+    const extra = policy.write;
     const ruleset = planRuleset(
       {
         scope: now,
         extra,
         foreign: foreign(),
         guarded: canonical(guarded),
-        own: canonical([paths.temporary]),
+        own: canonical([this.#here.temporary]),
         handled: support.fs,
       },
       fileView,
@@ -239,18 +247,19 @@ export class Shells {
     };
   }
 
+  get #here(): Room {
+    if (this.#room === undefined) throw new Error("no room before the first command");
+    return this.#room;
+  }
+
   /** Directories and lock, at the first command; returns the lock's descriptor. */
   #prepare(): number {
-    const { paths, scope } = this.#deps;
+    const { paths, scope, rooms = join(paths.directory, "room") } = this.#deps;
     if (this.#lock !== undefined) return this.#lock;
     try {
-      mkdirSync(paths.temporary, { mode: 0o700, recursive: true });
-      mkdirSync(paths.shellOutput, { mode: 0o700, recursive: true });
+      this.#room ??= makeRoom(rooms);
     } catch (error) {
-      throw new PodError(
-        "internal",
-        ioError(`create bash output dir ${paths.shellOutput}`, error).message,
-      );
+      throw new PodError("internal", ioError(`create bash output dir in ${rooms}`, error).message);
     }
     const fd = openSync(
       paths.shellLock,
@@ -262,7 +271,7 @@ export class Shells {
       throw new PodError("internal", `${paths.shellLock} is locked by another process`);
     }
     this.#lock = fd;
-    for (const target of canonical([paths.shellOutput])) {
+    for (const target of canonical([this.#here.shellOutput])) {
       scope.addRead({ target, permission: "read", recursive: true });
     }
     return fd;
@@ -282,7 +291,7 @@ export class Shells {
 
   #openSpill(): { readonly fd: number; readonly path: string } {
     const name = `bash-${crypto.randomUUID().replaceAll("-", "").slice(0, 6)}.log`;
-    const path = join(this.#deps.paths.shellOutput, name);
+    const path = join(this.#here.shellOutput, name);
     const fd = openSync(path, "wx", 0o600);
     this.#spills.push(path);
     this.#forgetSpills();

@@ -7,7 +7,7 @@
 import { closeSync, fstatSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { writeAll } from "../../base/files.ts";
 import { makePipe } from "../../base/libc.ts";
-import { type ConfineSpec, REFUSAL_MARK } from "../../sandbox/spec.ts";
+import { CLEARED_MARK, type ConfineSpec, KEEPER_MARK, REFUSAL_MARK } from "../../sandbox/spec.ts";
 
 /**
  * For a program that lives for milliseconds: no helper threads, no heap in advance (half a millisecond,
@@ -45,7 +45,7 @@ export interface Starting {
 
 /** Starts a trampoline that waits for its order. Throws what `Bun.spawn` and the file system throw. */
 export function startTrampoline(place: ShellPlace, trampoline: readonly string[]): Starting {
-  const spec = openSync(place.specPath, "wx+", 0o600);
+  const spec = openSync(place.specPath, "ax+", 0o600); // two add to it: each at the end
   try {
     unlinkSync(place.specPath);
     const env = { ...place.env, ...SHORT_LIVED };
@@ -109,13 +109,26 @@ export function discard({ output, control, spec }: Starting): void {
   for (const fd of [output, control, spec]) if (fd !== undefined) closeSync(fd);
 }
 
-/** What the trampoline wrote instead of becoming the shell, if it did; closes the file. */
-export function takeRefusal(spec: number): string | undefined {
+/** What stands in the file of the order when the command is over. */
+export interface Answer {
+  /** Why the trampoline did not become the shell, if it did not. */
+  readonly refusal: string | undefined;
+  /** `cleared`: it has seen that nothing of the command is left. `working`: it was started, no more is known. */
+  readonly keeper: "none" | "working" | "cleared";
+}
+
+/** Reads it, and closes the file. */
+export function takeAnswer(spec: number): Answer {
   try {
     const bytes = Buffer.alloc(fstatSync(spec).size);
     readSync(spec, bytes, 0, bytes.length, 0);
     const text = bytes.toString("utf8");
-    return text.startsWith(REFUSAL_MARK) ? text.slice(REFUSAL_MARK.length) : undefined;
+    const cleared = text.endsWith(CLEARED_MARK);
+    const rest = cleared ? text.slice(0, -CLEARED_MARK.length) : text;
+    return {
+      refusal: rest.startsWith(REFUSAL_MARK) ? rest.slice(REFUSAL_MARK.length) : undefined,
+      keeper: cleared ? "cleared" : rest.endsWith(KEEPER_MARK) ? "working" : "none",
+    };
   } finally {
     closeSync(spec);
   }
