@@ -53,13 +53,5 @@ export async function clearCommands(leader: number, paths: PodPaths, ms: number)
   const deadline = performance.now() + ms;
   if (!(await clearMarked(shellMark(leader), ms))) return false;
   // What dropped the mark is its keeper's to end, which holds the lock until it has.
-  for (
-    let pause = FIRST_LOOK_MS;
-    isLockHeld(paths.shellLock);
-    pause = Math.min(pause * 2, MAX_LOOK_MS)
-  ) {
-    if (performance.now() >= deadline) return false;
-    await Bun.sleep(pause);
-  }
-  return true;
+  return await looksUntil(() => !isLockHeld(paths.shellLock), deadline - performance.now());
 }
