@@ -183,6 +183,17 @@ export class Compaction {
     }
   }
 
+  /** A run has ended: what was asked for during its last request is done now; never rejects. */
+  afterRun(): void {
+    if (!this.#requested || this.#leaving.signal.aborted) return;
+    this.#requested = false;
+    void this.request(true)
+      .catch(messageOf)
+      .then((problem) => {
+        if (problem !== undefined) this.#deps.alert("warn", `compaction failed: ${problem}`);
+      });
+  }
+
   #exceeds(threshold: number | undefined): boolean {
     if (threshold === undefined) return false;
     const items = this.forRequest(this.#deps.history.items);

@@ -215,7 +215,10 @@ async function assemble(
         await recorder.begin(history);
       },
       settle: recorder.settle,
-      end: (end, abort) => recorder.end(end, abort),
+      end: async (end, abort) => {
+        await recorder.end(end, abort);
+        if (abort !== "shutdown") compaction.afterRun();
+      },
     },
     recordInput: (segments, mark) => recorder.input(segments, mark),
     history,

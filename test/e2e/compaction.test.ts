@@ -176,6 +176,23 @@ test("on demand a Pod compacts at once, says when there is nothing, and takes ru
   ]);
 });
 
+test("what is asked for during the last request of a run is done when the run has ended", async () => {
+  await using world = startWorld();
+  const slow = { match: "^third", text: "ok", delay_ms: 700 };
+  const root = await start(world, [SUMMARY, recorded, slow, { text: "ok" }], undefined);
+  await root.runToEnd("x".repeat(60_000));
+  await root.runToEnd("second");
+  await root.run("third");
+  await root.waitFor("turn_start");
+  await root.request({ method: "compact" });
+  await root.waitFor("run_end");
+  await root.waitFor("compact_done");
+  expect(namesOf(root.events).filter((name) => name === "run_end")).toHaveLength(3);
+  await root.runToEnd("fourth");
+  expect(published(world).texts[0]).toContain("The password is 42.");
+  expect(published(world).texts).toContain("fourth");
+});
+
 test.each(["cancel", "pause", "shutdown"] as const)(
   "a run that comes during a slow compaction is taken at once, and %s ends it at once",
   async (method) => {

@@ -116,12 +116,14 @@ test("what a child does that was brought back alone is told to its parent when t
   const session = world.allocation("kid")?.session_id ?? "";
   await eventually(() => finishedOf("kid", notices(world)) === 1, "the first report to be told");
   await eventually(() => mail(world, session).includes('"sent"'), "its acknowledgement");
+  // One that is killed at work comes back paused, and keeps what it is told for later.
+  await eventually(async () => (await world.cli("ls")).stdout.match(/root +idle/) !== null, "rest");
   for (const pid of world.processes()) process.kill(pid, "SIGKILL");
   await eventually(() => world.processes().length === 0, "the end of all");
   const alone = await world.cli("resume", "kid");
   expect([alone.stderr, alone.code]).toEqual(["", 0]);
   expect(world.allocation("kid")?.delegated_from).toBeNull();
-  await world.cli("send", "kid", "more");
+  expect((await world.cli("send", "kid", "more")).code).toBe(0);
   const lastOf = () => mail(world, session).trimEnd().split("\n").at(-1) ?? "";
   await eventually(() => lastOf().includes('"turn_ended"'), "the report that waits");
   process.kill(world.allocation("kid")?.pid ?? 0, "SIGKILL");
