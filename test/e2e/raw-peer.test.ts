@@ -170,7 +170,7 @@ describe("framing", () => {
   });
 });
 
-test("an input of a million segments is a bad line that keeps nobody waiting", async () => {
+test("an input of half a million segments is a bad line that keeps nobody waiting", async () => {
   using client = await connectRaw(pod.socket);
   const segment = '{"kind":"text","content":""}';
   const many = (count: number): string => Array(count).fill(segment).join(",");
