@@ -6,6 +6,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -86,7 +87,7 @@ export function corrupt(path: string, id: string, end: LogEnd & { kind: "corrupt
 function mend(fd: number, path: string, end: LogEnd): string[] {
   if (end.kind !== "torn") return [];
   const { size } = fstatSync(fd);
-  const aside = `${path}.${Date.now()}.corrupt`;
+  const aside = asideOf(path);
   try {
     copyRest(fd, end.goodBytes, aside);
     syncDirectory(dirname(path));
@@ -98,6 +99,13 @@ function mend(fd: number, path: string, end: LogEnd): string[] {
     `the end of ${path} was not written completely (line ${end.line}: ${end.reason}); ` +
       `${size - end.goodBytes} bytes were cut off and kept in ${aside}`,
   ];
+}
+
+/** A name beside the log that is free: two ends may be cut off in one millisecond. */
+function asideOf(path: string): string {
+  let time = Date.now();
+  while (existsSync(`${path}.${time}.corrupt`)) time += 1;
+  return `${path}.${time}.corrupt`;
 }
 
 /** Copies what stands behind `from`, all of it, into a new file; on the disk when it returns. */
@@ -151,7 +159,7 @@ export function salvageSession(
       at: end.head,
       line: end.line,
       setAside: () => {
-        const aside = `${path}.${Date.now()}.corrupt`;
+        const aside = asideOf(path);
         renameSync(path, aside);
         syncDirectory(directory);
         closeSync(fd);
