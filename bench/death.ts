@@ -7,6 +7,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import { type Figure, renderTable, summarize } from "./stats.ts";
 import { startPod, stopStarted, Watch, within, Workspace } from "./support.ts";
@@ -101,10 +102,4 @@ async function main(): Promise<void> {
   console.log(renderTable(figures).replace("hello", " bare"));
 }
 
-try {
-  await main();
-  process.exit(0);
-} catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
-}
+await runBench(main);

@@ -4,9 +4,9 @@
  * smallest socket server that the same compiler makes. Prints a table, or JSON with `--json`.
  */
 import { writeFileSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { machine, runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import { endAll, type Memory, memoryOf, switchesOf, switchesSince } from "./settled.ts";
 import { Hello, rootOverlay } from "./start.ts";
@@ -185,7 +185,7 @@ async function main(): Promise<void> {
   if (!sizes.every((size) => Number.isInteger(size) && size > 0)) throw new Error(USAGE);
 
   const workspace = new Workspace(pod, values.runtime);
-  const loadBefore = loadavg()[0];
+  const measuredOn = machine();
   writeManifest(workspace, sizes);
   const hello = await Hello.build(workspace);
   await hello.run(); // the first of all pays for the disk
@@ -195,21 +195,10 @@ async function main(): Promise<void> {
     lines.push(await measureHello(hello, size, values.quick));
     lines.push(await measurePods(workspace, size, values.quick));
   }
-  const machine = {
-    processors: cpus().length,
-    bun: Bun.version,
-    load_before: loadBefore,
-    load_after: loadavg()[0],
-  };
-  if (values.json) return console.log(JSON.stringify({ machine, lines }, null, 2));
-  console.log(`${machine.processors} processors, Bun ${machine.bun}\n`);
+  const host = measuredOn.after();
+  if (values.json) return console.log(JSON.stringify({ machine: host, lines }, null, 2));
+  console.log(`${host.processors} processors, Bun ${host.bun}\n`);
   console.log(render(lines));
 }
 
-try {
-  await main();
-  process.exit(0);
-} catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
-}
+await runBench(main);

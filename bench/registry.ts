@@ -4,13 +4,13 @@
  * least that it could cost in the same second: bench/README.md. Prints a table, or JSON with `--json`.
  */
 import { statSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensurePrivateDirectory } from "../src/base/paths.ts";
 import { identityOf } from "../src/base/process.ts";
 import { type Allocation, identityKeys } from "../src/registry/allocation.ts";
 import { saveTable, tablePaths } from "../src/registry/table.ts";
+import { machine, runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import type { Order, Result, Work } from "./registry-worker.ts";
 import { renderColumns, summarize, type Summary } from "./stats.ts";
@@ -217,23 +217,12 @@ async function main(): Promise<void> {
   }
   const workspace = new Workspace(process.execPath, values.runtime);
   ensurePrivateDirectory(workspace.runtime);
-  const loadBefore = loadavg()[0];
+  const measuredOn = machine();
   const lines = await measureAll(workspace, { seconds, processes, sizes });
-  const machine = {
-    processors: cpus().length,
-    bun: Bun.version,
-    load_before: loadBefore,
-    load_after: loadavg()[0],
-  };
-  if (values.json) return console.log(JSON.stringify({ machine, lines }, null, 2));
-  console.log(`${machine.processors} processors, Bun ${machine.bun}\n`);
+  const host = measuredOn.after();
+  if (values.json) return console.log(JSON.stringify({ machine: host, lines }, null, 2));
+  console.log(`${host.processors} processors, Bun ${host.bun}\n`);
   console.log(render(lines));
 }
 
-try {
-  await main();
-  process.exit(0);
-} catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
-}
+await runBench(main);

@@ -3,9 +3,9 @@
  * `--json`; what the figures mean stands in bench/README.md. Every measurement is taken beside one
  * of a hello-world compiled in the same way, one after the other, so that both see the same machine.
  */
-import { loadavg, cpus } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { machine, runBench } from "./program.ts";
 import { measureChildren } from "./children.ts";
 import { measureSettled, writeManifests } from "./settled.ts";
 import { Hello, measureStart } from "./start.ts";
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
   if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
 
   const workspace = new Workspace(pod, values.runtime);
-  const loadBefore = loadavg()[0];
+  const measuredOn = machine();
   const hello = await Hello.build(workspace);
   const server = await ModelServer.start(workspace);
   writeManifests(workspace, server.url);
@@ -61,24 +61,13 @@ async function main(): Promise<void> {
   figures.unshift(...hello.figures());
   figures.sort((a, b) => (a.id < b.id ? -1 : 1));
 
-  const machine = {
-    processors: cpus().length,
-    bun: Bun.version,
-    load_before: loadBefore,
-    load_after: loadavg()[0],
-  };
-  if (values.json) return console.log(JSON.stringify({ machine, figures }, null, 2));
-  console.log(`${machine.processors} processors, Bun ${machine.bun}`);
+  const host = measuredOn.after();
+  if (values.json) return console.log(JSON.stringify({ machine: host, figures }, null, 2));
+  console.log(`${host.processors} processors, Bun ${host.bun}`);
   console.log(
-    `load ${machine.load_before?.toFixed(1)} before, ${machine.load_after?.toFixed(1)} after\n`,
+    `load ${host.load_before?.toFixed(1)} before, ${host.load_after?.toFixed(1)} after\n`,
   );
   console.log(renderTable(figures));
 }
 
-try {
-  await main();
-  process.exit(0); // the model server's channel would keep this process
-} catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exit(1);
-}
+await runBench(main);
