@@ -17,7 +17,7 @@ import { type StopResult, stopPod } from "../spawn/stop.ts";
 const STATUS_TIMEOUT_MS = 2000;
 
 /** From the adoption of an allocation to the socket a Pod needs a few milliseconds, or more under load. */
-const SETTLE_MS = 300;
+export const SETTLE_MS = 300;
 
 /** The registry of the environment's runtime directory. */
 export function openRegistry(env: Environment): Registry {
@@ -96,6 +96,17 @@ export type AskStatus = (entry: Allocation) => Promise<PodStatus | undefined>;
 /** Asks a Pod what it does; undefined when it does not answer in time. */
 export const statusOfEntry: AskStatus = async (entry) => await statusOf(entry, STATUS_TIMEOUT_MS);
 
+/** Milliseconds, measured and waited for. */
+interface Clock {
+  now(): number;
+  sleep(ms: number): Promise<void>;
+}
+
+const SYSTEM_CLOCK: Clock = {
+  now: () => performance.now(),
+  sleep: async (ms) => await Bun.sleep(ms),
+};
+
 /**
  * The same with patience for a Pod that is in the registry and does not listen yet: one that refused
  * at once is asked once more, `SETTLE_MS` later.
@@ -103,13 +114,14 @@ export const statusOfEntry: AskStatus = async (entry) => await statusOf(entry, S
 export async function settledStatus(
   entry: Allocation,
   ask: AskStatus = statusOfEntry,
+  clock: Clock = SYSTEM_CLOCK,
 ): Promise<PodStatus | undefined> {
   if (isReservation(entry)) return undefined;
-  const begun = performance.now();
+  const begun = clock.now();
   const status = await ask(entry);
   // Who was silent for longer had its time, and is not asked twice for it.
-  if (status !== undefined || performance.now() - begun > SETTLE_MS) return status;
-  await Bun.sleep(SETTLE_MS);
+  if (status !== undefined || clock.now() - begun > SETTLE_MS) return status;
+  await clock.sleep(SETTLE_MS);
   return await ask(entry);
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { drawTree } from "../../src/cli/ls.ts";
-import { listeningEntry, settledStatus, stateWord, treeOf } from "../../src/cli/tree.ts";
+import { listeningEntry, SETTLE_MS, settledStatus, stateWord, treeOf } from "../../src/cli/tree.ts";
 import type { PodStatus } from "../../src/spawn/status.ts";
 import { entry, rule } from "../registry/entries.ts";
 
@@ -26,32 +26,49 @@ const IDLE: PodStatus = {
   pending: 0,
 };
 
-/** What is listed of a Pod whose answers are these, and how often it was asked. */
-async function listed(entry: ReturnType<typeof pod>, ...answers: (PodStatus | undefined)[]) {
-  let asked = 0;
-  const status = await settledStatus(entry, async () => await Promise.resolve(answers[asked++]));
-  return { word: stateWord(entry, status), asked };
+/** An answer, and the milliseconds after which it comes. */
+type Answer = readonly [afterMs: number, status: PodStatus | undefined];
+
+/** What is listed of a Pod whose answers are these, how often it was asked, and the time it took. */
+async function listed(entry: ReturnType<typeof pod>, ...answers: Answer[]) {
+  let [asked, ms] = [0, 0];
+  const pass = async (more: number): Promise<void> => {
+    ms += more;
+    await Promise.resolve();
+  };
+  const ask = async (): Promise<PodStatus | undefined> => {
+    const [afterMs, status] = answers[asked++] ?? [0, undefined];
+    await pass(afterMs);
+    return status;
+  };
+  const status = await settledStatus(entry, ask, { now: () => ms, sleep: pass });
+  return { word: stateWord(entry, status), asked, ms };
 }
 
 test("a Pod that does not listen yet is asked once more before it is called unresponsive", async () => {
-  expect(await listed(pod("a"), IDLE)).toEqual({ word: "idle", asked: 1 });
-  expect(await listed(pod("a"), undefined, IDLE)).toEqual({ word: "idle", asked: 2 });
-  expect(await listed(pod("a"))).toEqual({ word: "unresponsive", asked: 2 });
+  const refusal: Answer = [1, undefined];
+  const answer: Answer = [2, IDLE];
+  expect(await listed(pod("a"), answer)).toEqual({ word: "idle", asked: 1, ms: 2 });
+  const twice = { asked: 2, ms: 1 + SETTLE_MS + 2 };
+  expect(await listed(pod("a"), refusal, answer)).toEqual({ word: "idle", ...twice });
+  expect(await listed(pod("a"), refusal, [2, undefined])).toEqual({
+    word: "unresponsive",
+    ...twice,
+  });
 });
 
 test("a Pod that was silent for its whole time is not asked twice", async () => {
-  let asked = 0;
-  const status = await settledStatus(pod("a"), async () => {
-    asked += 1;
-    await Bun.sleep(400); // longer than the time it would be given
-    return undefined;
+  const silent = SETTLE_MS + 1;
+  expect(await listed(pod("a"), [silent, undefined], [1, IDLE])).toEqual({
+    word: "unresponsive",
+    asked: 1,
+    ms: silent,
   });
-  expect([status, asked]).toEqual([undefined, 1]);
 });
 
 test("a reservation is starting, and nobody's to talk to", async () => {
   const kid = { ...pod("kid", "a"), session_id: null };
-  expect(await listed(kid)).toEqual({ word: "starting", asked: 0 });
+  expect(await listed(kid)).toEqual({ word: "starting", asked: 0, ms: 0 });
   expect(() => listeningEntry([kid], "kid")).toThrow(
     "pod `kid` is just being started by pod `a`; retry in a moment",
   );

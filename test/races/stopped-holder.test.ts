@@ -41,7 +41,10 @@ const RULES = [
   { text: "ok" },
 ];
 
-/** Asks Pods for their status all the time until it is ended; how long each answer took, sorted. */
+/**
+ * Asks one Pod after the other for its status until it is ended, each question upon the last answer;
+ * how long each answer took, sorted.
+ */
 function asking(pods: readonly RootPod[]) {
   let stopped = false;
   const waits: number[] = [];
@@ -56,7 +59,6 @@ function asking(pods: readonly RootPod[]) {
         );
         waits.push(performance.now() - started);
       }
-      await Bun.sleep(20); // often enough, and no load on others
     }
   };
   const done = ask();

@@ -140,9 +140,10 @@ async function stopAll(registry: Registry): Promise<void> {
 /** What is still there of the Pods of a world, one phrase each; empty when all is well. */
 async function leftovers(world: World): Promise<string[]> {
   const { table } = await world.registry.reclaim();
-  const deadline = performance.now() + 2000;
-  // A process that has said its last word needs an instant to be gone.
-  while (world.processes().length > 0 && performance.now() < deadline) await Bun.sleep(5);
+  // A process that has said its last word needs an instant to be gone; one that stays is told below.
+  await eventually(() => world.processes().length === 0, "no processes", 2000).catch(
+    () => undefined,
+  );
   return [
     ...world.processes().map((pid) => `process ${pid} (${commandOf(pid)})`),
     ...table.map((entry) => `allocation of ${entry.pod_name} (pid ${entry.pid})`),
