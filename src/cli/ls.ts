@@ -1,7 +1,7 @@
 /** `pod ls`: the live Pods of this machine as a tree. */
 import { EXIT, isPodError, messageOf } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
-import type { Allocations } from "../registry/operations.ts";
+import type { Allocations } from "../registry/kinship.ts";
 import type { Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Streams } from "./output.ts";

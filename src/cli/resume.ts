@@ -11,7 +11,7 @@ import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts
 import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { takeLife } from "../registry/life.ts";
-import { type Allocations, findByName } from "../registry/operations.ts";
+import { type Allocations, findByName } from "../registry/kinship.ts";
 import type { Registry } from "../registry/registry.ts";
 import {
   currentSessions,

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { EXIT } from "../base/errors.ts";
 import { type Environment, requireSessionsDirectory, resolveBases } from "../base/paths.ts";
 import { isReservation } from "../registry/allocation.ts";
-import type { Allocations } from "../registry/operations.ts";
+import type { Allocations } from "../registry/kinship.ts";
 import { currentSessions, listSessions, type SessionSummary } from "../session/catalog.ts";
 import type { Streams } from "./output.ts";
 import { oneLine, painterFor, type Style } from "./terminal.ts";

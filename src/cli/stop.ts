@@ -2,7 +2,7 @@
 import { EXIT, PodError, renderForTerminal } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { type Allocation, isReservation } from "../registry/allocation.ts";
-import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
+import { type Allocations, childrenOf, findByName } from "../registry/kinship.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { Streams } from "./output.ts";
 import { liveEntry, openRegistry, stopEntry, stopInOrder } from "./tree.ts";

@@ -7,7 +7,7 @@ import { stateOf } from "../base/process.ts";
 import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { printable } from "../base/text.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
-import { type Allocations, childrenOf, findByName } from "../registry/operations.ts";
+import { type Allocations, childrenOf, findByName } from "../registry/kinship.ts";
 import { Registry } from "../registry/registry.ts";
 import { signalPod } from "../spawn/group.ts";
 import { type PodStatus, statusOf } from "../spawn/status.ts";

@@ -8,7 +8,7 @@ import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { Method, PodEvent } from "../protocol/method.ts";
-import { type Allocations, findByName } from "../registry/operations.ts";
+import { type Allocations, findByName } from "../registry/kinship.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { deliver } from "../transport/client.ts";
 import type { Mailbox, Outgoing } from "./mailbox.ts";

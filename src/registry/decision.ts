@@ -4,7 +4,9 @@
  * into at once. Decides only; what follows from it on disk is the registry's.
  */
 import type { Allocation } from "./allocation.ts";
-import * as operations from "./operations.ts";
+import type { Allocations } from "./kinship.ts";
+import { reclaim } from "./operations.ts";
+import { inTheWay } from "./refusal.ts";
 
 /**
  * Entries whose death is looked into whole at every operation (13 µs each). In a longer table only
@@ -17,7 +19,7 @@ const MAX_LOOKS = 4;
 
 /** What an operation makes of the table. */
 export interface Change<Value> {
-  readonly table: operations.Allocations;
+  readonly table: Allocations;
   readonly value: Value;
   /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
   readonly noted?: readonly Allocation[];
@@ -26,12 +28,12 @@ export interface Change<Value> {
 }
 
 /** A pure operation; throws when it is refused. */
-export type Operation<Value> = (table: operations.Allocations) => Change<Value>;
+export type Operation<Value> = (table: Allocations) => Change<Value>;
 
 /** A change, or why there is none, with the dead that were found on the way. */
 export type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
   | (Change<Value> & { readonly refused: false })
-  | { readonly refused: true; readonly table: operations.Allocations; readonly why: unknown }
+  | { readonly refused: true; readonly table: Allocations; readonly why: unknown }
 );
 
 /** What is asked of the machine while an operation is decided. */
@@ -41,18 +43,18 @@ export interface Facts {
   /** The cheap half of it; never true for the living. */
   isPlainlyDead(entry: Allocation): boolean;
   /** The table with the live Pods that it lacks; the dead are out of it already. */
-  withLost(table: operations.Allocations): operations.Allocations;
+  withLost(table: Allocations): Allocations;
 }
 
 /** Decides `operation`; `thorough` looks into every entry's death, however long the table is. */
 export function decide<Value>(
-  table: operations.Allocations,
+  table: Allocations,
   operation: Operation<Value>,
   facts: Facts,
   thorough: boolean,
 ): Decision<Value> {
   const decideWithout = (dead: (entry: Allocation) => boolean): Decision<Value> => {
-    const { table: living, removed: reclaimed } = operations.reclaim(table, dead);
+    const { table: living, removed: reclaimed } = reclaim(table, dead);
     const whole = facts.withLost(living);
     try {
       return { ...operation(whole), reclaimed, refused: false };
@@ -65,9 +67,9 @@ export function decide<Value>(
   for (let look = 0; look < MAX_LOOKS; look += 1) {
     const quick = decideWithout((entry) => dead.has(entry.pod_name) || facts.isPlainlyDead(entry));
     const refusals = quick.refused ? [quick.why] : (quick.refusals ?? []);
-    const inTheWay = refusals.map((why) => operations.inTheWay(quick.table, why));
-    if (inTheWay.includes(undefined)) break;
-    const found = inTheWay.flatMap((entries) => (entries ?? []).filter(facts.isDead));
+    const suspects = refusals.map((why) => inTheWay(quick.table, why));
+    if (suspects.includes(undefined)) break;
+    const found = suspects.flatMap((entries) => (entries ?? []).filter(facts.isDead));
     if (found.length === 0) return quick;
     for (const entry of found) dead.add(entry.pod_name);
   }

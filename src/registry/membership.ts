@@ -10,7 +10,7 @@ import type { Scope } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 import { type LifeLock, takeLife } from "./life.ts";
 import { isDead } from "./liveness.ts";
-import { childrenOf, findByName } from "./operations.ts";
+import { childrenOf, findByName } from "./kinship.ts";
 import type { Outcome, PodId, Registry } from "./registry.ts";
 
 /** The file that joining writes. */

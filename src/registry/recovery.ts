@@ -13,7 +13,8 @@ import { stateOf } from "../base/process.ts";
 import { canonicalPath } from "../scope/rule.ts";
 import { type Allocation, AllocationSchema, isReservation, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
-import { type Allocations, findByName, release } from "./operations.ts";
+import { type Allocations, findByName } from "./kinship.ts";
+import { release } from "./operations.ts";
 
 /**
  * Writes the entry of a Pod into its directory. Nothing without a directory, or for a reservation. The

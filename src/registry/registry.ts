@@ -2,23 +2,24 @@
  * The machine-wide referee: who lives, who may write where. Every operation runs whole under one
  * lock (load, reclaim the dead, check, save), so that no two live Pods can hold one path (I1).
  */
-import { readdirSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { statSync } from "node:fs";
 import { log } from "../base/log.ts";
-import { messageOf } from "../base/errors.ts";
-import { ensurePrivateDirectory, isPodName, pathExists, podPaths } from "../base/paths.ts";
+import { ensurePrivateDirectory, podPaths } from "../base/paths.ts";
 import { readMounts } from "../base/mounts.ts";
 import { identityOf, settlesWithin } from "../base/process.ts";
 import type { Names } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { type Allocation, identityKeys, isReservation } from "./allocation.ts";
-import { removeIfEmpty, sweepGone, takeLifeIfPresent } from "./life.ts";
 import { decide, type Facts, type Operation } from "./decision.ts";
+import { delegate, type TreeLimits } from "./delegation.ts";
+import { type Allocations, findByName } from "./kinship.ts";
+import { sweepGone } from "./life.ts";
 import { isDead, isPlainlyDead } from "./liveness.ts";
 import { LOCK_WAIT_MS, RegistryLock } from "./lock.ts";
 import * as operations from "./operations.ts";
 import { keepOwnRecord, withLostPods } from "./recovery.ts";
+import { setAsideAbandoned, setAsideDirectoryOf } from "./remains.ts";
 import { loadTable, peekTable, saveTable, tablePaths } from "./table.ts";
 
 /** How long a reservation may stay unadopted beyond the spawner's own wait (W38). */
@@ -34,7 +35,7 @@ export interface PodId {
 export interface Outcome<Value> {
   readonly value: Value;
   /** The table after the operation. */
-  readonly table: operations.Allocations;
+  readonly table: Allocations;
   /** Allocations that were found dead and removed on the way. */
   readonly reclaimed: readonly Allocation[];
 }
@@ -51,7 +52,7 @@ export type DelegationResult =
   | { readonly granted: false; readonly why: unknown };
 
 /** How far a tree may grow, and how long the child may take to come up. */
-export type DelegationLimits = operations.TreeLimits & {
+export type DelegationLimits = TreeLimits & {
   readonly readyTimeoutMs: number;
   /** The child comes back, and what it had spawned goes back to it. */
   readonly takesBack?: boolean;
@@ -126,7 +127,7 @@ export class Registry {
         const value = requests.map(({ child, rules }): DelegationResult => {
           try {
             const reservation = this.#entry(child, rules, { expires_at });
-            const delegated = operations.delegate(table, spawner, reservation, options, names);
+            const delegated = delegate(table, spawner, reservation, options, names);
             table = delegated.table;
             return { granted: true, entry: delegated.entry };
           } catch (why) {
@@ -170,7 +171,7 @@ export class Registry {
   async updateSession(self: PodId, session: string): Promise<Outcome<void>> {
     return await this.#change((table) => {
       const next = operations.updateSession(table, self.name, self.instance, session);
-      const own = operations.findByName(next, self.name);
+      const own = findByName(next, self.name);
       return { table: next, value: undefined, noted: own === undefined ? [] : [own] };
     });
   }
@@ -179,30 +180,11 @@ export class Registry {
   async reclaim(): Promise<Outcome<void>> {
     return await this.#change(
       (table) => {
-        this.#sweepAbandoned(table);
+        setAsideAbandoned(this.base, table);
         return { table, value: undefined };
       },
       { thorough: true, lost: true },
     );
-  }
-
-  /**
-   * Removes directories of Pods that died before they were registered: no entry, and a free lock or
-   * nothing at all in them.
-   */
-  #sweepAbandoned(table: operations.Allocations): void {
-    for (const name of readdirSync(this.base)) {
-      if (!isPodName(name) || operations.findByName(table, name) !== undefined) continue;
-      if (!statSync(join(this.base, name), { throwIfNoEntry: false })?.isDirectory()) continue;
-      try {
-        // Without a lock and with something in it, it was not made by a Pod.
-        if (pathExists(podPaths(this.base, name).lock)) {
-          takeLifeIfPresent(this.base, name)?.moveAside();
-        } else removeIfEmpty(this.base, name);
-      } catch (error) {
-        log("warn", `could not remove what a pod \`${name}\` left`, messageOf(error));
-      }
-    }
   }
 
   /** The live holder of a session, if any. */
@@ -212,7 +194,7 @@ export class Registry {
   }
 
   /** The table as it stands on disk, without lock or reclaim; may name Pods that just died. */
-  peek(): operations.Allocations {
+  peek(): Allocations {
     return peekTable(this.base);
   }
 
@@ -246,7 +228,7 @@ export class Registry {
       );
       lock.assertHeld();
       // Directories before entries: after a crash in between, the entries still lead to the rest.
-      for (const dead of decided.reclaimed) this.#setAsideDirectoryOf(dead);
+      for (const dead of decided.reclaimed) setAsideDirectoryOf(this.base, dead);
       // When the request is refused, the dead stay removed all the same.
       if (loaded.mended || decided.table !== loaded.allocations) {
         const undo: (() => void)[] = [];
@@ -287,15 +269,6 @@ export class Registry {
         return whole;
       },
     };
-  }
-
-  /** Takes away what a dead Pod left, unless a successor lives there already (W11, W14). */
-  #setAsideDirectoryOf(dead: Allocation): void {
-    try {
-      takeLifeIfPresent(this.base, dead.pod_name)?.moveAside();
-    } catch (error) {
-      log("warn", `could not clean up after pod \`${dead.pod_name}\``, messageOf(error));
-    }
   }
 }
 

@@ -10,7 +10,7 @@ import { errnoCode, ioError, isPodError, messageOf, PodError, remedyOf } from ".
 import { removeFile, replaceFile } from "../base/files.ts";
 import { identityOf, stateOf } from "../base/process.ts";
 import { AllocationSchema, isComplete, isRecord } from "./allocation.ts";
-import type { Allocations } from "./operations.ts";
+import type { Allocations } from "./kinship.ts";
 import { refuseHiddenPods, withLivingPods } from "./recovery.ts";
 
 /** Version of the file's meaning; a table without it was written by another program. */

@@ -9,7 +9,7 @@ import { log } from "../base/log.ts";
 import { readMounts } from "../base/mounts.ts";
 import { type ProcessIdentity, stateOf } from "../base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
-import { childrenOf, findByName, type Allocations } from "../registry/operations.ts";
+import { childrenOf, findByName, type Allocations } from "../registry/kinship.ts";
 import { aliasesOf } from "../scope/aliases.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import { writeRules } from "../scope/set.ts";

@@ -1,6 +1,6 @@
 /** What the orchestration tools need from the Pod they belong to; built by the composition root. */
 import type { PodEvent } from "../protocol/method.ts";
-import type { TreeLimits } from "../registry/operations.ts";
+import type { TreeLimits } from "../registry/delegation.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { ChildEnd, ChildStart } from "../session/setup.ts";

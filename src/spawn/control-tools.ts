@@ -2,7 +2,7 @@
 import { z } from "zod/v3";
 import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
-import { childrenOf, findByName } from "../registry/operations.ts";
+import { childrenOf, findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { type ChildRecord, hasEnded } from "./children.ts";

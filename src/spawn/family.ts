@@ -9,7 +9,7 @@ import { isPodName, podPaths } from "../base/paths.ts";
 import { idle, type LookPauses, looksUntil, stateOf } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
-import { type Allocations, ancestorsOf, findByName } from "../registry/operations.ts";
+import { type Allocations, ancestorsOf, findByName } from "../registry/kinship.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { ChildEnd } from "../session/setup.ts";

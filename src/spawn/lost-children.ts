@@ -3,7 +3,7 @@
  * can be read. They must be named, to people and to the model, because nothing else will. Pure but for
  * the look at the directory of sessions.
  */
-import { findByName } from "../registry/operations.ts";
+import { findByName } from "../registry/kinship.ts";
 import { listSessions } from "../session/catalog.ts";
 import type { ChildStart } from "../session/setup.ts";
 import type { SpawnContext } from "./context.ts";

@@ -6,7 +6,7 @@
 import { messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
-import { findByName } from "../registry/operations.ts";
+import { findByName } from "../registry/kinship.ts";
 import { canonicalRule } from "../scope/rule.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
 import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";

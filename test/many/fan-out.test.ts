@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { childrenOf as childEntriesOf } from "../../src/registry/operations.ts";
+import { childrenOf as childEntriesOf } from "../../src/registry/kinship.ts";
 import { names } from "../registry/entries.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, startWorld } from "../support/pod.ts";

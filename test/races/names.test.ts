@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { childrenOf } from "../../src/registry/operations.ts";
+import { childrenOf } from "../../src/registry/kinship.ts";
 import { names } from "../registry/entries.ts";
 import { podBinary } from "../support/binary.ts";
 import { type RootPod, startWorld } from "../support/pod.ts";

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { conflictOwner } from "../../src/registry/conflict.ts";
-import { adopt, ancestorsOf, register, release } from "../../src/registry/operations.ts";
+import { ancestorsOf } from "../../src/registry/kinship.ts";
+import { adopt, register, release } from "../../src/registry/operations.ts";
 import { type ScopeRule } from "../../src/scope/rule.ts";
 import { accessTo, covers, overlaps } from "../../src/scope/set.ts";
 import { entry, flat, names, one, reads, refusal, rule } from "./entries.ts";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isPodError, type PodError } from "../../src/base/errors.ts";
 import { identityOf, type ProcessIdentity, signalGroup } from "../../src/base/process.ts";
 import { type Allocation, identityKeys } from "../../src/registry/allocation.ts";
-import type { Allocations } from "../../src/registry/operations.ts";
+import type { Allocations } from "../../src/registry/kinship.ts";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { within } from "../support/temp.ts";
 

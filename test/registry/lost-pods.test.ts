@@ -12,10 +12,11 @@ import {
 import { heldFlocks } from "../../src/base/held-locks.ts";
 import { podsWithoutDirectory } from "../../src/registry/recovery.ts";
 import { Registry } from "../../src/registry/registry.ts";
-import { inspectTable, saveTable, tablePaths } from "../../src/registry/table.ts";
+import { inspectTable, tablePaths } from "../../src/registry/table.ts";
 import { temp } from "../support/temp.ts";
 import { actor } from "./actor.ts";
 import { deadOwner, entry, names, one, rejection, rule } from "./entries.ts";
+import { save } from "./stored.ts";
 import { id, LIMITS, writing } from "./household.ts";
 
 const isLinux = process.platform === "linux";
@@ -53,7 +54,7 @@ test("a live Pod whose entry was removed by hand keeps its paths, and its childr
     child: { name: "kid", instance: "kid-1" },
   });
   await kid.tell({ op: "joinChild", base: home.base, name: "kid" });
-  saveTable(home.base, { allocations: [], rest: {} });
+  save(home.base);
   const error = await rejection(home.claim("/src/x"));
   expect(error.code).toBe("write_conflict");
   const { table } = await new Registry(home.base).reclaim();
@@ -64,7 +65,7 @@ test("a live Pod whose entry was removed by hand keeps its paths, and its childr
 test("a look brings a removed entry back, and nothing is written when none is missing", async () => {
   await using home = await inhabited();
   const { file } = tablePaths(home.base);
-  saveTable(home.base, { allocations: [], rest: {} });
+  save(home.base);
   const registry = new Registry(home.base);
   expect(names((await registry.reclaim()).table)).toEqual(["a"]);
   const before = readFileSync(file, "utf8");
@@ -85,7 +86,7 @@ test("a Pod that starts in the directory of a dead one is not taken for it", asy
 
 test("a live Pod that is in no table and has no record stops all who want paths, until it has ended", async () => {
   await using home = await inhabited();
-  saveTable(home.base, { allocations: [], rest: {} });
+  save(home.base);
   writeFileSync(home.dir.join("a", "allocation.json"), "garbage");
   const error = await rejection(home.claim("/elsewhere"));
   expect(error.code).toBe("registry_corrupt");
@@ -97,17 +98,17 @@ test("a live Pod that is in no table and has no record stops all who want paths,
 test("an older table with a dead run of a live Pod's name does not give that Pod's paths away", async () => {
   await using home = await inhabited();
   const dead = entry("a", [rule("/old")], { owner: await deadOwner(), instance: "a-0" });
-  saveTable(home.base, { allocations: [dead], rest: {} });
+  save(home.base, dead);
   expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");
   expect(names(new Registry(home.base).peek())).toEqual(["a"]);
 });
 
 test("a lost Pod's paths are not given away while its name is wanted for a child", async () => {
   await using home = await inhabited();
-  saveTable(home.base, { allocations: [], rest: {} });
+  save(home.base);
   const registry = new Registry(home.base);
   await registry.register(id("s"), writing("/other"), "session of s");
-  saveTable(home.base, { allocations: [one(registry.peek(), "s")], rest: {} });
+  save(home.base, one(registry.peek(), "s"));
   const wanted = registry.delegate(id("s"), id("a", "a-9"), [rule("/other/a")], LIMITS);
   expect((await rejection(wanted)).code).toBe("duplicate_name");
   expect((await rejection(home.claim("/src/x"))).code).toBe("write_conflict");

@@ -6,14 +6,9 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { isPodError } from "../../src/base/errors.ts";
 import type { Allocation } from "../../src/registry/allocation.ts";
-import {
-  adopt,
-  type Allocations,
-  delegate,
-  reclaim,
-  register,
-  release,
-} from "../../src/registry/operations.ts";
+import { delegate } from "../../src/registry/delegation.ts";
+import { type Allocations } from "../../src/registry/kinship.ts";
+import { adopt, reclaim, register, release } from "../../src/registry/operations.ts";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { entry, one, rule } from "./entries.ts";
 

@@ -3,17 +3,11 @@ import { linkSync, readdirSync, readFileSync, truncateSync, writeFileSync } from
 import { join } from "node:path";
 import { type Allocation } from "../../src/registry/allocation.ts";
 import { Registry } from "../../src/registry/registry.ts";
-import { loadTable, peekTable, saveTable, tablePaths } from "../../src/registry/table.ts";
+import { peekTable, tablePaths } from "../../src/registry/table.ts";
 import { temp } from "../support/temp.ts";
 import { actor } from "./actor.ts";
 import { deadOwner, entry, names, one, refusal, rejection, rule } from "./entries.ts";
-
-const NOW = 1_700_000_000_000;
-const json = (path: string): Record<string, unknown> =>
-  JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
-const load = (base: string) => loadTable(base, NOW);
-const save = (base: string, allocations: readonly Allocation[]): void =>
-  saveTable(base, { allocations, rest: {} });
+import { json, load, NOW, save } from "./stored.ts";
 
 describe("a table file without content", () => {
   test.each(["", " \n\t\n "])(
@@ -29,8 +23,8 @@ describe("a table file without content", () => {
   test("does not hide the last good copy", async () => {
     await using dir = temp();
     const { file } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
-    save(dir.path, [entry("a", []), entry("b", [])]);
+    save(dir.path, entry("a", []));
+    save(dir.path, entry("a", []), entry("b", []));
     truncateSync(file);
     const { allocations, repairs } = load(dir.path);
     expect(names(allocations)).toEqual(["a"]);
@@ -47,8 +41,8 @@ describe("a damaged table", () => {
   ])("is moved aside for the last good copy, and that is said: %s (9)", async (_, content) => {
     await using dir = temp();
     const { file } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
-    save(dir.path, [entry("a", []), entry("b", [])]);
+    save(dir.path, entry("a", []));
+    save(dir.path, entry("a", []), entry("b", []));
     writeFileSync(file, content);
     const { allocations, repairs, mended } = load(dir.path);
     expect(names(allocations)).toEqual(["a"]);
@@ -62,8 +56,8 @@ describe("a damaged table", () => {
   test("is mended on disk by the next operation, even one that is refused", async () => {
     await using dir = temp();
     const { file } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [rule("/a")])]);
-    save(dir.path, [entry("a", [rule("/a")])]);
+    save(dir.path, entry("a", [rule("/a")]));
+    save(dir.path, entry("a", [rule("/a")]));
     writeFileSync(file, "{");
     const registry = new Registry(dir.path);
     const scope = { allow: [rule("/a/x")], deny: [] };

@@ -5,11 +5,11 @@ import {
   otherRegistries,
   surroundingWarnings,
 } from "../../src/registry/surroundings.ts";
-import { saveTable } from "../../src/registry/table.ts";
 import { connectPod } from "../../src/transport/client.ts";
 import { startWorld } from "../support/pod.ts";
 import { temp } from "../support/temp.ts";
 import { deadOwner, entry, rule } from "./entries.ts";
+import { save } from "./stored.ts";
 
 test("another runtime directory counts while a Pod in it may live, and the own one never (W8)", async () => {
   await using dir = temp();
@@ -17,9 +17,9 @@ test("another runtime directory counts while a Pod in it may live, and the own o
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const env = { HOME: dir.path };
   const dead = entry("dead", [rule("/d")], { owner: await deadOwner() });
-  saveTable(path, { allocations: [dead], rest: {} });
+  save(path, dead);
   expect(otherRegistries(env, dir.join("here"))).toEqual([]);
-  saveTable(path, { allocations: [dead, entry("live", [rule("/l")])], rest: {} });
+  save(path, dead, entry("live", [rule("/l")]));
   expect(otherRegistries(env, dir.join("here"))).toEqual([{ path, pods: ["live"] }]);
   expect(otherRegistries(env, path)).toEqual([]);
   expect(surroundingWarnings(env, dir.path)).toEqual([
@@ -38,7 +38,7 @@ test("a root that starts beside another registry with live Pods says so, a child
   const elsewhere = `${world.home}/.insomnia/run`;
   mkdirSync(elsewhere, { recursive: true, mode: 0o700 });
   mkdirSync(`${world.work}/kid`);
-  saveTable(elsewhere, { allocations: [entry("stranger", [rule("/s")])], rest: {} });
+  save(elsewhere, entry("stranger", [rule("/s")]));
   const call = {
     tool: "SpawnPod",
     input: {

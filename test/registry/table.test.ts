@@ -14,16 +14,10 @@ import fc from "fast-check";
 import { identityOf } from "../../src/base/process.ts";
 import { type Allocation, AllocationSchema, isComplete } from "../../src/registry/allocation.ts";
 import { Registry } from "../../src/registry/registry.ts";
-import { loadTable, peekTable, saveTable, tablePaths } from "../../src/registry/table.ts";
+import { peekTable, tablePaths } from "../../src/registry/table.ts";
 import { temp } from "../support/temp.ts";
 import { entry, names, reads, refusal, rule } from "./entries.ts";
-
-const NOW = 1_700_000_000_000;
-const json = (path: string): Record<string, unknown> =>
-  JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
-const load = (base: string) => loadTable(base, NOW);
-const save = (base: string, allocations: readonly Allocation[]): void =>
-  saveTable(base, { allocations, rest: {} });
+import { json, load, save } from "./stored.ts";
 
 describe("the registry's files", () => {
   test("are made private, in a private directory, with an empty table (7)", async () => {
@@ -61,7 +55,7 @@ describe("the table on disk", () => {
       session_id: null,
       expires_at: 5,
     });
-    save(dir.path, [a, b]);
+    save(dir.path, a, b);
     const text = readFileSync(tablePaths(dir.path).file, "utf8");
     const parsed = JSON.parse(text) as { allocations: Record<string, unknown>[] };
     expect(text).toBe(JSON.stringify(parsed, null, 2));
@@ -183,7 +177,7 @@ describe("the table on disk", () => {
   test("is peeked at without a lock, and as empty when it cannot be read", async () => {
     await using dir = temp();
     expect(peekTable(dir.path)).toEqual([]);
-    save(dir.path, [entry("a", [])]);
+    save(dir.path, entry("a", []));
     expect(names(peekTable(dir.path))).toEqual(["a"]);
     writeFileSync(tablePaths(dir.path).file, "{");
     expect(peekTable(dir.path)).toEqual([]);
@@ -194,13 +188,13 @@ describe("a table that is saved", () => {
   test("leaves the one before as the backup", async () => {
     await using dir = temp();
     const { file, backup } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
+    save(dir.path, entry("a", []));
     expect(existsSync(backup)).toBe(false);
     const first = readFileSync(file, "utf8");
-    save(dir.path, [entry("a", []), entry("b", [])]);
+    save(dir.path, entry("a", []), entry("b", []));
     expect(readFileSync(backup, "utf8")).toBe(first);
     const second = readFileSync(file, "utf8");
-    save(dir.path, []);
+    save(dir.path);
     expect(readFileSync(backup, "utf8")).toBe(second);
     expect(readdirSync(dir.path).toSorted()).toEqual(["pods.json", "pods.json.bak"]);
   });
@@ -208,25 +202,25 @@ describe("a table that is saved", () => {
   test("goes over what a killed predecessor left: half-written files, the backup linked but nothing replaced", async () => {
     await using dir = temp();
     const { file, backup } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
+    save(dir.path, entry("a", []));
     linkSync(file, backup);
     writeFileSync(`${file}.tmp`, '{"version": 1, "allo');
     writeFileSync(`${backup}.tmp`, "half");
-    save(dir.path, [entry("b", [])]);
+    save(dir.path, entry("b", []));
     expect(readdirSync(dir.path).toSorted()).toEqual(["pods.json", "pods.json.bak"]);
     expect(names(load(dir.path).allocations)).toEqual(["b"]);
     expect(names((json(backup) as { allocations: Allocation[] }).allocations)).toEqual(["a"]);
-    save(dir.path, [entry("c", [])]);
+    save(dir.path, entry("c", []));
     expect(readdirSync(dir.path).toSorted()).toEqual(["pods.json", "pods.json.bak"]);
   });
 
   test("and cannot be written leaves the old one, and the error names the file (14)", async () => {
     await using dir = temp();
     const { file } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
+    save(dir.path, entry("a", []));
     const before = readFileSync(file, "utf8");
     mkdirSync(`${file}.tmp`); // stands where the new content is written
-    const error = refusal(() => save(dir.path, [entry("b", [])]));
+    const error = refusal(() => save(dir.path, entry("b", [])));
     expect(error.code).toBe("io");
     expect(error.message).toStartWith("I/O error on pods.json: ");
     expect(error.message).toContain(file);
@@ -236,13 +230,13 @@ describe("a table that is saved", () => {
   test("and cannot be written does not cost the last good copy", async () => {
     await using dir = temp();
     const { file, backup } = tablePaths(dir.path);
-    save(dir.path, [entry("a", [])]);
-    save(dir.path, [entry("a", []), entry("b", [])]);
+    save(dir.path, entry("a", []));
+    save(dir.path, entry("a", []), entry("b", []));
     writeFileSync(file, "{");
     const { allocations } = load(dir.path); // moves the bad file aside
     expect(names(allocations)).toEqual(["a"]);
     mkdirSync(`${file}.tmp`);
-    expect(refusal(() => save(dir.path, allocations)).code).toBe("io");
+    expect(refusal(() => save(dir.path, ...allocations)).code).toBe("io");
     expect(names((json(backup) as { allocations: Allocation[] }).allocations)).toEqual(["a"]);
     expect(names(load(dir.path).allocations)).toEqual(["a"]);
   });

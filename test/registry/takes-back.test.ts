@@ -1,6 +1,6 @@
 /** A child that comes back takes back what an earlier run of its name had spawned (W52). */
 import { expect, test } from "bun:test";
-import { delegate } from "../../src/registry/operations.ts";
+import { delegate } from "../../src/registry/delegation.ts";
 import { entry, names, one, refusal, rule } from "./entries.ts";
 
 const LIMITS = { maxDepth: 4, maxChildren: 16, takesBack: true };

@@ -1,6 +1,8 @@
 /** Small families of Pods, made with the operations under test; instances are `<name>-1`. */
 import type { Allocation } from "../../src/registry/allocation.ts";
-import { adopt, type Allocations, delegate, register } from "../../src/registry/operations.ts";
+import { delegate } from "../../src/registry/delegation.ts";
+import { type Allocations } from "../../src/registry/kinship.ts";
+import { adopt, register } from "../../src/registry/operations.ts";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { entry, rule } from "./entries.ts";
 

@@ -7,7 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { messageOf } from "../../src/base/errors.ts";
 import { readStat } from "../../src/base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../../src/registry/allocation.ts";
-import { findByName } from "../../src/registry/operations.ts";
+import { findByName } from "../../src/registry/kinship.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { stopPod } from "../../src/spawn/stop.ts";
 import { podBinary } from "./binary.ts";

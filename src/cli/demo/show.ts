@@ -7,7 +7,7 @@ import { PodError } from "../../base/errors.ts";
 import { settlesWithin, stateOf } from "../../base/process.ts";
 import { runMethod } from "../../protocol/method.ts";
 import { type Allocation, ownerOf } from "../../registry/allocation.ts";
-import { findByName } from "../../registry/operations.ts";
+import { findByName } from "../../registry/kinship.ts";
 import { request } from "../../transport/client.ts";
 import { stopTree } from "./end.ts";
 import { followPod } from "./follow.ts";

@@ -3,7 +3,7 @@
  * and, for a refusal, who holds the place according to the registry. Pure.
  */
 import { conflictOwner } from "../../registry/conflict.ts";
-import { findByName, type Allocations } from "../../registry/operations.ts";
+import { findByName, type Allocations } from "../../registry/kinship.ts";
 import type { Happening, ToolResult } from "./story.ts";
 import type { Style } from "../terminal.ts";
 
