@@ -17,7 +17,8 @@ import type { ModelTable } from "./model-table.ts";
 import { ManifestError } from "./problem.ts";
 import { loosenings } from "./project-bounds.ts";
 import { resolveManifest } from "./resolve.ts";
-import { DEFAULTS, type Manifest, type ManifestLayer } from "./schema.ts";
+import type { Manifest, ManifestLayer } from "./schema.ts";
+import { DEFAULTS } from "./sections.ts";
 import { readConfigurationFile } from "./toml.ts";
 
 /** What to load. */

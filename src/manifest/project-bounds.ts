@@ -10,7 +10,8 @@ import { dottedKey } from "./issues.ts";
 import { type KeyPath, lineFinder } from "./locate.ts";
 import { mergeLayers } from "./merge.ts";
 import type { Problem } from "./problem.ts";
-import { DEFAULTS, type ManifestLayer } from "./schema.ts";
+import type { ManifestLayer } from "./schema.ts";
+import { DEFAULTS } from "./sections.ts";
 
 /** A project's manifest and what it stands between. */
 export interface ProjectBounds {

@@ -4,7 +4,7 @@
  * model said is lost (worker W2). An unfinished stream closes nothing (W26).
  */
 import type { SdkPart } from "./ai-sdk.ts";
-import { madeBy } from "./conversation.ts";
+import { madeBy } from "./conversation-parts.ts";
 import type { Dialect } from "./dialect.ts";
 import { type Failure, isObject, readStreamError, streamFailure } from "./failure.ts";
 import type { FinishReason, ModelEvent, Usage } from "./model.ts";

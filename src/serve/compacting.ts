@@ -1,7 +1,7 @@
 /** How the compaction of a Pod reaches its model, its files and its record. */
 import { Compaction } from "../controller/compaction.ts";
 import type { Recorder } from "../controller/recorder.ts";
-import { DEFAULTS } from "../manifest/schema.ts";
+import { DEFAULTS } from "../manifest/sections.ts";
 import type { ModelStream } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
 import { NUDGE } from "../prompts/compaction.ts";

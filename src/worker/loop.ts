@@ -12,45 +12,25 @@ import type {
   ToolDefinition,
   Usage,
 } from "../model/model.ts";
-import type { Event } from "../protocol/event.ts";
-import { type Item, textMessage, type ToolResultItem } from "../protocol/history.ts";
+import { type Item, textMessage } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
-import { runBatch, type CallResult } from "./batch.ts";
+import { type CallDependencies, type CallsEnd, executeCalls, heldCalls, warn } from "./calls.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
 import { LOST_RESULT, type History, type StoredItem } from "./history.ts";
-import { gate, type ToolHooks } from "./hooks.ts";
-import type { OutputLimits } from "./truncate.ts";
-
-/** Number of the next turn, 0-based over the session; a turn that fails or is cancelled keeps it. */
-export interface TurnCounter {
-  current: number;
-  /** Calls that a hook holds back, nothing of whose response has run: a run that goes on executes them. */
-  held?: readonly PlannedCall[];
-}
+import { receive } from "./receive.ts";
 
 /** Everything a run needs; nothing else is touched. */
-export interface LoopDependencies {
+export interface LoopDependencies extends CallDependencies {
   readonly model: ModelStream;
   /** Names must differ; the model sees them sorted by code unit. */
   readonly tools: readonly Tool[];
-  /** Nobody else appends to it while the run lasts. */
-  readonly history: History;
   /** The system prompt as it is now; may throw, which ends the run before its request. */
   readonly system: () => string;
   readonly options: RequestOptions;
   /** Requests that one run may make; undefined means no limit (W10). */
   readonly maxTurns: number | undefined;
-  readonly output: OutputLimits;
   /** Hands over the messages that wait for the model; they wait on when `keep` throws (W11). */
   readonly takeNotices: (keep: (items: readonly Item[]) => void) => void;
-  readonly emit: (event: Event) => void;
-  readonly turns: TurnCounter;
-  /**
-   * Resolves when everything appended to the history is safe from a crash of the machine: awaited
-   * before the first request, before requests with notices and before tools run. Rejecting ends the
-   * run, and nothing unrecorded is done.
-   */
-  readonly settle?: () => Promise<void>;
   /** Shortens what has grown too long. */
   readonly compaction?: {
     /**
@@ -65,20 +45,10 @@ export interface LoopDependencies {
     /** What of the history is sent. */
     forRequest(items: readonly StoredItem[]): readonly StoredItem[];
   };
-  /** Told of results whose batch is still at work; must not throw. */
-  readonly recordEarly?: (item: ToolResultItem) => void;
   /** Told once per request that had usage, with the number of items that were sent. */
   readonly recordUsage?: (usage: Usage, historyLength: number) => void;
-  /** Wait for tools after an abort, in milliseconds; default `ABORT_SETTLE_MS`. */
-  readonly abortSettleMs?: number;
   /** What the model must know before the waiting texts, such as a change of its boundaries. */
   readonly news?: () => readonly string[];
-  readonly hooks?: ToolHooks;
-  /** See `BatchOptions`. */
-  readonly spill?: (callId: string, content: string) => string | undefined;
-  readonly interrupted?: string;
-  /** Milliseconds since the epoch, for alerts. */
-  readonly now?: () => number;
 }
 
 /** How a run ended. Paused and cancelled are the same here; the controller knows which it asked for. */
@@ -86,8 +56,7 @@ export type RunEnd =
   /** `remark`: why the answer may be less than was asked for; the parent and people are told. */
   | { readonly outcome: "finished"; readonly remark?: string }
   | { readonly outcome: "limit_reached" }
-  /** A hook holds calls back; the next run executes them unless something else was said before. */
-  | { readonly outcome: "paused" }
+  | CallsEnd
   | { readonly outcome: "cancelled" }
   | {
       readonly outcome: "error";
@@ -141,16 +110,6 @@ async function run(deps: LoopDependencies, signal: AbortSignal): Promise<RunEnd>
     const end = await executeCalls(deps, tools, turn.calls, signal);
     if (end !== undefined) return end;
   }
-}
-
-/** The calls that a hook held back, if they are still what the conversation waits for. */
-function heldCalls({ history, turns }: LoopDependencies): readonly PlannedCall[] | undefined {
-  const { held } = turns;
-  delete turns.held;
-  const open = history.openCalls();
-  const isSame =
-    held?.length === open.length && open.every((call, at) => held[at]?.callId === call.call_id);
-  return isSame ? held : undefined;
 }
 
 async function runTurn(
@@ -209,119 +168,6 @@ async function runTurn(
   return { end: { outcome: "finished", ...(remark === undefined ? {} : { remark }) } };
 }
 
-/**
- * Feeds the stream to the fold until its last event, its end, or an abort, whichever is first. An
- * iterator that ignores the signal is left behind: nothing it yields later is looked at.
- */
-async function receive(
-  model: ModelStream,
-  request: ModelRequest,
-  fold: ResponseFold,
-  signal: AbortSignal,
-): Promise<"over" | "aborted"> {
-  const { promise: over, resolve, reject } = Promise.withResolvers<void>();
-  const stop = (): void => resolve();
-  let listening = true;
-  const pump = async (): Promise<void> => {
-    try {
-      for await (const event of model(request, signal)) {
-        if (!listening || signal.aborted) break;
-        try {
-          if (!fold.accept(event)) continue;
-        } catch (error) {
-          return reject(error); // a fault of ours, not of the model
-        }
-        // Said before the iterator is closed, because closing may hang.
-        resolve();
-        break;
-      }
-    } catch (error) {
-      if (listening) fold.fail(messageOf(error));
-    }
-    resolve();
-  };
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    void pump();
-    await over;
-  } finally {
-    listening = false;
-    signal.removeEventListener("abort", stop);
-  }
-  return signal.aborted && !fold.finished ? "aborted" : "over";
-}
-
-/**
- * Runs a batch and commits its results; clients see them after they are in the history. Returns the
- * end of the run when a hook wants one.
- */
-async function executeCalls(
-  deps: LoopDependencies,
-  tools: ReadonlyMap<string, Tool>,
-  calls: readonly PlannedCall[],
-  signal: AbortSignal,
-): Promise<RunEnd | undefined> {
-  const { abortSettleMs, recordEarly, spill, interrupted, hooks } = deps;
-  const gated = await gate(calls, (name) => tools.has(name), hooks);
-  if ("paused" in gated) {
-    deps.turns.held = calls;
-    return { outcome: "paused" };
-  }
-  if ("abort" in gated) {
-    deps.history.closeOpenCalls(`[Not executed: the run was aborted: ${gated.abort}]`);
-    return aborted(gated.abort);
-  }
-  await deps.settle?.();
-  const results = await runBatch(
-    gated.calls,
-    {
-      tools,
-      output: deps.output,
-      ...(abortSettleMs === undefined ? {} : { abortSettleMs }),
-      ...(recordEarly === undefined
-        ? {}
-        : { onResult: (result) => recordEarly(resultItem(result)) }),
-      ...(spill === undefined ? {} : { spill }),
-      ...(interrupted === undefined ? {} : { interrupted }),
-      ...(hooks === undefined ? {} : { hooks }),
-    },
-    signal,
-  );
-  deps.history.append(...results.map(resultItem));
-  for (const { alert } of results) {
-    if (alert !== undefined) warn(deps, alert);
-  }
-  for (const { callId, outcome } of results) {
-    const { summary, content, isError } = outcome;
-    deps.emit({
-      event: "tool_result",
-      data: {
-        id: callId,
-        summary,
-        ...(content === undefined ? {} : { output: content }),
-        is_error: isError,
-      },
-    });
-  }
-  const stop = results.find(({ abort }) => abort !== undefined)?.abort;
-  return stop === undefined ? undefined : aborted(stop);
-}
-
-function aborted(reason: string): RunEnd {
-  return { outcome: "error", code: "internal", message: `Aborted: ${reason}` };
-}
-
-function resultItem({ callId, outcome }: CallResult): ToolResultItem {
-  const { summary, content, isError } = outcome;
-  return {
-    type: "tool_result",
-    call_id: callId,
-    summary,
-    ...(content === undefined ? {} : { content }),
-    ...(isError ? { is_error: true } : {}),
-  };
-}
-
 /** Tools by name, in code unit order, so that a request looks the same every time (Appendix A). */
 function byName(tools: readonly Tool[]): ReadonlyMap<string, Tool> {
   const sorted = new Map<string, Tool>();
@@ -362,11 +208,6 @@ function reportUsage(
   };
   deps.emit({ event: "usage", data });
   deps.recordUsage?.(usage, historyLength);
-}
-
-function warn(deps: LoopDependencies, message: string): void {
-  const timestamp_ms = (deps.now ?? Date.now)();
-  deps.emit({ event: "alert", data: { level: "warn", source: "worker", message, timestamp_ms } });
 }
 
 function nextMacrotask(): Promise<void> {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { listKeys, namesBelow } from "../../src/manifest/keys.ts";
-import { DEFAULTS, manifestSchema, PATH_KEYS } from "../../src/manifest/schema.ts";
+import { manifestSchema, PATH_KEYS } from "../../src/manifest/schema.ts";
+import { DEFAULTS } from "../../src/manifest/sections.ts";
 
 const keys = listKeys();
 
