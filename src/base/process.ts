@@ -80,6 +80,11 @@ function hostIdentity(): Omit<ProcessIdentity, "pid" | "start"> {
   return host;
 }
 
+/** What tells this start of the machine from others (proc(5)); null when the platform cannot say. */
+export function bootId(): string | null {
+  return hostIdentity().boot;
+}
+
 /** Identity of process `pid` as it is now. */
 export function identityOf(pid: number): ProcessIdentity {
   return { pid, start: readStat(pid)?.start ?? null, ...hostIdentity() };

@@ -52,6 +52,10 @@ export function loosenings({ root, file, text, layer, lower, upper }: ProjectBou
   if (says("network") && sandbox.network === "allow" && own.sandbox?.network === "deny") {
     complain(["sandbox", "network"], "open the network that you closed");
   }
+  const sockets = own.sandbox?.local_sockets ?? DEFAULTS.local_sockets;
+  if (says("local_sockets") && sandbox.local_sockets === "allow" && sockets === "deny") {
+    complain(["sandbox", "local_sockets"], "let commands use local sockets");
+  }
   const passed = own.sandbox?.env ?? [];
   const secret = says("env") ? (sandbox.env ?? []).filter((name) => !passed.includes(name)) : [];
   if (secret.length > 0) complain(["sandbox", "env"], `pass on ${secret.join(", ")}`);

@@ -118,6 +118,7 @@ export const manifestSchema = lazily(() => {
           mode: sandboxKeys.mode.default(DEFAULTS.mode),
           write: sandboxKeys.write.default([]),
           network: sandboxKeys.network.default(DEFAULTS.network),
+          local_sockets: sandboxKeys.local_sockets.default(DEFAULTS.local_sockets),
           env: sandboxKeys.env.default([]),
         })
         .strict()

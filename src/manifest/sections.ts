@@ -29,6 +29,7 @@ export const DEFAULTS = {
   ready_timeout_ms: 10_000,
   mode: "enforce",
   network: "allow",
+  local_sockets: "deny",
 } as const;
 
 /**
@@ -158,6 +159,12 @@ export const sectionKeys = lazily(() => {
       .enum(["allow", "deny"])
       .describe(
         `\`deny\`: commands get no sockets but local ones (default \`${DEFAULTS.network}\`)`,
+      ),
+    local_sockets: z
+      .enum(["allow", "deny"])
+      .describe(
+        "`allow`: commands reach programs that listen on local (Unix) sockets, such as Docker, D-Bus " +
+          `and an ssh agent, which act outside the sandbox (default \`${DEFAULTS.local_sockets}\`)`,
       ),
     env: z
       .array(text())

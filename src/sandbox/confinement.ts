@@ -11,6 +11,8 @@ export interface SandboxPolicy {
   /** Canonical paths beside the scope that commands may write; no link in them is followed any more. */
   readonly write: readonly string[];
   readonly network: "allow" | "deny";
+  /** Whether commands can reach programs that listen on local (Unix) sockets. */
+  readonly local_sockets: "allow" | "deny";
   /** Names of environment variables that commands get although they look like secrets. */
   readonly env: readonly string[];
 }
@@ -114,3 +116,16 @@ const REFUSED =
 export function looksRefused(output: string): boolean {
   return REFUSED.test(output);
 }
+
+/** What such outputs name when it was a local socket. */
+const SOCKET = /socket|\.sock\b|\bconnect|\bagent\b|docker|d-?bus/i;
+
+/** True when a refusal that an output tells of may be that of a local socket. */
+export function looksLikeSocket(output: string): boolean {
+  return SOCKET.test(output);
+}
+
+/** What the model, and through it its user, then reads. */
+export const NO_LOCAL_SOCKETS =
+  "commands have no local (Unix) sockets, because programs that listen on them act outside the sandbox; " +
+  'the user can open them with local_sockets = "allow" in the [sandbox] section of the manifest';

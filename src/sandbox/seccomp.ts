@@ -4,29 +4,32 @@
  * which the kernel can be made to kill them.
  */
 
-// Classic BPF over struct seccomp_data (seccomp(2), bpf in linux/filter.h)
-const LOAD = 0x20; // BPF_LD | BPF_W | BPF_ABS
-const IF_EQUAL = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const IF_AT_LEAST = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-const IF_ANY_BIT = 0x45; // BPF_JMP | BPF_JSET | BPF_K
-const RETURN = 0x06;
-const AT_NUMBER = 0;
-const AT_ARCHITECTURE = 4;
-const AT_FIRST_ARGUMENT = 16;
-const ALLOW = 0x7fff_0000;
-const FAIL = 0x0005_0000; // SECCOMP_RET_ERRNO | errno
-const EPERM = 1;
-const EACCES = 13;
-const ENOSYS = 38;
+import {
+  ALLOW,
+  argument,
+  assemble,
+  AT_ARCHITECTURE,
+  AT_NUMBER,
+  EACCES,
+  ENOSYS,
+  EPERM,
+  FAIL,
+  IF_ANY_BIT,
+  IF_AT_LEAST,
+  IF_EQUAL,
+  type Instruction,
+  IO_URING_SETUP,
+  LOAD,
+  RETURN,
+  X32_BIT,
+} from "./bpf.ts";
+
 const AF_UNIX = 1;
-/** Numbers of the second 64-bit interface on x86-64, which would be a way around. */
-const X32_BIT = 0x4000_0000;
 
 const ARCHITECTURES: Readonly<Record<string, { audit: number; socket: number }>> = {
   x64: { audit: 0xc000_003e, socket: 41 },
   arm64: { audit: 0xc000_00b7, socket: 198 },
 };
-const IO_URING_SETUP = 425; // its operations include sockets and are not seen by filters
 
 /** The filter as memory (8 bytes for each instruction) for `arch` as `process.arch` names it. */
 export function networkFilter(arch: string): Uint8Array {
@@ -41,7 +44,7 @@ export function networkFilter(arch: string): Uint8Array {
     [IF_AT_LEAST, 5, 0, X32_BIT],
     [IF_EQUAL, 4, 0, IO_URING_SETUP],
     [IF_EQUAL, 0, 4, socket], // else: allow
-    [LOAD, 0, 0, AT_FIRST_ARGUMENT],
+    [LOAD, 0, 0, argument(0)],
     [IF_EQUAL, 2, 0, AF_UNIX],
     [RETURN, 0, 0, FAIL | EACCES],
     [RETURN, 0, 0, FAIL | ENOSYS],
@@ -99,9 +102,6 @@ export function privilegeFilter(arch: string): Uint8Array {
   return assemble(program);
 }
 
-/** Lower half of an argument; both machines have it first. */
-const argument = (index: number): number => AT_FIRST_ARGUMENT + index * 8;
-
 function refuseBits(call: number, mode: number): Instruction[] {
   return [
     [IF_EQUAL, 0, 4, call],
@@ -125,19 +125,4 @@ function refuseLimits(call: number): Instruction[] {
     [RETURN, 0, 0, FAIL | EPERM],
     [RETURN, 0, 0, ALLOW],
   ];
-}
-
-/** One instruction; jumps say how many to skip. */
-type Instruction = readonly [code: number, yes: number, no: number, value: number];
-
-function assemble(program: readonly Instruction[]): Uint8Array {
-  const memory = new Uint8Array(program.length * 8);
-  const view = new DataView(memory.buffer);
-  for (const [index, [code, yes, no, value]] of program.entries()) {
-    view.setUint16(index * 8, code, true);
-    view.setUint8(index * 8 + 2, yes);
-    view.setUint8(index * 8 + 3, no);
-    view.setUint32(index * 8 + 4, value, true);
-  }
-  return memory;
 }

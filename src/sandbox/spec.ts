@@ -42,6 +42,8 @@ export interface ConfineSpec {
   readonly keeper?: readonly string[];
   /** Sockets for anything but local ones are refused. */
   readonly denyNetwork: boolean;
+  /** Local sockets are refused but for connected pairs. */
+  readonly denyLocalSockets: boolean;
 }
 
 /** First byte of a refusal; a spec starts with a brace. */

@@ -8,6 +8,7 @@ import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:f
 import { errnoCode } from "../base/errors.ts";
 import { addressOf, spawnSession, systemCall } from "../base/libc.ts";
 import { FILE_RIGHTS, RIGHTS, SIGNAL_SCOPE } from "./landlock.ts";
+import { localSocketFilter } from "./local-sockets.ts";
 import { networkFilter, privilegeFilter } from "./seccomp.ts";
 import { type ConfineSpec, DESCRIPTORS, KEEPER_MARK, REFUSAL_MARK } from "./spec.ts";
 
@@ -85,17 +86,19 @@ export function confine(env: Readonly<Record<string, string | undefined>>): numb
     process.chdir(spec.cwd);
     // Orphans below the shell become its children: it sees when the last of them is gone.
     must(systemCall("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "child subreaper");
-    if (spec.ruleset !== undefined || spec.denyNetwork) {
+    const { ruleset, denyNetwork, denyLocalSockets } = spec;
+    if (ruleset !== undefined || denyNetwork || denyLocalSockets) {
       must(systemCall("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs");
     }
-    if (spec.ruleset !== undefined) {
+    if (ruleset !== undefined) {
       dropCapabilities();
-      restrict(spec.ruleset);
+      restrict(ruleset);
       if (spec.keeper !== undefined) startKeeper(spec, spec.keeper);
       must(filterCalls(privilegeFilter(process.arch)), "seccomp");
     }
-    // On its own: a kernel without Landlock has this all the same.
-    if (spec.denyNetwork) must(filterCalls(networkFilter(process.arch)), "seccomp");
+    // On their own: a kernel without Landlock has these all the same.
+    if (denyNetwork) must(filterCalls(networkFilter(process.arch)), "seccomp");
+    if (denyLocalSockets) must(filterCalls(localSocketFilter(process.arch)), "seccomp");
     restoreSignals();
     execute(spec, env);
   } catch (error) {

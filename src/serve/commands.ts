@@ -5,6 +5,7 @@
 import { type Environment, type PodPaths, resolveBases, roomsDirectory } from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
 import type { Registry } from "../registry/registry.ts";
+import { noteOpenSockets } from "../sandbox/open-sockets.ts";
 import { writeRules } from "../scope/set.ts";
 import type { Spawner } from "../spawn/children.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
@@ -74,6 +75,7 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
     rooms: roomsDirectory(resolveBases(env)),
     policy: manifest.sandbox,
     support: kernelSupport(),
+    opensSockets: () => noteOpenSockets(configuration.base),
     // Asked anew each time: the program may be replaced or removed meanwhile.
     trampoline: () => (process.platform === "linux" ? selfCommand() : undefined),
     guarded,

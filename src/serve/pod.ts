@@ -18,6 +18,7 @@ import type { Membership } from "../registry/membership.ts";
 import { Registry } from "../registry/registry.ts";
 import { surroundingWarnings } from "../registry/surroundings.ts";
 import { earlierSessions, isUnderWay } from "../session/replay.ts";
+import { hasOpenSockets } from "../sandbox/open-sockets.ts";
 import { describeRules } from "../scope/rule.ts";
 import { Children, type Spawner } from "../spawn/children.ts";
 import { listPodsTool, stopPodTool } from "../spawn/control-tools.ts";
@@ -292,6 +293,7 @@ async function assemble(
   files.writeHistory(history.items);
   server = listenPrivately({
     path: paths.socket,
+    hearsGone: () => !hasOpenSockets(base),
     handlers: {
       onOpen: (connection) => controller.opened(connection),
       onMethod: (connection, method) => controller.handle(connection, method),

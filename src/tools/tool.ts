@@ -60,6 +60,11 @@ export interface Tool extends ToolDefinition {
   readonly overflow?: Overflow;
   /** Milliseconds after which a call is told to stop and answered as failed; absent: `DEFAULT_LIMIT_MS`. */
   readonly limitMs?: number;
+  /**
+   * Called when the model begins a call of this tool, before its input is known and without a promise that
+   * it comes to run: for what can be got ready meanwhile. Must be cheap, and must not throw.
+   */
+  prepare?(): void;
   run(input: unknown, context: ToolContext): Promise<ToolOutput>;
 }
 
@@ -75,6 +80,7 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
   serial?: boolean;
   overflow?: Overflow;
   limitMs?: number;
+  prepare?(): void;
   execute(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutput>;
 }): Tool {
   let inputSchema: JsonObjectSchema | undefined;
@@ -84,6 +90,7 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
     serial: spec.serial ?? false,
     ...(spec.overflow === undefined ? {} : { overflow: spec.overflow }),
     ...(spec.limitMs === undefined ? {} : { limitMs: spec.limitMs }),
+    ...(spec.prepare === undefined ? {} : { prepare: spec.prepare }),
     // Converted when first asked for: a Pod that never calls a model does not pay for it.
     get inputSchema() {
       return (inputSchema ??= toObjectSchema(spec.name, spec.schema));

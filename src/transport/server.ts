@@ -71,6 +71,11 @@ export interface ListenOptions {
   readonly lingerMs?: number;
   /** The process at the other end of a descriptor; undefined when the platform cannot say. */
   readonly peer?: (fd: number) => Peer | undefined;
+  /**
+   * Asked about a client whose process is gone before it can be looked at: true when it cannot have
+   * been a confined command. Absent: it is refused.
+   */
+  readonly hearsGone?: () => boolean;
   readonly log?: typeof writeLog;
 }
 
@@ -98,6 +103,7 @@ class Server implements PodServer, ConnectionHost {
   readonly #maxConnections: number;
   readonly #maxHeldBytes: number;
   readonly #peer: (fd: number) => Peer | undefined;
+  readonly #hearsGone: () => boolean;
   /** Whether this process is restricted itself; asked once. */
   #restricted: boolean | undefined;
   readonly #connections = new Set<ServerConnection>();
@@ -117,6 +123,7 @@ class Server implements PodServer, ConnectionHost {
     this.#maxHeldBytes = options.maxHeldBytes ?? MAX_HELD_BYTES;
     this.#maxConnections = options.maxConnections ?? MAX_CONNECTIONS;
     this.#peer = options.peer ?? peerOf;
+    this.#hearsGone = options.hearsGone ?? (() => false);
     const bound = bindPrivately(options.path, (unix) => this.#listen(unix));
     this.#stop = () => bound.stop();
   }
@@ -226,7 +233,8 @@ class Server implements PodServer, ConnectionHost {
   /**
    * Confined shell commands of agents run as the same user, and most kernels cannot keep them from a
    * socket file. But they carry a mark that no process can lose (docs/sandbox.md). One that is gone
-   * already cannot be told from them. Pid 0 is a process outside our namespace, which they never are.
+   * already cannot be told from them, where they may have local sockets at all. Pid 0 is a process
+   * outside our namespace, which they never are.
    */
   #confined(pid: number): string | undefined {
     this.#restricted ??= hasNoNewPrivileges("self") ?? true;
@@ -237,7 +245,9 @@ class Server implements PodServer, ConnectionHost {
       case true:
         return "confined processes (no_new_privs), such as commands of Bash, cannot connect to a pod";
       case undefined:
-        return "the process that connected is gone, so it cannot be told who it was";
+        return this.#hearsGone()
+          ? undefined
+          : "the process that connected is gone, so it cannot be told who it was";
     }
   }
 

@@ -36,6 +36,8 @@ export interface FoldedResponse {
 /** What a fold needs from its surroundings. */
 export interface FoldContext {
   readonly emit: (event: Event) => void;
+  /** Told the name of each call when it begins. */
+  readonly announced: (name: string) => void;
   /** Shows a warning to clients. */
   readonly warn: (message: string) => void;
   /** True for call ids that the conversation already uses; some vendors repeat theirs (W2). */
@@ -188,6 +190,7 @@ export class ResponseFold {
     this.#callIds.add(call.callId);
     this.#started.set(vendorId, call);
     this.#context.emit({ event: "tool_call_start", data: { id: call.callId, name } });
+    this.#context.announced(name);
     return call;
   }
 

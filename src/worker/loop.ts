@@ -147,7 +147,7 @@ async function runTurn(
     options: deps.options,
   };
   emit({ event: "turn_start", data: { turn: turns.current } });
-  const fold = new ResponseFold(foldContext(deps));
+  const fold = new ResponseFold(foldContext(deps, tools));
   const outcome = await receive(deps.model, request, fold, signal);
   if (outcome === "aborted") {
     // Nothing of the response is kept: to resume is to ask again.
@@ -184,9 +184,10 @@ function definitionOf({ name, description, inputSchema }: Tool): ToolDefinition 
   return { name, description, inputSchema };
 }
 
-function foldContext(deps: LoopDependencies): FoldContext {
+function foldContext(deps: LoopDependencies, tools: ReadonlyMap<string, Tool>): FoldContext {
   return {
     emit: deps.emit,
+    announced: (name) => tools.get(name)?.prepare?.(),
     warn: (message) => warn(deps, message),
     isCallIdTaken: (callId) => deps.history.hasCall(callId),
   };

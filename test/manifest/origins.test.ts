@@ -46,6 +46,7 @@ test("every value names the layer and line that gave it", async () => {
     "sandbox.mode: default:-",
     "sandbox.write: default:-",
     "sandbox.network: default:-",
+    "sandbox.local_sockets: default:-",
     "sandbox.env: default:-",
   ]);
 });

@@ -64,6 +64,9 @@ describe("a project's manifest cannot loosen", () => {
     expect(await keysBeyond(open, { user: 'sandbox.network = "deny"' })).toEqual([
       "1: sandbox.network",
     ]);
+    const sockets = 'sandbox.local_sockets = "allow"';
+    expect(await keysBeyond(sockets)).toEqual(["1: sandbox.local_sockets"]);
+    expect(await keysBeyond(sockets, { user: sockets })).toEqual([]);
   });
 });
 

@@ -62,6 +62,7 @@ ready_timeout_ms = 10000
 mode = "enforce"
 write = []
 network = "allow"
+local_sockets = "deny"
 env = []
 `);
 });

@@ -73,6 +73,6 @@ test("a resolved manifest has all defaults", () => {
       compact_worker_max_input_tokens: 50_000,
     },
     limits: { max_depth: 4, max_children: 16, ready_timeout_ms: 10_000 },
-    sandbox: { mode: "enforce", write: [], network: "allow", env: [] },
+    sandbox: { mode: "enforce", write: [], network: "allow", local_sockets: "deny", env: [] },
   });
 });

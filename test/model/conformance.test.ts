@@ -649,6 +649,7 @@ test("Gemini's answer to a wrong key, a 400, is told as one", async () => {
 function kept(events: readonly ModelEvent[]): readonly Item[] {
   const fold = new ResponseFold({
     emit: () => undefined,
+    announced: () => undefined,
     warn: () => undefined,
     isCallIdTaken: () => false,
   });

@@ -14,6 +14,8 @@ export interface Attempt {
   readonly control: "anybody" | "root" | "ordinary" | "owner" | { readonly why: string };
   /** Programs without which the attempt says nothing. */
   readonly needs?: readonly string[];
+  /** Made with local sockets: what is behind their closing must hold as well. */
+  readonly localSockets?: true;
 }
 
 const attempt = (
@@ -22,6 +24,8 @@ const attempt = (
   control: Attempt["control"] = "anybody",
   needs?: readonly string[],
 ): Attempt => ({ name, command, control, ...(needs === undefined ? {} : { needs }) });
+
+const withSockets = (attempt: Attempt): Attempt => ({ ...attempt, localSockets: true });
 
 const IN_OWN_NAMESPACE = { why: "user namespaces may be switched off" } as const;
 
@@ -47,11 +51,13 @@ export const ATTEMPTS: readonly Attempt[] = [
   attempt("a new directory", 'mkdir "$OUT/new"'),
   attempt("a fifo", 'mkfifo "$OUT/new"'),
   attempt("a link made outside", 'ln -s x "$OUT/new"'),
-  attempt(
-    "a socket made outside",
-    `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,pack_sockaddr_un("$ENV{OUT}/new"))'`,
-    "anybody",
-    ["perl"],
+  withSockets(
+    attempt(
+      "a socket made outside",
+      `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); bind(S,pack_sockaddr_un("$ENV{OUT}/new"))'`,
+      "anybody",
+      ["perl"],
+    ),
   ),
   attempt("removing", 'rm -f "$OUT/victim"'),
   attempt("removing everything", 'rm -rf "$OUT"/*'),
@@ -196,11 +202,13 @@ export const ATTEMPTS: readonly Attempt[] = [
     "anybody",
     ["perl"],
   ),
-  attempt(
-    "an abstract socket of another process",
-    `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); print "ESCAPED\\n" if connect(S, pack_sockaddr_un("\\0$ENV{ABSTRACT}"))'`,
-    "anybody",
-    ["perl"],
+  withSockets(
+    attempt(
+      "an abstract socket of another process",
+      `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); print "ESCAPED\\n" if connect(S, pack_sockaddr_un("\\0$ENV{ABSTRACT}"))'`,
+      "anybody",
+      ["perl"],
+    ),
   ),
   attempt(
     "a descriptor that leaked from the Pod",
@@ -213,10 +221,37 @@ export const ATTEMPTS: readonly Attempt[] = [
   attempt("replacing the lock of the registry", 'mv "$RUN/pods.lock" "$RUN/gone"'),
   attempt("the status of another Pod", 'echo "{}" >"$RUN/other/status.json"'),
   attempt("removing the socket of another Pod", 'rm -f "$RUN/other/sock"'),
+  withSockets(
+    attempt(
+      "a method to another Pod",
+      `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); connect(S, pack_sockaddr_un("$ENV{RUN}/other/sock")) or exit; syswrite(S, "{\\"method\\":\\"status\\"}\\n"); sysread(S, $b, 4096); print "ESCAPED\\n" if $b =~ /handled/'`,
+      "owner",
+      ["perl"],
+    ),
+  ),
+  // Helpers that listen on local sockets, and act with rights of their own
   attempt(
-    "a method to another Pod",
-    `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0); connect(S, pack_sockaddr_un("$ENV{RUN}/other/sock")) or exit; syswrite(S, "{\\"method\\":\\"status\\"}\\n"); sysread(S, $b, 4096); print "ESCAPED\\n" if $b =~ /handled/'`,
+    "a connection to a socket file",
+    `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0) or exit; print "ESCAPED\\n" if connect(S, pack_sockaddr_un("$ENV{RUN}/other/sock"))'`,
     "owner",
+    ["perl"],
+  ),
+  attempt(
+    "a connection to an abstract socket",
+    `perl -MSocket -e 'socket(S,AF_UNIX,SOCK_STREAM,0) or exit; print "ESCAPED\\n" if connect(S, pack_sockaddr_un("\\0$ENV{ABSTRACT}"))'`,
+    "anybody",
+    ["perl"],
+  ),
+  attempt(
+    "a pair of datagram sockets, an end of which could be connected anew",
+    `perl -MSocket -e 'socketpair(A,B,AF_UNIX,SOCK_DGRAM,0) and print "ESCAPED\\n"'`,
+    "anybody",
+    ["perl"],
+  ),
+  attempt(
+    "io_uring, which makes sockets without system calls",
+    `perl -e '$p = "\\0" x 120; print "ESCAPED\\n" if syscall(425, 1, $p) >= 0'`,
+    { why: "io_uring may be switched off" },
     ["perl"],
   ),
 ];

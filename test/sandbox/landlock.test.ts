@@ -18,6 +18,7 @@ const policy = (mode: SandboxPolicy["mode"]): SandboxPolicy => ({
   mode,
   write: [],
   network: "allow",
+  local_sockets: "deny",
   env: [],
 });
 

@@ -44,6 +44,7 @@ async function confine(
     program: "/bin/bash",
     argv: ["bash", "-c", script],
     denyNetwork: false,
+    denyLocalSockets: false,
     mark: "INSOMNIA_SHELL_OF=1.1",
     ...(options.free === true
       ? {}
@@ -150,6 +151,27 @@ describe.skipIf(!CONFINES)("the trampoline", () => {
     );
     expect(output).toBe("NoNewPrivs:\t1\n");
   });
+
+  test.skipIf(Bun.which("perl") === null)(
+    "takes local sockets away without a ruleset as well, and leaves pairs and the network",
+    async () => {
+      await using dir = temp();
+      const tries = [
+        "socket(S, AF_UNIX, SOCK_STREAM, 0)",
+        "socket(S, AF_UNIX, SOCK_DGRAM, 0)",
+        "socketpair(A, B, AF_UNIX, SOCK_STREAM, 0)",
+        "socket(S, AF_INET, SOCK_STREAM, 0)",
+      ];
+      const script = tries.map((it) => `print((${it}) ? "made" : "$!", "\\n");`).join(" ");
+      const { output } = await confine(
+        dir.path,
+        `perl -MSocket -e '${script}'; grep NoNewPrivs /proc/$$/status`,
+        { denyLocalSockets: true },
+        { free: true },
+      );
+      expect(output).toBe("Permission denied\nPermission denied\nmade\nmade\nNoNewPrivs:\t1\n");
+    },
+  );
 
   test("starts no shell when its parent is not the Pod any more", async () => {
     await using dir = temp();

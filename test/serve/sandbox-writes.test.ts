@@ -8,7 +8,7 @@ import { temp } from "../support/temp.ts";
 function manifestWith(root: string, write: string[]): Pick<Manifest, "scope" | "sandbox"> {
   return {
     scope: { allow: [{ target: root, permission: "write", recursive: true }], deny: [] },
-    sandbox: { mode: "enforce", write, network: "allow", env: [] },
+    sandbox: { mode: "enforce", write, network: "allow", local_sockets: "deny", env: [] },
   };
 }
 

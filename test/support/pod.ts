@@ -9,6 +9,7 @@ import { readStat } from "../../src/base/process.ts";
 import { type Allocation, isReservation, ownerOf } from "../../src/registry/allocation.ts";
 import { findByName } from "../../src/registry/kinship.ts";
 import { Registry } from "../../src/registry/registry.ts";
+import { OPEN_SOCKETS_NOTE } from "../../src/sandbox/open-sockets.ts";
 import { stopPod } from "../../src/spawn/stop.ts";
 import { podBinary } from "./binary.ts";
 import { type Result, runProgram } from "./command.ts";
@@ -22,7 +23,7 @@ import {
 } from "./root-pod.ts";
 import { temp, type TempDirectory } from "./temp.ts";
 
-const REGISTRY_FILES = ["pods.json", "pods.json.bak", "pods.lock"];
+const REGISTRY_FILES = ["pods.json", "pods.json.bak", "pods.lock", OPEN_SOCKETS_NOTE];
 
 /** A HOME and a runtime directory that no other test knows. */
 export interface World extends Surroundings, AsyncDisposable {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { supportOf } from "../../src/sandbox/landlock.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
 import { commandEnvironment } from "../../src/tools/shell/environment.ts";
-import { MAX_SPILLS } from "../../src/tools/shell/shells.ts";
+import { MAX_SPILLS } from "../../src/tools/shell/spills.ts";
 import { eventually, isRunning } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
 import { rule } from "./support.ts";
@@ -235,6 +235,17 @@ describe("a command", () => {
       await using short = shellBench({ more: { aheadMs: 1 } });
       await short.bash("true");
       await eventually(() => waitingTrampolines().length === 0, "its end");
+    },
+  );
+
+  test.skipIf(process.platform !== "linux")(
+    "becomes the trampoline that was started when its call began",
+    async () => {
+      await using bench = shellBench();
+      bench.tool("Bash").prepare?.();
+      bench.tool("Bash").prepare?.(); // a second call of the same answer
+      const ahead = await theWaitingOne();
+      expect((await bench.bash("echo $$")).content).toBe(`${ahead}\n`);
     },
   );
 

@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { podPaths } from "../../src/base/paths.ts";
 import type { SandboxPolicy } from "../../src/sandbox/confinement.ts";
 import { type KernelSupport, kernelSupport } from "../../src/sandbox/landlock.ts";
+import { noteOpenSockets } from "../../src/sandbox/open-sockets.ts";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { buildScope } from "../../src/scope/set.ts";
 import { fileTools } from "../../src/tools/file-tools.ts";
@@ -11,13 +12,19 @@ import { LiveScope } from "../../src/tools/live-scope.ts";
 import { bashTools } from "../../src/tools/shell/bash.ts";
 import { BashSession } from "../../src/tools/shell/bash-session.ts";
 import { type ShellDependencies, Shells } from "../../src/tools/shell/shells.ts";
-import { runTool, type ToolOutcome } from "../../src/tools/tool.ts";
+import { runTool, type Tool, type ToolOutcome } from "../../src/tools/tool.ts";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
 import { rule } from "./support.ts";
 
 /** What commands of the tests may do unless a test says otherwise. */
-export const ENFORCE: SandboxPolicy = { mode: "enforce", write: [], network: "allow", env: [] };
+export const ENFORCE: SandboxPolicy = {
+  mode: "enforce",
+  write: [],
+  network: "allow",
+  local_sockets: "deny",
+  env: [],
+};
 
 /** True where the whole of the confinement is there; the tests of it make no sense elsewhere. */
 export const CONFINES = kernelSupport().abi >= 6;
@@ -45,6 +52,7 @@ export interface ShellBench extends AsyncDisposable {
   readonly shells: Shells;
   readonly notices: string[];
   file(name: string, content: string): string;
+  tool(name: string): Tool;
   call(tool: string, input: Record<string, unknown>, signal?: AbortSignal): Promise<ToolOutcome>;
   bash(command: string, more?: Record<string, unknown>): Promise<ToolOutcome>;
   /** Ends all commands, as the end of the Pod does. */
@@ -69,6 +77,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     rooms,
     policy: { ...ENFORCE, write: options.write?.(root) ?? [], ...options.policy },
     support: options.support ?? kernelSupport(),
+    opensSockets: () => noteOpenSockets(runtime),
     trampoline: () => (process.platform === "linux" ? [podBinary()] : undefined),
     guarded: [runtime, rooms],
     foreign: () => [],
@@ -91,10 +100,13 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
       writeFileSync(path, content);
       return path;
     },
+    tool(name) {
+      const found = tools.find((candidate) => candidate.name === name);
+      if (found === undefined) throw new Error(`no tool ${name}`);
+      return found;
+    },
     async call(name, input, signal = new AbortController().signal) {
-      const tool = tools.find((candidate) => candidate.name === name);
-      if (tool === undefined) throw new Error(`no tool ${name}`);
-      return await runTool(tool, input, { signal, callId: "c1" });
+      return await runTool(bench.tool(name), input, { signal, callId: "c1" });
     },
     bash: (command, more = {}) => bench.call("Bash", { command, ...more }),
     close: () => session.close(),

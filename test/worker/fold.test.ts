@@ -7,14 +7,16 @@ import { call, dataOf, finish, names, text, usage } from "./scripted.ts";
 
 function fold(events: readonly ModelEvent[], taken: readonly string[] = []) {
   const emitted: Event[] = [];
+  const announced: string[] = [];
   const warnings: string[] = [];
   const response = new ResponseFold({
     emit: (event) => emitted.push(event),
+    announced: (name) => announced.push(name),
     warn: (message) => warnings.push(message),
     isCallIdTaken: (id) => taken.includes(id),
   });
   for (const event of events) response.accept(event);
-  return { ...response.result(), emitted, warnings };
+  return { ...response.result(), emitted, announced, warnings };
 }
 
 const reasoning = (content: string, more: Partial<ReasoningItem> = {}): ModelEvent => ({
@@ -26,6 +28,13 @@ const reasoning = (content: string, more: Partial<ReasoningItem> = {}): ModelEve
 const counts = (part: Partial<Usage>): ModelEvent => ({
   type: "usage",
   usage: { input: null, output: null, cacheRead: null, cacheWrite: null, ...part },
+});
+
+test("the name of a call is told once, when it begins, whatever becomes of the call", () => {
+  const [start] = call("c1", "t");
+  if (start === undefined) throw new Error();
+  expect(fold([start]).announced).toEqual(["t"]);
+  expect(fold([...call("c1", "t"), ...call("c2", "u"), finish()]).announced).toEqual(["t", "u"]);
 });
 
 describe("text and reasoning", () => {

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { isPodName } from "../../base/paths.ts";
 import { printable } from "../../base/text.ts";
 import { GONE_PREFIX } from "../../registry/life.ts";
+import { OPEN_SOCKETS_NOTE } from "../../sandbox/open-sockets.ts";
 import { PROBE_PREFIX } from "./disk.ts";
 import { type Finding, listed, ok, quoted, warning } from "./finding.ts";
 
-/** The registry's own files. */
-const FILES = ["pods.json", "pods.json.bak", "pods.lock"];
+/** The registry's own files, and the note that commands could use local sockets. */
+const FILES: readonly string[] = ["pods.json", "pods.json.bak", "pods.lock", OPEN_SOCKETS_NOTE];
 /** What a writer of the registry leaves when it dies; only the holder of the lock makes them. */
 const TEMPORARIES: readonly string[] = ["pods.json.tmp", "pods.json.bak.tmp"];
 const CORRUPT = /^pods\.json\.corrupt-\d+$/;

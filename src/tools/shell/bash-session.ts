@@ -3,7 +3,13 @@
  * of its result (spec worker-and-tools 3.9), and the table of those that go on in the background.
  */
 import { PodError } from "../../base/errors.ts";
-import { describeCut, describeWritable, looksRefused } from "../../sandbox/confinement.ts";
+import {
+  describeCut,
+  describeWritable,
+  looksLikeSocket,
+  looksRefused,
+  NO_LOCAL_SOCKETS,
+} from "../../sandbox/confinement.ts";
 import { ToolError, type ToolOutput } from "../tool.ts";
 import type { CommandEnd } from "./command.ts";
 import type { Shell, Shells } from "./shells.ts";
@@ -41,6 +47,11 @@ export class BashSession {
   constructor(shells: Shells, notify: (text: string) => void) {
     this.#shells = shells;
     this.#notify = notify;
+  }
+
+  /** A command has been announced. */
+  prepare(): void {
+    this.#shells.prepare();
   }
 
   /** Runs a command to its end, its time limit or a cancel. */
@@ -180,10 +191,13 @@ function resultOf(shell: Shell, end: CommandEnd, timedOutAfter: number | undefin
 }
 
 /** What the model should know of the rules that a command had. */
-function limitsOf({ ruleset }: Shell, output: string): string | undefined {
-  if (ruleset === undefined) return undefined;
-  const text = looksRefused(output) ? describeWritable(ruleset) : describeCut(ruleset);
-  return text === undefined ? undefined : `[${text}]`;
+function limitsOf({ ruleset, withoutSockets }: Shell, output: string): string | undefined {
+  const refused = looksRefused(output);
+  const texts = [
+    refused && withoutSockets && looksLikeSocket(output) ? NO_LOCAL_SOCKETS : undefined,
+    ruleset === undefined ? undefined : refused ? describeWritable(ruleset) : describeCut(ruleset),
+  ].filter((text) => text !== undefined);
+  return texts.length === 0 ? undefined : `[${texts.join("; ")}]`;
 }
 
 /** One part is shown as it is; further ones start on lines of their own. */

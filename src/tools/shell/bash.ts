@@ -17,6 +17,11 @@ export function bashTools(session: () => BashSession | Promise<BashSession>): To
       name: "Bash",
       description: DESCRIPTION,
       schema: BashSchema,
+      prepare: () => {
+        const made = session();
+        if (made instanceof Promise) made.then((it) => it.prepare()).catch(() => {});
+        else made.prepare();
+      },
       execute: async ({ command, timeout, run_in_background }, { signal }) => {
         const made = session();
         // Once loaded, calls of one batch get their scope in the order in which they were made.
@@ -70,6 +75,7 @@ const DESCRIPTION = `Runs a command with bash and shows what it wrote (stdout an
 
 - It starts in your working directory each time; \`cd\`, variables and functions do not carry over. Standard input is empty and there is no terminal.
 - It can write only where you may write at this moment (plus \`$TMPDIR\`, a directory of your own that goes with you; /tmp is not yours). "Permission denied" there is your boundary, not an obstacle. Where a path below an allowed directory is denied or delegated, nothing can be made or renamed directly in that directory; use Write and Edit.
+- It may be kept from local (Unix) sockets, and then cannot reach an ssh agent, Docker and the like.
 - All that a command started is ended with it, \`&\`, nohup and setsid included. For what must go on, set \`run_in_background\`.
 - Long output is cut to its end; the rest is in a file that Read can open.
 - For reading, searching and editing files the tools Read, Grep, Glob, Write and Edit are better.`;

@@ -46,6 +46,7 @@ export interface CommandRequest {
   readonly waiting: Starting | undefined;
   readonly ruleset: ConfineSpec["ruleset"];
   readonly denyNetwork: boolean;
+  readonly denyLocalSockets: boolean;
   readonly sweep: Sweep;
   /** What the command's environment is marked with (sandbox/remains.ts). */
   readonly mark: string;
@@ -94,6 +95,7 @@ function begin(request: CommandRequest): Starting {
     ...(ruleset === undefined ? {} : { ruleset }),
     ...(request.sweep === "domain" ? { keeper: KEEPER_ARGUMENTS } : {}),
     denyNetwork: request.denyNetwork,
+    denyLocalSockets: request.denyLocalSockets,
   };
   // One that waited may have been ended by somebody just now: then as if there had been none.
   if (request.waiting !== undefined && tryOrder(request.waiting, order) === undefined) {

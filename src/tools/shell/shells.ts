@@ -5,7 +5,6 @@
 import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { ioError, PodError } from "../../base/errors.ts";
-import { removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
 import type { Environment, PodPaths } from "../../base/paths.ts";
 import {
@@ -13,20 +12,20 @@ import {
   decideConfinement,
   type SandboxPolicy,
 } from "../../sandbox/confinement.ts";
-import { fileView } from "../../sandbox/file-view.ts";
 import type { KernelSupport } from "../../sandbox/landlock.ts";
 import { shellMark } from "../../sandbox/remains.ts";
-import { planRuleset, type Ruleset } from "../../sandbox/ruleset.ts";
-import type { ConfineSpec } from "../../sandbox/spec.ts";
-import { canonicalPath, type ScopeRule } from "../../scope/rule.ts";
-import type { Scope } from "../../scope/set.ts";
+import type { Ruleset } from "../../sandbox/ruleset.ts";
+import type { ScopeRule } from "../../scope/rule.ts";
 import type { LiveScope } from "../live-scope.ts";
 import { ToolError } from "../tool.ts";
+import { Ahead } from "./ahead.ts";
 import { type RunningCommand, startCommand } from "./command.ts";
 import { commandEnvironment } from "./environment.ts";
 import { CommandOutput } from "./output.ts";
 import { makeRoom, type Room } from "./room.ts";
-import { discard, isWaiting, type ShellPlace, startTrampoline, type Starting } from "./starter.ts";
+import { canonicalPaths, planRules } from "./rules.ts";
+import { Spills } from "./spills.ts";
+import type { ShellPlace } from "./starter.ts";
 
 /** What the shells of one Pod share. */
 export interface ShellDependencies {
@@ -39,6 +38,8 @@ export interface ShellDependencies {
   readonly rooms?: string | undefined;
   readonly policy: SandboxPolicy;
   readonly support: KernelSupport;
+  /** Called before a confined command starts that can use local sockets. */
+  readonly opensSockets: () => void;
   /** The command that starts this program; undefined where there is no trampoline. */
   readonly trampoline: () => readonly string[] | undefined;
   /** Directories of the program itself. */
@@ -47,7 +48,7 @@ export interface ShellDependencies {
   readonly foreign: () => readonly ScopeRule[];
   /** Names of variables with the keys of the Pod's model. */
   readonly secrets: readonly string[];
-  /** How long a trampoline waits for the next command, in milliseconds (0: none does); default `AHEAD_MS`. */
+  /** How long a trampoline waits for the next command, in milliseconds (0: none does); default `AHEAD_MS` (ahead.ts). */
   readonly aheadMs?: number;
 }
 
@@ -60,15 +61,13 @@ export interface Shell {
   readonly process: RunningCommand;
   /** What it may write; undefined when it is not confined. */
   readonly ruleset: Ruleset | undefined;
+  /** Local sockets were closed to it. */
+  readonly withoutSockets: boolean;
 }
 
 /** Longest command in bytes: the kernel takes 128 KiB for one argument (execve(2)), wrapper included. */
 const MAX_COMMAND_BYTES = 100_000;
 
-/** Files with long outputs that are kept; then those of commands that are over go, oldest first. */
-export const MAX_SPILLS = 32;
-/** How long a trampoline waits for the next command; after that a Pod is as it was before. */
-const AHEAD_MS = 15_000;
 const LABEL_CHARACTERS = 60;
 
 /** The commands of a Pod. */
@@ -76,13 +75,11 @@ export class Shells {
   readonly confinement: Confinement;
   readonly #deps: ShellDependencies;
   readonly #running = new Set<Shell>();
-  /** Paths of files with long outputs, oldest first. */
-  readonly #spills: string[] = [];
+  readonly #spills = new Spills();
   #lock: number | undefined;
   #room: Room | undefined;
   #count = 0;
-  /** The trampoline for the next command, while commands come one after the other. */
-  #next: { readonly starting: Starting; readonly timer: NodeJS.Timeout } | undefined;
+  readonly #ahead: Ahead;
   #closed = false;
   /** False for ever once something of a command could not be ended. */
   #clear = true;
@@ -90,6 +87,17 @@ export class Shells {
   constructor(deps: ShellDependencies) {
     this.#deps = deps;
     this.confinement = decideConfinement(deps.policy, deps.support);
+    this.#ahead = new Ahead(deps.aheadMs);
+  }
+
+  /** A command is likely to come soon: what can be started ahead of it is. Never throws. */
+  prepare(): void {
+    if (this.#closed || this.confinement.kind === "refused") return;
+    try {
+      this.#ahead.start(this.#place(this.#prepare()));
+    } catch {
+      // The command itself tries again, and says what is wrong.
+    }
   }
 
   /**
@@ -117,11 +125,7 @@ export class Shells {
     // A command that is just being started is in there first.
     await this.#deps.scope.exclusive(async () => {});
     const ends = await Promise.all([...this.#running].map((shell) => shell.process.end()));
-    const next = this.#takeNext();
-    if (next !== undefined) {
-      discard(next);
-      await next.child.exited;
-    }
+    await this.#ahead.close();
     if (this.#lock !== undefined) closeSync(this.#lock);
     this.#lock = undefined;
     this.#room?.close();
@@ -137,27 +141,46 @@ export class Shells {
       throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
     }
     const place = this.#place(this.#prepare());
-    const { ruleset, kernel, writes } = this.#plan();
-    const output = new CommandOutput(() => this.#openSpill());
+    const { ruleset, kernel, writes } = planRules(
+      this.confinement,
+      this.#deps,
+      this.#here.temporary,
+    );
+    const denyLocalSockets = policy.mode !== "off" && policy.local_sockets === "deny";
+    if (policy.mode !== "off" && !denyLocalSockets) this.#deps.opensSockets();
+    const output = new CommandOutput(() =>
+      this.#spills.open(
+        this.#here.shellOutput,
+        [...this.#running].map((other) => other.output.path),
+      ),
+    );
     const started = performance.now();
     const process_ = startCommand({
       command,
       shell,
       place,
-      waiting: this.#takeNext(),
+      waiting: this.#ahead.take(),
       ruleset: kernel,
       denyNetwork: policy.mode !== "off" && policy.network === "deny",
+      denyLocalSockets,
       sweep: kernel !== undefined && kernel.scoped !== 0 ? "domain" : "group",
       mark: shellMark(process.pid, (this.#count += 1)),
       output,
     });
-    const result: Shell = { command, started, output, process: process_, ruleset };
+    const result: Shell = {
+      command,
+      started,
+      output,
+      process: process_,
+      ruleset,
+      withoutSockets: denyLocalSockets,
+    };
     this.#running.add(result);
     const ended = process_.ended.then((end) => {
       this.#running.delete(result);
       this.#clear &&= end.clear;
       output.close();
-      this.#startNext();
+      this.prepare();
       return end.clear;
     });
     this.#deps.scope.addWriter({ scope: writes, label: labelOf(command), lasting, ended });
@@ -173,77 +196,6 @@ export class Shells {
       trampoline: trampoline(),
       lock,
       specPath: join(paths.directory, `.spec-${crypto.randomUUID()}`),
-    };
-  }
-
-  /** Starts the trampoline for a command that is likely to come; without one it ends after a while. */
-  #startNext(): void {
-    const { aheadMs = AHEAD_MS } = this.#deps;
-    if (this.#closed || this.#next !== undefined || this.#lock === undefined) return;
-    if (aheadMs === 0) return;
-    const place = this.#place(this.#lock);
-    if (place.trampoline === undefined) return;
-    try {
-      const starting = startTrampoline(place, place.trampoline);
-      starting.child.unref();
-      const timer = setTimeout(() => {
-        const unused = this.#takeNext();
-        if (unused !== undefined) discard(unused);
-      }, aheadMs);
-      timer.unref();
-      this.#next = { starting, timer };
-    } catch {
-      // The next command tries itself, and says what is wrong.
-    }
-  }
-
-  #takeNext(): Starting | undefined {
-    if (this.#next === undefined) return undefined;
-    const { starting, timer } = this.#next;
-    this.#next = undefined;
-    clearTimeout(timer);
-    if (isWaiting(starting)) return starting;
-    discard(starting);
-    return undefined;
-  }
-
-  #plan(): {
-    readonly ruleset: Ruleset | undefined;
-    readonly kernel: ConfineSpec["ruleset"];
-    readonly writes: Scope;
-  } {
-    const { scope, policy, guarded, foreign } = this.#deps;
-    const now = scope.current();
-    if (this.confinement.kind !== "confined") {
-      // Whatever it writes: nothing can be handed over while it runs.
-      const everything: ScopeRule = { target: "/", permission: "write", recursive: true };
-      return { ruleset: undefined, kernel: undefined, writes: { allow: [everything], deny: [] } };
-    }
-    const { support } = this.confinement;
-    const extra = policy.write;
-    const ruleset = planRuleset(
-      {
-        scope: now,
-        extra,
-        foreign: foreign(),
-        guarded: canonical(guarded),
-        own: canonical([this.#here.temporary]),
-        handled: support.fs,
-      },
-      fileView,
-    );
-    const extras = extra.map(
-      (target) => ({ target, permission: "write", recursive: true }) as const,
-    );
-    return {
-      ruleset,
-      kernel: {
-        fs: support.fs,
-        net: policy.network === "deny" ? support.net : 0,
-        scoped: support.scoped,
-        rules: ruleset.rules,
-      },
-      writes: { allow: [...now.allow, ...extras], deny: now.deny },
     };
   }
 
@@ -271,40 +223,11 @@ export class Shells {
       throw new PodError("internal", `${paths.shellLock} is locked by another process`);
     }
     this.#lock = fd;
-    for (const target of canonical([this.#here.shellOutput])) {
+    for (const target of canonicalPaths([this.#here.shellOutput])) {
       scope.addRead({ target, permission: "read", recursive: true });
     }
     return fd;
   }
-
-  /** A Pod that works for weeks must not fill the disk with what nobody reads any more. */
-  #forgetSpills(): void {
-    const inUse = [...this.#running].map(({ output }) => output.path);
-    while (this.#spills.length > MAX_SPILLS) {
-      const at = this.#spills.findIndex(
-        (path, index) => index < this.#spills.length - 1 && !inUse.includes(path),
-      );
-      if (at < 0) return;
-      for (const path of this.#spills.splice(at, 1)) removeFile(path);
-    }
-  }
-
-  #openSpill(): { readonly fd: number; readonly path: string } {
-    const name = `bash-${crypto.randomUUID().replaceAll("-", "").slice(0, 6)}.log`;
-    const path = join(this.#here.shellOutput, name);
-    const fd = openSync(path, "wx", 0o600);
-    this.#spills.push(path);
-    this.#forgetSpills();
-    return { fd, path };
-  }
-}
-
-/** As the kernel sees them; a path that cannot be resolved is left out. */
-function canonical(paths: readonly string[]): string[] {
-  return paths.flatMap((path) => {
-    const result = canonicalPath(path);
-    return result.ok ? [result.path] : [];
-  });
 }
 
 function labelOf(command: string): string {

@@ -1,0 +1,109 @@
+/**
+ * The filter over system calls that leaves a command no local (Unix) sockets but connected pairs: through
+ * others it could tell a helper outside the sandbox, or a Pod, what to do for it. It holds on every kernel,
+ * because Landlock knows socket files from version 9 on only.
+ */
+import {
+  ALLOW,
+  argument,
+  assemble,
+  AT_ARCHITECTURE,
+  AT_NUMBER,
+  EACCES,
+  ENOSYS,
+  FAIL,
+  IF_AT_LEAST,
+  IF_EQUAL,
+  type Instruction,
+  IO_URING_SETUP,
+  KEEP_BITS,
+  LOAD,
+  RETURN,
+  X32_BIT,
+} from "./bpf.ts";
+
+const AF_UNIX = 1;
+/** The kind of a socket among the bits of its type (socket(2)). */
+const KIND_BITS = 0xf;
+const SOCK_DGRAM = 2;
+// What socketcall(2) does, by its first argument; the others lie in memory, which no filter sees.
+const MAKES_SOCKET = 1;
+const MAKES_PAIR = 8;
+
+/** Numbers of the calls that make sockets (arch/…/syscall.tbl). */
+interface Calls {
+  readonly audit: number;
+  readonly socket: number;
+  readonly pair: number;
+  readonly multiplexer?: number;
+}
+
+/** The machine's own interface and that of its 32-bit programs. */
+const INTERFACES: Readonly<Record<string, readonly Calls[]>> = {
+  x64: [
+    { audit: 0xc000_003e, socket: 41, pair: 53 },
+    { audit: 0x4000_0003, socket: 359, pair: 360, multiplexer: 102 },
+  ],
+  arm64: [
+    { audit: 0xc000_00b7, socket: 198, pair: 199 },
+    { audit: 0x4000_0028, socket: 281, pair: 288, multiplexer: 102 },
+  ],
+};
+
+/**
+ * The filter for `arch` as `process.arch` names it. A pair of datagram sockets is refused, too: each end
+ * could be connected anew, which ends of a stream cannot.
+ */
+export function localSocketFilter(arch: string): Uint8Array {
+  const interfaces = INTERFACES[arch];
+  if (interfaces === undefined) throw new Error(`no filter for local sockets on ${arch}`);
+  const program: Instruction[] = [[LOAD, 0, 0, AT_ARCHITECTURE]];
+  for (const { audit, socket, pair, multiplexer } of interfaces) {
+    const body: Instruction[] = [
+      [LOAD, 0, 0, AT_NUMBER],
+      [IF_AT_LEAST, 0, 1, X32_BIT],
+      [RETURN, 0, 0, FAIL | ENOSYS],
+      [IF_EQUAL, 0, 1, IO_URING_SETUP],
+      [RETURN, 0, 0, FAIL | ENOSYS],
+      ...refuseSocket(socket),
+      ...refusePair(pair),
+      ...(multiplexer === undefined ? [] : refuseMultiplexed(multiplexer)),
+      [RETURN, 0, 0, ALLOW],
+    ];
+    program.push([IF_EQUAL, 0, body.length, audit], ...body);
+  }
+  program.push([RETURN, 0, 0, FAIL | ENOSYS]);
+  return assemble(program);
+}
+
+function refuseSocket(call: number): Instruction[] {
+  return [
+    [IF_EQUAL, 0, 4, call],
+    [LOAD, 0, 0, argument(0)],
+    [IF_EQUAL, 0, 1, AF_UNIX],
+    [RETURN, 0, 0, FAIL | EACCES],
+    [RETURN, 0, 0, ALLOW],
+  ];
+}
+
+function refusePair(call: number): Instruction[] {
+  return [
+    [IF_EQUAL, 0, 5, call],
+    [LOAD, 0, 0, argument(1)],
+    [KEEP_BITS, 0, 0, KIND_BITS],
+    [IF_EQUAL, 0, 1, SOCK_DGRAM],
+    [RETURN, 0, 0, FAIL | EACCES],
+    [RETURN, 0, 0, ALLOW],
+  ];
+}
+
+function refuseMultiplexed(call: number): Instruction[] {
+  return [
+    [IF_EQUAL, 0, 5, call],
+    [LOAD, 0, 0, argument(0)],
+    [IF_EQUAL, 1, 0, MAKES_SOCKET],
+    [IF_EQUAL, 0, 1, MAKES_PAIR],
+    [RETURN, 0, 0, FAIL | EACCES],
+    [RETURN, 0, 0, ALLOW],
+  ];
+}
