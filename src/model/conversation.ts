@@ -33,6 +33,8 @@ export interface ConversionOptions {
   readonly dialect: Pick<Dialect, "vendorKey" | "replay" | "plainThinking" | "signedCalls">;
   /** Cache breakpoints that the model's capability allows; 0 for models that cache by themselves. */
   readonly breakpoints: number;
+  /** What goes with every tool. */
+  readonly toolOptions?: SdkProviderOptions | undefined;
 }
 
 /** Prompt and tools as `doStream` takes them. */
@@ -73,6 +75,7 @@ export function toConversation(
     description: tool.description,
     // The library's schema type is a mutable copy of ours.
     inputSchema: { ...tool.inputSchema } as FunctionTool["inputSchema"],
+    ...(options.toolOptions === undefined ? {} : { providerOptions: options.toolOptions }),
   }));
   const places = [
     builder.last(),
@@ -93,7 +96,8 @@ export function toConversation(
 function placeBreakpoints(places: readonly (Markable | undefined)[], count: number): void {
   const different = new Set(places.filter((place) => place !== undefined));
   for (const place of [...different].slice(0, Math.max(0, count))) {
-    place.providerOptions = { anthropic: { cacheControl: { type: "ephemeral" } } };
+    const { anthropic } = place.providerOptions ?? {};
+    place.providerOptions = { anthropic: { ...anthropic, cacheControl: { type: "ephemeral" } } };
   }
 }
 
