@@ -9,7 +9,7 @@ import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { messageOf } from "../base/errors.ts";
 import { assertPodName } from "../base/paths.ts";
-import { componentsOf, PermissionSchema } from "../scope/rule.ts";
+import { componentsOf, permissionSchema } from "../scope/rule.ts";
 import { modelTableSchema, text } from "./model-table.ts";
 
 const U32_MAX = 0xffff_ffff;
@@ -87,7 +87,9 @@ const keys = lazily(() => {
       target: text()
         .refine((path) => !componentsOf(path).includes(".."), "must not contain `..`")
         .describe("file or directory; relative to the layer's base"),
-      permission: PermissionSchema.describe("`write` implies `read`; a deny of `read` denies both"),
+      permission: permissionSchema().describe(
+        "`write` implies `read`; a deny of `read` denies both",
+      ),
       recursive: z
         .boolean()
         .default(true)
