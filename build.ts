@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync }
 import { basename, dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import manifest from "./package.json" with { type: "json" };
+import { toolSchemas } from "./scripts/tool-schemas.ts";
 import { errnoCode } from "./src/base/errors.ts";
 
 const ROOT = import.meta.dir;
@@ -50,6 +51,7 @@ async function compile(entrypoint: string, outfile: string, source?: string): Pr
     define: {
       "process.env.NODE_ENV": JSON.stringify("production"),
       POD_VERSION: JSON.stringify(manifest.version),
+      POD_TOOL_SCHEMAS: JSON.stringify(JSON.stringify(toolSchemas())),
     },
     // A Pod runs in directories of other people: nothing found there may configure it.
     compile: {

@@ -7,7 +7,7 @@ import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { messageOf } from "../base/errors.ts";
 import { assertPodName } from "../base/paths.ts";
-import { componentsOf, PermissionSchema } from "../scope/rule.ts";
+import { componentsOf, permissionSchema } from "../scope/rule.ts";
 import { modelTableSchema, text } from "./model-table.ts";
 
 const U32_MAX = 0xffff_ffff;
@@ -90,7 +90,9 @@ export const sectionKeys = lazily(() => {
       target: text()
         .refine((path) => !componentsOf(path).includes(".."), "must not contain `..`")
         .describe("file or directory; relative to the layer's base"),
-      permission: PermissionSchema.describe("`write` implies `read`; a deny of `read` denies both"),
+      permission: permissionSchema().describe(
+        "`write` implies `read`; a deny of `read` denies both",
+      ),
       recursive: z
         .boolean()
         .default(true)
@@ -158,7 +160,7 @@ export const sectionKeys = lazily(() => {
     network: z
       .enum(["allow", "deny"])
       .describe(
-        `\`deny\`: commands get no sockets but local ones (default \`${DEFAULTS.network}\`)`,
+        `\`deny\`: commands get no sockets for the network (default \`${DEFAULTS.network}\`)`,
       ),
     local_sockets: z
       .enum(["allow", "deny"])

@@ -28,6 +28,9 @@ export const ANTHROPIC: Dialect = {
     if (!isVendorHost(resolved)) headers.delete("anthropic-beta");
   },
   planOptions,
+  // Other servers of this format do not know the vendor's per-tool key (5.3 f).
+  toolOptions: (resolved) =>
+    isVendorHost(resolved) ? undefined : { anthropic: { eagerInputStreaming: false } },
   replay: ({ signature, redactedData }) => {
     if (typeof signature === "string") return { text: true, options: { anthropic: { signature } } };
     if (typeof redactedData !== "string") return undefined;
@@ -68,15 +71,15 @@ export function planOptions(resolved: ResolvedRemoteModel, options: RequestOptio
     maxOutputTokens: total - budget,
     ...samplingOf(options),
     ...(thinking.effort === undefined ? {} : { reasoning: thinking.effort }),
-    providerOptions: {
-      anthropic: {
-        // Other servers of this format do not know the vendor's per-tool key (5.3 f).
-        toolStreaming: isVendorHost(resolved),
-        ...(thinking.budget === undefined
-          ? {}
-          : { thinking: { type: "enabled", budgetTokens: thinking.budget } }),
-      },
-    },
+    // Nothing that can be said otherwise: the library checks what stands here against a schema that
+    // takes it 5 ms to build, and every Pod would pay that before its first request.
+    ...(thinking.budget === undefined
+      ? {}
+      : {
+          providerOptions: {
+            anthropic: { thinking: { type: "enabled", budgetTokens: thinking.budget } },
+          },
+        }),
   };
   return { settings, warnings };
 }

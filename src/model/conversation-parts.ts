@@ -19,6 +19,8 @@ export interface ConversionOptions {
   readonly dialect: Pick<Dialect, "vendorKey" | "replay" | "plainThinking" | "signedCalls">;
   /** Cache breakpoints that the model's capability allows; 0 for models that cache by themselves. */
   readonly breakpoints: number;
+  /** What goes with every tool. */
+  readonly toolOptions?: SdkProviderOptions | undefined;
 }
 
 /** What a message of the assistant may hold. */

@@ -62,6 +62,7 @@ export function toConversation(
     description: tool.description,
     // The library's schema type is a mutable copy of ours.
     inputSchema: { ...tool.inputSchema } as FunctionTool["inputSchema"],
+    ...(options.toolOptions === undefined ? {} : { providerOptions: options.toolOptions }),
   }));
   const places = [
     builder.last(),
@@ -82,7 +83,8 @@ export function toConversation(
 function placeBreakpoints(places: readonly (Markable | undefined)[], count: number): void {
   const different = new Set(places.filter((place) => place !== undefined));
   for (const place of [...different].slice(0, Math.max(0, count))) {
-    place.providerOptions = { anthropic: { cacheControl: { type: "ephemeral" } } };
+    const { anthropic } = place.providerOptions ?? {};
+    place.providerOptions = { anthropic: { ...anthropic, cacheControl: { type: "ephemeral" } } };
   }
 }
 

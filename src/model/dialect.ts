@@ -30,6 +30,8 @@ export interface Dialect {
    * `invalid_manifest` for options that contradict each other.
    */
   planOptions(resolved: ResolvedRemoteModel, options: RequestOptions): OptionPlan;
+  /** What the library is told about every tool besides the tool itself. */
+  toolOptions?(resolved: ResolvedRemoteModel): SdkProviderOptions | undefined;
   /**
    * How thinking with this metadata goes back to the host that made it; undefined when it cannot.
    * `thisTurn` is false for thinking from before the newest user message.

@@ -69,6 +69,7 @@ export function createRemoteModel(
       vendor: resolved.host,
       dialect,
       breakpoints: caching.kind === "explicit" ? caching.max_breakpoints : 0,
+      toolOptions: dialect.toolOptions?.(resolved),
     });
     for (const message of plan.warnings.filter(isNew)) yield { type: "warning", message };
     const capIsOurs = request.options.maxTokens === undefined;

@@ -11,7 +11,7 @@
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { printable } from "../base/text.ts";
-import { ScopeRuleSchema } from "../scope/rule.ts";
+import { scopeRuleSchema } from "../scope/rule.ts";
 import { MAX_SEGMENTS, segmentSchema } from "./segment.ts";
 
 const MAX_ID_CHARACTERS = 128;
@@ -37,7 +37,7 @@ export const podEventSchema = lazily(() => {
       parent_pod: z.string(),
       sub_pod: z.string(),
       sub_socket: z.string(),
-      scope: z.array(ScopeRuleSchema),
+      scope: z.array(scopeRuleSchema()),
       ...provenance,
     }),
   ]);
@@ -110,6 +110,7 @@ export function decodeMethod(line: string): DecodedMethod {
   if (excess === "depth") {
     return { ok: false, reason: `nested deeper than ${MAX_NESTING} levels` };
   }
+  if (excess === undefined && isPlainRun(value)) return { ok: true, method: value };
   const { method: name, id: requestId } = (value ?? {}) as { method?: unknown; id?: unknown };
   const known = id().safeParse(requestId);
   const bad = (reason: string): DecodedMethod => ({
@@ -132,6 +133,43 @@ export function decodeMethod(line: string): DecodedMethod {
   const issue = parsed.error.issues[0];
   const where = issue === undefined || issue.path.length === 0 ? "" : `${issue.path.join(".")}: `;
   return bad(`${where}${issue?.message ?? "not a method"}`);
+}
+
+/**
+ * True for a `run` of plain text that the schema would return unchanged, as a parent sends it: the one
+ * method that every child gets. Spares the schema, which takes 0.7 ms to make, before the task is taken.
+ */
+function isPlainRun(value: unknown): value is Extract<Method, { method: "run" }> {
+  if (!hasOnly(value, ["method", "id", "params"]) || value.method !== "run") return false;
+  const { id: requestId, params } = value;
+  const isId = (text: unknown): boolean =>
+    typeof text === "string" && text !== "" && text.length <= MAX_ID_CHARACTERS;
+  return (
+    (requestId === undefined || isId(requestId)) &&
+    hasOnly(params, ["input", "key"]) &&
+    (params.key === undefined || isId(params.key)) &&
+    Array.isArray(params.input) &&
+    params.input.length <= MAX_SEGMENTS &&
+    params.input.every(
+      (segment) =>
+        hasOnly(segment, ["kind", "content"]) &&
+        segment.kind === "text" &&
+        typeof segment.content === "string",
+    )
+  );
+}
+
+/** True for an object without other keys than these. */
+function hasOnly<Key extends string>(
+  value: unknown,
+  keys: readonly Key[],
+): value is Readonly<Partial<Record<Key, unknown>>> {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    Object.keys(value).every((key) => keys.some((known) => known === key))
+  );
 }
 
 /** Which limit a value exceeds, if any; looks at no more than it must. */

@@ -3,41 +3,44 @@
  * reference's tell instances apart and prove life; unknown keys are kept (W10).
  */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import type { ProcessIdentity } from "../base/process.ts";
-import { ScopeRuleSchema } from "../scope/rule.ts";
+import { scopeRuleSchema } from "../scope/rule.ts";
 
-const nullableString = z.string().nullable().default(null);
+const nullableString = lazily(() => z.string().nullable().default(null));
 
 /** An allocation as it stands in `pods.json`. */
-export const AllocationSchema = z
-  .object({
-    pod_name: z.string(),
-    /** The owning process; in a reservation the spawner's, as a live placeholder. */
-    pid: z.number().int().min(0),
-    socket: z.string(),
-    scope_allow: z.array(ScopeRuleSchema),
-    scope_deny: z.array(ScopeRuleSchema).default([]),
-    /** Name of the direct parent; null for a root. */
-    delegated_from: nullableString,
-    /** Session being written; null while this is a reservation. */
-    session_id: nullableString,
-    /** Identity of this one run of the name; what is not matched by it is not touched. */
-    instance: z.string().default(""),
-    pid_start: nullableString,
-    boot_id: nullableString,
-    pid_namespace: nullableString,
-    machine_id: nullableString,
-    /** Milliseconds since the epoch after which an unadopted reservation is void; null once adopted. */
-    expires_at: z.number().nullable().default(null),
-    /**
-     * Whose descendant this is: its parents when it was spawned, nearest first; empty for a root. The
-     * dead stay in it, so a root that starts again under its name finds who is left of its tree (W52),
-     * and a lost table can be linked again.
-     */
-    lineage: z.array(z.object({ pod_name: z.string(), instance: z.string() })).default([]),
-  })
-  .passthrough();
-export type Allocation = z.infer<typeof AllocationSchema>;
+export const allocationSchema = lazily(() =>
+  z
+    .object({
+      pod_name: z.string(),
+      /** The owning process; in a reservation the spawner's, as a live placeholder. */
+      pid: z.number().int().min(0),
+      socket: z.string(),
+      scope_allow: z.array(scopeRuleSchema()),
+      scope_deny: z.array(scopeRuleSchema()).default([]),
+      /** Name of the direct parent; null for a root. */
+      delegated_from: nullableString(),
+      /** Session being written; null while this is a reservation. */
+      session_id: nullableString(),
+      /** Identity of this one run of the name; what is not matched by it is not touched. */
+      instance: z.string().default(""),
+      pid_start: nullableString(),
+      boot_id: nullableString(),
+      pid_namespace: nullableString(),
+      machine_id: nullableString(),
+      /** Milliseconds since the epoch after which an unadopted reservation is void; null once adopted. */
+      expires_at: z.number().nullable().default(null),
+      /**
+       * Whose descendant this is: its parents when it was spawned, nearest first; empty for a root. The
+       * dead stay in it, so a root that starts again under its name finds who is left of its tree (W52),
+       * and a lost table can be linked again.
+       */
+      lineage: z.array(z.object({ pod_name: z.string(), instance: z.string() })).default([]),
+    })
+    .passthrough(),
+);
+export type Allocation = z.infer<ReturnType<typeof allocationSchema>>;
 
 /** True for a JSON object. */
 export function isRecord(value: unknown): value is Record<string, unknown> {

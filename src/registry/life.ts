@@ -9,9 +9,9 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
-  promises,
   readdirSync,
   renameSync,
+  rm,
   rmdirSync,
   rmSync,
 } from "node:fs";
@@ -171,8 +171,13 @@ export async function sweepGone(base: string): Promise<void> {
   }
   for (const name of names) {
     // Others may sweep the same one; what stays is for the next.
-    await promises.rm(join(base, name), { recursive: true, force: true }).catch(() => undefined);
+    await remove(join(base, name));
   }
+}
+
+/** Off the event loop; resolves whatever came of it. Not `promises.rm`: `promises` costs every Pod 0.2 ms. */
+function remove(path: string): Promise<void> {
+  return new Promise((resolve) => rm(path, { recursive: true, force: true }, () => resolve()));
 }
 
 /** What a look at a life lock tells, without keeping it. */

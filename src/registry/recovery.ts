@@ -11,7 +11,7 @@ import { log } from "../base/log.ts";
 import { isPodName, pathExists, podPaths } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
 import { canonicalPath } from "../scope/rule.ts";
-import { type Allocation, AllocationSchema, isReservation, ownerOf } from "./allocation.ts";
+import { type Allocation, allocationSchema, isReservation, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
 import { type Allocations, findByName } from "./kinship.ts";
 import { release } from "./operations.ts";
@@ -178,7 +178,7 @@ function isHeld(base: string, name: string): boolean {
 
 function parseRecord(base: string, name: string, text: string): Allocation {
   try {
-    const parsed = AllocationSchema.safeParse(JSON.parse(text));
+    const parsed = allocationSchema().safeParse(JSON.parse(text));
     if (parsed.success && parsed.data.pod_name === name) return parsed.data;
   } catch {
     // Not JSON at all.

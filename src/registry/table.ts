@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { z } from "zod/v3";
 import { errnoCode, ioError, isPodError, messageOf, PodError, remedyOf } from "../base/errors.ts";
 import { removeFile, replaceFile } from "../base/files.ts";
+import { lazily } from "../base/lazy.ts";
 import { identityOf, stateOf } from "../base/process.ts";
-import { AllocationSchema, isComplete, isRecord } from "./allocation.ts";
+import { allocationSchema, isComplete, isRecord } from "./allocation.ts";
 import type { Allocations } from "./kinship.ts";
 import { refuseHiddenPods, withLivingPods } from "./recovery.ts";
 
@@ -53,7 +54,7 @@ type Parsed =
   | { readonly kind: "missing" | "empty" }
   | { readonly kind: "bad"; readonly why: string };
 
-const AllocationsSchema = z.array(AllocationSchema).default([]);
+const allocationsSchema = lazily(() => z.array(allocationSchema()).default([]));
 
 /** Where the allocations begin in a text that we wrote; inside strings there are no line feeds. */
 const ALLOCATIONS_KEY = '\n  "allocations": ';
@@ -101,7 +102,7 @@ function readTable(path: string): Parsed {
   if (Array.isArray(entries) && entries.every(isComplete)) {
     return { kind, allocations: entries, rest, intact };
   }
-  const parsed = AllocationsSchema.safeParse(entries);
+  const parsed = allocationsSchema().safeParse(entries);
   if (parsed.success) return { kind, allocations: parsed.data, rest, intact };
   const issue = parsed.error.issues[0];
   const where = ["allocations", ...(issue?.path ?? [])].join(".");

@@ -25,7 +25,8 @@ import {
 const AF_UNIX = 1;
 /** The kind of a socket among the bits of its type (socket(2)). */
 const KIND_BITS = 0xf;
-const SOCK_DGRAM = 2;
+const SOCK_STREAM = 1;
+const SOCK_SEQPACKET = 5;
 // What socketcall(2) does, by its first argument; the others lie in memory, which no filter sees.
 const MAKES_SOCKET = 1;
 const MAKES_PAIR = 8;
@@ -51,8 +52,9 @@ const INTERFACES: Readonly<Record<string, readonly Calls[]>> = {
 };
 
 /**
- * The filter for `arch` as `process.arch` names it. A pair of datagram sockets is refused, too: each end
- * could be connected anew, which ends of a stream cannot.
+ * The filter for `arch` as `process.arch` names it. Pairs are made of streams alone, with or
+ * without marks between messages: an end of any other kind (raw ones are datagrams to the kernel) could be
+ * connected anew.
  */
 export function localSocketFilter(arch: string): Uint8Array {
   const interfaces = INTERFACES[arch];
@@ -88,10 +90,11 @@ function refuseSocket(call: number): Instruction[] {
 
 function refusePair(call: number): Instruction[] {
   return [
-    [IF_EQUAL, 0, 5, call],
+    [IF_EQUAL, 0, 6, call],
     [LOAD, 0, 0, argument(1)],
     [KEEP_BITS, 0, 0, KIND_BITS],
-    [IF_EQUAL, 0, 1, SOCK_DGRAM],
+    [IF_EQUAL, 2, 0, SOCK_STREAM],
+    [IF_EQUAL, 1, 0, SOCK_SEQPACKET],
     [RETURN, 0, 0, FAIL | EACCES],
     [RETURN, 0, 0, ALLOW],
   ];

@@ -5,18 +5,21 @@
 import { lstatSync, realpathSync } from "node:fs";
 import { z } from "zod/v3";
 import { PodError } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 
 /** What a rule grants or denies; write implies read. */
-export const PermissionSchema = z.enum(["read", "write"]);
-export type Permission = z.infer<typeof PermissionSchema>;
+export const permissionSchema = lazily(() => z.enum(["read", "write"]));
+export type Permission = z.infer<ReturnType<typeof permissionSchema>>;
 
 /** A rule as it stands on the wire, in the registry and in manifests (spec registry-and-spawn 2.1). */
-export const ScopeRuleSchema = z.object({
-  target: z.string(),
-  permission: PermissionSchema,
-  recursive: z.boolean().default(true),
-});
-export type ScopeRule = z.infer<typeof ScopeRuleSchema>;
+export const scopeRuleSchema = lazily(() =>
+  z.object({
+    target: z.string(),
+    permission: permissionSchema(),
+    recursive: z.boolean().default(true),
+  }),
+);
+export type ScopeRule = z.infer<ReturnType<typeof scopeRuleSchema>>;
 
 /** A path with symbolic links resolved, or the reason why there is none. */
 export type CanonicalPath =

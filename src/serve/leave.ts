@@ -6,16 +6,9 @@
 import { messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { settlesWithin } from "../base/process.ts";
-import type { Compaction } from "../controller/compaction.ts";
-import type { Mailbox } from "../controller/mailbox.ts";
-import type { Recorder } from "../controller/recorder.ts";
-import type { Uplink } from "../controller/uplink.ts";
 import type { Event } from "../protocol/event.ts";
-import type { Membership } from "../registry/membership.ts";
-import type { Spawner } from "../spawn/children.ts";
-import type { Family } from "../spawn/family.ts";
 import type { PodServer } from "../transport/server.ts";
-import type { Commands } from "./commands.ts";
+import type { Parts } from "./parts.ts";
 
 /** Why a Pod ended. */
 export type EndReason = "client request" | "signal";
@@ -47,51 +40,38 @@ export interface LeavingSteps {
   readonly release: () => Promise<void>;
 }
 
-/** The parts of a Pod that have something to end, to tell or to give back. */
-export interface LeavingParts {
-  readonly self: Spawner;
-  readonly family: Family;
-  readonly commands: Commands;
-  readonly compaction: Compaction;
-  readonly recorder: Recorder;
-  readonly mailbox: Mailbox;
-  readonly uplink: Uplink;
-  readonly membership: Membership;
-  readonly server: PodServer;
-}
+/** What of a Pod has something to end, to tell or to give back; without a socket nobody is told at one. */
+export type LeavingParts = Pick<
+  Parts,
+  "self" | "family" | "commands" | "compaction" | "recorder" | "mailbox" | "uplink" | "membership"
+> & { readonly server: PodServer | undefined };
 
 /** The steps of a Pod that is made of these parts; `reason` is asked late, `broadcast` reaches its clients. */
 export function leavingSteps(
-  {
-    self,
-    family,
-    commands,
-    compaction,
-    recorder,
-    mailbox,
-    uplink,
-    membership,
-    server,
-  }: LeavingParts,
+  parts: LeavingParts,
   reason: () => EndReason,
   broadcast: (event: Event) => void,
 ): LeavingSteps {
+  const { self, compaction, mailbox, uplink } = parts;
   return {
-    ignoreChildren: () => family.close(),
-    endCommands: () => commands.close(),
+    ignoreChildren: () => parts.family.close(),
+    endCommands: () => parts.commands.close(),
     record: async () => {
       compaction.close();
       await compaction.settled();
-      await recorder.close(reason());
+      await parts.recorder.close(reason());
       await mailbox.synced();
     },
     tell: async () => {
       broadcast({ event: "shutdown" });
       uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-      await Promise.all([uplink.flush(LAST_REPORTS_MS), server.close({ flushMs: LAST_EVENTS_MS })]);
+      await Promise.all([
+        uplink.flush(LAST_REPORTS_MS),
+        parts.server?.close({ flushMs: LAST_EVENTS_MS }),
+      ]);
     },
     close: () => mailbox.close(),
-    release: () => membership.leave(),
+    release: () => parts.membership.leave(),
   };
 }
 

@@ -6,7 +6,7 @@
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { itemSchema } from "../protocol/history.ts";
-import { ScopeRuleSchema } from "../scope/rule.ts";
+import { scopeRuleSchema } from "../scope/rule.ts";
 
 /** Domains of our extension entries. */
 export const DOMAIN = {
@@ -49,7 +49,7 @@ export const setupSchema = lazily(() =>
     /** First line of the first thing it was told, for lists. */
     title: z.string().default(""),
     /** What it was given when it last started; a child's is exactly its reservation. */
-    scope: z.object({ allow: z.array(ScopeRuleSchema), deny: z.array(ScopeRuleSchema) }),
+    scope: z.object({ allow: z.array(scopeRuleSchema()), deny: z.array(scopeRuleSchema()) }),
     /** The Pod that spawned it; null for one that a person started. */
     parent: z.object({ name: z.string(), lineage: z.string() }).nullable(),
   }),
@@ -67,7 +67,7 @@ export const childStartedSchema = lazily(() =>
   z.object({
     name: z.string(),
     instance: z.string(),
-    scope: z.array(ScopeRuleSchema),
+    scope: z.array(scopeRuleSchema()),
     /** The beginning of its task. */
     task: z.string(),
     /** In milliseconds since the epoch. */

@@ -1,6 +1,7 @@
 /** The tools `StopPod` and `ListPods`: ending Pods for certain, and seeing them (spec 6.3, 6.4). */
 import { z } from "zod/v3";
 import { messageOf } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import { childrenOf, findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
@@ -15,13 +16,16 @@ import { recordNamed } from "./talk-tools.ts";
 /** Limit for all probes of one ListPods together (W67). */
 const PROBE_TIMEOUT_MS = 5000;
 
-const StopInputSchema = z.object({
-  name: z.string().describe("Name of a Pod you spawned."),
-  tree: z
-    .boolean()
-    .default(false)
-    .describe("Also end every Pod below it. Default false: they live on as yours."),
-});
+/** Input of `StopPod`. */
+export const stopInputSchema = lazily(() =>
+  z.object({
+    name: z.string().describe("Name of a Pod you spawned."),
+    tree: z
+      .boolean()
+      .default(false)
+      .describe("Also end every Pod below it. Default false: they live on as yours."),
+  }),
+);
 
 /** Ends a child and gives its paths back, in this order. */
 export function stopPodTool(context: SpawnContext, limits: StopLimits = STOP_LIMITS): Tool {
@@ -31,7 +35,7 @@ export function stopPodTool(context: SpawnContext, limits: StopLimits = STOP_LIM
       "Ends a Pod you spawned and returns its paths to you. It is asked first and forced if it " +
       "does not end; when this call succeeds, it can no longer write. Pods that it had spawned " +
       "live on as yours, or end with it when `tree` is true.",
-    schema: StopInputSchema,
+    schema: stopInputSchema,
     execute: async ({ name, tree }) => {
       const record = recordNamed(context.children, name);
       const first = await stop(context, record, limits);
@@ -128,13 +132,16 @@ async function giveBack(family: Family, { name, instance }: ChildRecord): Promis
   }
 }
 
+/** Input of `ListPods`: nothing. */
+export const listInputSchema = lazily(() => z.object({}).passthrough());
+
 /** Shows every child with what it is doing. */
 export function listPodsTool(context: SpawnContext, probeMs: number = PROBE_TIMEOUT_MS): Tool {
   return defineTool({
     name: "ListPods",
     description:
       "Lists all Pods you spawned: alive or stopped, what each is doing, and the paths it holds.",
-    schema: z.object({}).passthrough(),
+    schema: listInputSchema,
     execute: async () => await list(context, probeMs),
   });
 }

@@ -6,57 +6,60 @@ import { statSync } from "node:fs";
 import { isAbsolute } from "node:path";
 import { z } from "zod/v3";
 import { messageOf } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import { assertPodName, assertSocketPath, type PodPaths, podPaths } from "../base/paths.ts";
 import type { Allocation } from "../registry/allocation.ts";
-import { canonicalPath, canonicalRule, PermissionSchema, type ScopeRule } from "../scope/rule.ts";
+import { canonicalPath, canonicalRule, permissionSchema, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, type Scope } from "../scope/set.ts";
 import { ToolError } from "../tools/tool.ts";
 import type { SpawnContext } from "./context.ts";
 
 /** Input of the tool; its descriptions are what the model reads. */
-export const SpawnInputSchema = z.object({
-  name: z
-    .string()
-    .describe("Name of the new Pod: letters, digits, `.`, `_`, `-`; unique on this machine."),
-  instruction: z
-    .string()
-    .nullable()
-    .optional()
-    .describe(
-      "Reference to an instruction asset, e.g. `$insomnia/default` or `$user/my-agent`. " +
-        "Default: the same as yours.",
-    ),
-  model: z
-    .string()
-    .nullable()
-    .optional()
-    .describe(
-      "Model of the new Pod as `provider/model`, if the manifest allows another than yours: e.g. a " +
-        "cheaper one for simple work. Default: the same as yours.",
-    ),
-  task: z.string().describe("The first message to the new Pod: everything it needs to know."),
-  scope: z
-    .array(
-      z.object({
-        target: z.string().describe("Absolute path of a file or directory."),
-        permission: PermissionSchema,
-        recursive: z
-          .boolean()
-          .default(true)
-          .describe("false: only the target itself and its direct children."),
-      }),
-    )
-    .describe(
-      "Paths handed to the new Pod. They must lie inside your current effective scope; what you " +
-        "hand over for writing you can only read until that Pod has ended.",
-    ),
-  cwd: z
-    .string()
-    .nullable()
-    .optional()
-    .describe("Working directory of the new Pod: absolute, existing, readable under its scope."),
-});
-export type SpawnInput = z.infer<typeof SpawnInputSchema>;
+export const spawnInputSchema = lazily(() =>
+  z.object({
+    name: z
+      .string()
+      .describe("Name of the new Pod: letters, digits, `.`, `_`, `-`; unique on this machine."),
+    instruction: z
+      .string()
+      .nullable()
+      .optional()
+      .describe(
+        "Reference to an instruction asset, e.g. `$insomnia/default` or `$user/my-agent`. " +
+          "Default: the same as yours.",
+      ),
+    model: z
+      .string()
+      .nullable()
+      .optional()
+      .describe(
+        "Model of the new Pod as `provider/model`, if the manifest allows another than yours: e.g. a " +
+          "cheaper one for simple work. Default: the same as yours.",
+      ),
+    task: z.string().describe("The first message to the new Pod: everything it needs to know."),
+    scope: z
+      .array(
+        z.object({
+          target: z.string().describe("Absolute path of a file or directory."),
+          permission: permissionSchema(),
+          recursive: z
+            .boolean()
+            .default(true)
+            .describe("false: only the target itself and its direct children."),
+        }),
+      )
+      .describe(
+        "Paths handed to the new Pod. They must lie inside your current effective scope; what you " +
+          "hand over for writing you can only read until that Pod has ended.",
+      ),
+    cwd: z
+      .string()
+      .nullable()
+      .optional()
+      .describe("Working directory of the new Pod: absolute, existing, readable under its scope."),
+  }),
+);
+export type SpawnInput = z.infer<ReturnType<typeof spawnInputSchema>>;
 
 /** A request that passed every check that needs no registry. */
 export interface SpawnPlan {

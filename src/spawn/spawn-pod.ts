@@ -11,7 +11,7 @@ import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool
 import { request } from "../transport/client.ts";
 import type { SpawnContext } from "./context.ts";
 import { describeExit, type Launched } from "./launch.ts";
-import { chooseCwd, planSpawn, type SpawnInput, SpawnInputSchema, type SpawnPlan } from "./plan.ts";
+import { chooseCwd, planSpawn, type SpawnInput, spawnInputSchema, type SpawnPlan } from "./plan.ts";
 import { Reservations } from "./reservations.ts";
 import { becomeReady, cancelled, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
@@ -41,7 +41,7 @@ export function spawnPodTool(
       (context.models.allowed.length === 0
         ? ""
         : ` Values for \`model\`: ${context.models.allowed.join(", ")}.`),
-    schema: SpawnInputSchema,
+    schema: spawnInputSchema,
     execute: async (input, { signal }) =>
       await spawn(context, reservations, input, deliveryMs, signal),
   });

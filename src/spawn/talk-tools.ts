@@ -1,6 +1,7 @@
 /** The tools `SendToPod` and `ReadPodOutput`: talking to Pods in the spawner's list (spec 6.1, 6.2). */
 import { z } from "zod/v3";
 import { isPodError, messageOf } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import type { Event } from "../protocol/event.ts";
 import { itemSchema, messageText } from "../protocol/history.ts";
 import { runMethod } from "../protocol/method.ts";
@@ -27,12 +28,15 @@ export function recordNamed(children: Children, name: string): ChildRecord {
   return record;
 }
 
-const nameField = z.string().describe("Name of a Pod you spawned.");
+const nameField = lazily(() => z.string().describe("Name of a Pod you spawned."));
 
-const SendInputSchema = z.object({
-  name: nameField,
-  message: z.string().describe("The next user message for that Pod."),
-});
+/** Input of `SendToPod`. */
+export const sendInputSchema = lazily(() =>
+  z.object({
+    name: nameField(),
+    message: z.string().describe("The next user message for that Pod."),
+  }),
+);
 
 /** Gives a child its next task. */
 export function sendToPodTool(
@@ -45,7 +49,7 @@ export function sendToPodTool(
       "Sends the next user message to a Pod you spawned. Fails while that Pod is still in a turn: " +
       "wait for its notification, then send again. Does not wait for the answer; you are notified " +
       "when the turn ends, then read it with ReadPodOutput.",
-    schema: SendInputSchema,
+    schema: sendInputSchema,
     execute: async ({ name, message }, { signal }) => {
       const record = recordNamed(context.children, name);
       await send(record, message, { timeoutMs, signal });
@@ -81,7 +85,8 @@ async function send(record: ChildRecord, message: string, limits: Limits): Promi
   }
 }
 
-const ReadInputSchema = z.object({ name: nameField });
+/** Input of `ReadPodOutput`. */
+export const readInputSchema = lazily(() => z.object({ name: nameField() }));
 
 /** Hands out what a child has written since the last call, no more at once than a result may hold. */
 export function readPodOutputTool(
@@ -94,7 +99,7 @@ export function readPodOutputTool(
     description:
       "Returns the text a Pod you spawned has written since you last read from it, and says " +
       "whether it is running, idle or stopped. Long output comes in parts: call again for more.",
-    schema: ReadInputSchema,
+    schema: readInputSchema,
     execute: async ({ name }, { signal }) => {
       const record = recordNamed(context.children, name);
       const history = await fetchHistory(record, { timeoutMs, signal });

@@ -3,6 +3,7 @@
  * replacement is literal: neither newlines nor `$` in it mean anything else than themselves.
  */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import { fileError } from "./file-errors.ts";
 import { renderLines } from "./lines.ts";
 import { Pace } from "./pace.ts";
@@ -12,17 +13,20 @@ import type { FileTracker } from "./tracker.ts";
 
 const PREVIEW_LINES = 3;
 
-const EditSchema = z.object({
-  file_path: z.string().describe("Absolute path of the file."),
-  old_string: z
-    .string()
-    .describe("The text to replace, exactly as it is in the file, without line numbers."),
-  new_string: z.string().describe("The text to put in its place."),
-  replace_all: z
-    .boolean()
-    .default(false)
-    .describe("Replace every occurrence; without it there must be exactly one."),
-});
+/** Input of `Edit`. */
+export const editSchema = lazily(() =>
+  z.object({
+    file_path: z.string().describe("Absolute path of the file."),
+    old_string: z
+      .string()
+      .describe("The text to replace, exactly as it is in the file, without line numbers."),
+    new_string: z.string().describe("The text to put in its place."),
+    replace_all: z
+      .boolean()
+      .default(false)
+      .describe("Replace every occurrence; without it there must be exactly one."),
+  }),
+);
 
 const DESCRIPTION = `Replaces text in a file.
 
@@ -36,7 +40,7 @@ export function editTool({ files, tracker }: { files: ScopedFiles; tracker: File
   return defineTool({
     name: "Edit",
     description: DESCRIPTION,
-    schema: EditSchema,
+    schema: editSchema,
     serial: true,
     limitMs: FILE_TOOL_LIMIT_MS,
     async execute(input, { signal }) {

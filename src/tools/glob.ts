@@ -1,16 +1,22 @@
 /** The `Glob` tool as the model sees it (spec worker-and-tools 3.7). What it does is loaded when it is called. */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool } from "./tool.ts";
 
-const GlobSchema = z.object({
-  pattern: z.string().describe("Pattern for the path below the directory searched, as in `*.ts`."),
-  path: z
-    .string()
-    .nullable()
-    .default(null)
-    .describe("Absolute path of the directory to search; the working directory unless given."),
-});
+/** Input of `Glob`. */
+export const globSchema = lazily(() =>
+  z.object({
+    pattern: z
+      .string()
+      .describe("Pattern for the path below the directory searched, as in `*.ts`."),
+    path: z
+      .string()
+      .nullable()
+      .default(null)
+      .describe("Absolute path of the directory to search; the working directory unless given."),
+  }),
+);
 
 const DESCRIPTION = `Finds files by name and lists their absolute paths, most recently changed first.
 
@@ -24,7 +30,7 @@ export function globTool({ files, cwd }: { files: ScopedFiles; cwd: string }): T
   return defineTool({
     name: "Glob",
     description: DESCRIPTION,
-    schema: GlobSchema,
+    schema: globSchema,
     async execute({ pattern, path }, { signal }) {
       const { findFiles } = await import("./glob-find.ts");
       return await findFiles(files, pattern, path ?? cwd, signal);

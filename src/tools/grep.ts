@@ -1,5 +1,5 @@
 /** The `Grep` tool as the model sees it (spec worker-and-tools 3.8). What it does is loaded when it is called. */
-import { type GrepDependencies, GrepSchema } from "./grep-input.ts";
+import { type GrepDependencies, grepSchema } from "./grep-input.ts";
 import { defineTool, type Tool } from "./tool.ts";
 
 const DESCRIPTION = `Searches the content of files with a regular expression. Prefer it to grep in a shell.
@@ -15,7 +15,7 @@ export function grepTool(dependencies: GrepDependencies): Tool {
   return defineTool({
     name: "Grep",
     description: DESCRIPTION,
-    schema: GrepSchema,
+    schema: grepSchema,
     async execute(input, { signal }) {
       const { grep } = await import("./grep-run.ts");
       return await grep(dependencies, input, signal);

@@ -1,5 +1,6 @@
 /** The `Read` tool (spec worker-and-tools 3.4): part of a file as numbered lines. */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import { fileError } from "./file-errors.ts";
 import { kindOfFile } from "./file-kind.ts";
 import { renderLines } from "./lines.ts";
@@ -9,23 +10,26 @@ import type { FileTracker } from "./tracker.ts";
 
 const DEFAULT_LINES = 2000;
 
-const ReadSchema = z.object({
-  file_path: z.string().describe("Absolute path of the file."),
-  offset: z
-    .number()
-    .int()
-    .min(0)
-    .nullable()
-    .default(0)
-    .describe("How many lines to skip: 0 starts at the first line."),
-  limit: z
-    .number()
-    .int()
-    .min(0)
-    .nullable()
-    .default(DEFAULT_LINES)
-    .describe("How many lines to show at most. 2000 unless given."),
-});
+/** Input of `Read`. */
+export const readSchema = lazily(() =>
+  z.object({
+    file_path: z.string().describe("Absolute path of the file."),
+    offset: z
+      .number()
+      .int()
+      .min(0)
+      .nullable()
+      .default(0)
+      .describe("How many lines to skip: 0 starts at the first line."),
+    limit: z
+      .number()
+      .int()
+      .min(0)
+      .nullable()
+      .default(DEFAULT_LINES)
+      .describe("How many lines to show at most. 2000 unless given."),
+  }),
+);
 
 const DESCRIPTION = `Shows a text file with line numbers.
 
@@ -41,7 +45,7 @@ export function readTool({ files, tracker }: { files: ScopedFiles; tracker: File
   return defineTool({
     name: "Read",
     description: DESCRIPTION,
-    schema: ReadSchema,
+    schema: readSchema,
     serial: true,
     limitMs: FILE_TOOL_LIMIT_MS,
     overflow: "again",

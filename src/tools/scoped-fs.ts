@@ -9,7 +9,7 @@ import {
   type Dirent,
   fstatSync,
   lstatSync,
-  promises,
+  readdir,
   readdirSync,
   type Stats,
   statSync,
@@ -138,10 +138,9 @@ export class ScopedFiles {
 
   /** Entries of a directory. */
   async list(directory: VerifiedDirectory): Promise<Dirent[]> {
-    const options = { withFileTypes: true } as const;
     return fstatSync(directory.fd).size > LARGE_DIRECTORY_BYTES
-      ? await promises.readdir(directory.self, options)
-      : readdirSync(directory.self, options);
+      ? await entriesOf(directory.self)
+      : readdirSync(directory.self, { withFileTypes: true });
   }
 
   /** When a file was last changed, in milliseconds; undefined when it is gone. Links are not followed. */
@@ -241,4 +240,13 @@ async function readWhole(fd: number, canonical: string, path: string): Promise<F
     length += bytesRead;
     if (length > MAX_FILE_BYTES) throw fileError.tooLarge(path, length, MAX_FILE_BYTES);
   }
+}
+
+/** Off the event loop. Not `promises.readdir`: `promises` costs every Pod 0.2 ms as soon as it is named. */
+function entriesOf(directory: string): Promise<Dirent[]> {
+  return new Promise((resolve, reject) => {
+    readdir(directory, { withFileTypes: true }, (error, entries) =>
+      error === null ? resolve(entries) : reject(error),
+    );
+  });
 }

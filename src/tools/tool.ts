@@ -6,8 +6,10 @@
 import type { z } from "zod/v3";
 import { zodToJsonSchema } from "zod-to-json-schema";
 import { isPodError, messageOf, PodError } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { JsonObjectSchema, ToolDefinition } from "../model/model.ts";
+import { preparedSchema } from "./prepared-schemas.ts";
 
 /** Kinds of failure with the prefix the model sees (2.3). */
 const PREFIX = {
@@ -76,13 +78,15 @@ export interface Tool extends ToolDefinition {
 export function defineTool<Schema extends z.ZodTypeAny>(spec: {
   name: string;
   description: string;
-  schema: Schema;
+  /** Asked for when the model is first told of the tool, or calls it. */
+  schema(): Schema;
   serial?: boolean;
   overflow?: Overflow;
   limitMs?: number;
   prepare?(): void;
   execute(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutput>;
 }): Tool {
+  const schema = lazily(() => spec.schema());
   let inputSchema: JsonObjectSchema | undefined;
   return {
     name: spec.name,
@@ -93,10 +97,10 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
     ...(spec.prepare === undefined ? {} : { prepare: spec.prepare }),
     // Converted when first asked for: a Pod that never calls a model does not pay for it.
     get inputSchema() {
-      return (inputSchema ??= toObjectSchema(spec.name, spec.schema));
+      return (inputSchema ??= preparedSchema(spec.name) ?? toObjectSchema(spec.name, schema()));
     },
     async run(input, context) {
-      const parsed = spec.schema.safeParse(input);
+      const parsed = schema().safeParse(input);
       if (!parsed.success) {
         throw new ToolError(
           "invalid_argument",
@@ -108,7 +112,8 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
   };
 }
 
-function toObjectSchema(name: string, schema: z.ZodTypeAny): JsonObjectSchema {
+/** What a model is told of an input. Throws `internal` for a schema that is not of an object. */
+export function toObjectSchema(name: string, schema: z.ZodTypeAny): JsonObjectSchema {
   const { $schema: _, ...converted } = zodToJsonSchema(schema, {
     $refStrategy: "none",
     // Unknown keys are ignored, so the schema must not forbid them.

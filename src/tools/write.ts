@@ -1,13 +1,17 @@
 /** The `Write` tool (spec worker-and-tools 3.5): creates a file or replaces all of it. */
 import { z } from "zod/v3";
+import { lazily } from "../base/lazy.ts";
 import { FILE_TOOL_LIMIT_MS, type ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool } from "./tool.ts";
 import type { FileTracker } from "./tracker.ts";
 
-const WriteSchema = z.object({
-  file_path: z.string().describe("Absolute path of the file."),
-  content: z.string().describe("The whole new content."),
-});
+/** Input of `Write`. */
+export const writeSchema = lazily(() =>
+  z.object({
+    file_path: z.string().describe("Absolute path of the file."),
+    content: z.string().describe("The whole new content."),
+  }),
+);
 
 const DESCRIPTION = `Creates a file, or replaces the whole content of one.
 
@@ -21,7 +25,7 @@ export function writeTool({ files, tracker }: { files: ScopedFiles; tracker: Fil
   return defineTool({
     name: "Write",
     description: DESCRIPTION,
-    schema: WriteSchema,
+    schema: writeSchema,
     serial: true,
     limitMs: FILE_TOOL_LIMIT_MS,
     async execute({ file_path: path, content }, { signal }) {

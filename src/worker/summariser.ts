@@ -124,7 +124,7 @@ class Notes {
       defineTool({
         name: "mark_read_required",
         description: "Has a file, or lines of it, shown again after the summary.",
-        schema: z.object({ file_path: z.string(), offset: lines, limit: lines }),
+        schema: () => z.object({ file_path: z.string(), offset: lines, limit: lines }),
         serial: true,
         execute: async ({ file_path, offset, limit }) => ({
           summary: await this.#mark({
@@ -137,7 +137,7 @@ class Notes {
       defineTool({
         name: "add_reference",
         description: "Names a file that may be needed later; its content is not shown.",
-        schema: z.object({ file_path: z.string() }),
+        schema: () => z.object({ file_path: z.string() }),
         serial: true,
         execute: ({ file_path }) => {
           this.references.add(file_path);
@@ -147,7 +147,7 @@ class Notes {
       defineTool({
         name: "write_summary",
         description: "Records the summary; the last one counts.",
-        schema: z.object({ text: z.string().max(MAX_SUMMARY_CHARACTERS) }),
+        schema: () => z.object({ text: z.string().max(MAX_SUMMARY_CHARACTERS) }),
         serial: true,
         execute: ({ text }) => {
           const summary = this.summary === undefined ? "Summary recorded." : "Summary replaced.";

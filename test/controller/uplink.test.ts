@@ -5,7 +5,7 @@ import { podPaths } from "../../src/base/paths.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import { Uplink } from "../../src/controller/uplink.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
-import { AllocationSchema } from "../../src/registry/allocation.ts";
+import { allocationSchema } from "../../src/registry/allocation.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { saveTable } from "../../src/registry/table.ts";
 import { identityOf } from "../../src/base/process.ts";
@@ -43,7 +43,7 @@ function family() {
     /** Writes the registry: names with their parents; `dead` ones belong to no process. */
     register(...pods: readonly (readonly [name: string, parent: string | null, dead?: "dead"])[]) {
       const allocations = pods.map(([name, parent, life]) =>
-        AllocationSchema.parse({
+        allocationSchema().parse({
           pod_name: name,
           socket: podPaths(dir.path, name).socket,
           scope_allow: [],

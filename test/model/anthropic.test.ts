@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { isPodError } from "../../src/base/errors.ts";
-import { DEFAULT_MAX_TOKENS, planOptions } from "../../src/model/anthropic.ts";
+import { ANTHROPIC, DEFAULT_MAX_TOKENS, planOptions } from "../../src/model/anthropic.ts";
 import { resolveModel, type ResolvedRemoteModel } from "../../src/model/catalog.ts";
 import type { ModelCapability } from "../../src/model/config.ts";
 import type { RequestOptions } from "../../src/model/model.ts";
@@ -34,10 +34,15 @@ test("sampling options are passed on as they are", () => {
 });
 
 test("tool streaming is asked of the vendor only", () => {
-  const streaming = (url?: string) =>
-    planOptions(model(undefined, url), {}).settings.providerOptions?.anthropic?.toolStreaming;
-  expect(streaming()).toBe(true);
-  expect(streaming("http://localhost:11434")).toBe(false);
+  const options = (url?: string) => ANTHROPIC.toolOptions?.(model(undefined, url));
+  expect(options()).toBeUndefined(); // the library's default
+  expect(options("http://localhost:11434")).toEqual({ anthropic: { eagerInputStreaming: false } });
+});
+
+test("nothing is said that the library would have to build its schema of options for", () => {
+  expect(plan({ maxTokens: 100, reasoning: "high" }, "effort").settings).not.toHaveProperty(
+    "providerOptions",
+  );
 });
 
 describe("thinking", () => {

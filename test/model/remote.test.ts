@@ -71,6 +71,7 @@ describe("a request", () => {
     await collect(model, request({ items, tools: [TOOL] }));
     const places = JSON.stringify(server.requests[0]?.raw).split('"cache_control"').length - 1;
     expect(places).toBe(4);
+    expect(server.requests[0]?.raw).not.toHaveProperty(["tools", "0", "eager_input_streaming"]);
   });
 
   test.each([

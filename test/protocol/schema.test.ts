@@ -54,3 +54,29 @@ describe("the documents of the protocol", () => {
     );
   });
 });
+
+describe("a run of plain text, decoded without the schema,", () => {
+  const text = { kind: "text", content: "do it" };
+  const run = (params: object, more: object = {}) => ({ method: "run", params, ...more });
+
+  test.each([
+    [run({ input: [text] })],
+    [run({ input: [] }, { id: "i" })],
+    [run({ input: [text, { ...text, content: "" }], key: "k" })],
+    [run({ input: [text], more: 1 })],
+    [run({ input: [{ ...text, more: 1 }] })],
+    [run({ input: [text], key: "" })],
+    [run({ input: [text], key: "k".repeat(129) })],
+    [run({ input: [text] }, { id: 1 })],
+    [run({ input: [{ kind: "text" }] })],
+    [run({ input: text })],
+    [run({ input: Array.from({ length: 1025 }, () => text) })],
+    [run([])],
+    [run({})],
+  ])("is what the schema says: %j", (value) => {
+    const decoded = decodeMethod(JSON.stringify(value));
+    const parsed = METHODS.run().safeParse(value);
+    expect(decoded.ok).toBe(parsed.success);
+    if (decoded.ok && parsed.success) expect(decoded.method).toEqual(parsed.data);
+  });
+});

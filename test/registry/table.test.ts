@@ -12,7 +12,7 @@ import {
 import { join } from "node:path";
 import fc from "fast-check";
 import { identityOf } from "../../src/base/process.ts";
-import { type Allocation, AllocationSchema, isComplete } from "../../src/registry/allocation.ts";
+import { type Allocation, allocationSchema, isComplete } from "../../src/registry/allocation.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { peekTable, tablePaths } from "../../src/registry/table.ts";
 import { temp } from "../support/temp.ts";
@@ -165,7 +165,7 @@ describe("the table on disk", () => {
           const value: unknown = JSON.parse(JSON.stringify(spoilt));
           if (!isComplete(value)) return;
           complete += 1;
-          expect(AllocationSchema.parse(value)).toEqual(value);
+          expect(allocationSchema().parse(value)).toEqual(value);
         },
       ),
       { numRuns: 500 },

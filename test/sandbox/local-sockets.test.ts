@@ -20,7 +20,7 @@ const ARM64 = 0xc000_00b7;
 const ARM = 0x4000_0028;
 
 const [UNIX, INET] = [1, 2];
-const [STREAM, DGRAM, SEQPACKET] = [1, 2, 5];
+const [STREAM, DGRAM, RAW, SEQPACKET] = [1, 2, 3, 5];
 const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
 
 /** What the kernel does with a call: classic BPF, as far as filters of ours use it (bpf(4)). */
@@ -69,6 +69,7 @@ describe.each([
       expect(says(pair, UNIX, STREAM | flags)).toBe(ALLOW);
       expect(says(pair, UNIX, SEQPACKET | flags)).toBe(ALLOW);
       expect(says(pair, UNIX, DGRAM | flags)).toBe(EACCES);
+      expect(says(pair, UNIX, RAW | flags)).toBe(EACCES);
     }
   });
 

@@ -10,7 +10,7 @@ import {
   describeRule,
   describeRules,
   type ScopeRule,
-  ScopeRuleSchema,
+  scopeRuleSchema,
 } from "../../src/scope/rule.ts";
 import { temp } from "../support/temp.ts";
 
@@ -202,15 +202,15 @@ describe("components", () => {
 
 describe("a rule", () => {
   test("is recursive unless it says otherwise", () => {
-    expect(ScopeRuleSchema.parse({ target: "/p", permission: "read" }).recursive).toBe(true);
+    expect(scopeRuleSchema().parse({ target: "/p", permission: "read" }).recursive).toBe(true);
     expect(
-      ScopeRuleSchema.parse({ target: "/p", permission: "read", recursive: false }).recursive,
+      scopeRuleSchema().parse({ target: "/p", permission: "read", recursive: false }).recursive,
     ).toBe(false);
   });
 
   test("permits `read` or `write` and nothing else", () => {
-    expect(ScopeRuleSchema.safeParse({ target: "/p", permission: "none" }).success).toBe(false);
-    expect(ScopeRuleSchema.safeParse({ target: "/p" }).success).toBe(false);
+    expect(scopeRuleSchema().safeParse({ target: "/p", permission: "none" }).success).toBe(false);
+    expect(scopeRuleSchema().safeParse({ target: "/p" }).success).toBe(false);
   });
 
   test("is named by permission, target and reach", () => {

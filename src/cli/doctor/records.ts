@@ -4,7 +4,7 @@
  */
 import { readIfExists } from "../../base/files.ts";
 import { isPodName, podPaths } from "../../base/paths.ts";
-import { type Allocation, AllocationSchema, isReservation } from "../../registry/allocation.ts";
+import { type Allocation, allocationSchema, isReservation } from "../../registry/allocation.ts";
 import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts";
 
 /** A live Pod's entry beside its own record. */
@@ -23,7 +23,7 @@ export function recordFacts(base: string, entries: readonly Allocation[]): Recor
 
 function readRecord(path: string): RecordFacts["record"] {
   try {
-    return AllocationSchema.parse(JSON.parse(readIfExists(path) ?? ""));
+    return allocationSchema().parse(JSON.parse(readIfExists(path) ?? ""));
   } catch {
     return undefined;
   }

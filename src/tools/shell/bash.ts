@@ -4,6 +4,7 @@
  * first call, because most Pods never need it.
  */
 import { z } from "zod/v3";
+import { lazily } from "../../base/lazy.ts";
 import { defineTool, type Tool } from "../tool.ts";
 import type { BashSession } from "./bash-session.ts";
 
@@ -16,7 +17,7 @@ export function bashTools(session: () => BashSession | Promise<BashSession>): To
     defineTool({
       name: "Bash",
       description: DESCRIPTION,
-      schema: BashSchema,
+      schema: bashSchema,
       prepare: () => {
         const made = session();
         if (made instanceof Promise) made.then((it) => it.prepare()).catch(() => {});
@@ -36,40 +37,46 @@ export function bashTools(session: () => BashSession | Promise<BashSession>): To
       description:
         "Shows what a background command of Bash has written since you last looked, and whether it " +
         "still runs. You are notified of its end: do not call this in a loop.",
-      schema: IdSchema,
+      schema: idSchema,
       execute: async ({ bash_id }) => (await session()).read(bash_id),
     }),
     defineTool({
       name: "KillBash",
       description: "Ends a background command of Bash with everything it started.",
-      schema: IdSchema,
+      schema: idSchema,
       execute: async ({ bash_id }) => await (await session()).kill(bash_id),
     }),
   ];
 }
 
-const BashSchema = z.object({
-  command: z.string().describe("The command, as for `bash -c`; several lines are fine."),
-  timeout: z
-    .number()
-    .int()
-    .min(0)
-    .nullable()
-    .optional()
-    .describe(
-      `Seconds after which the command is ended with all it started: 1 to ${MAX_TIMEOUT_S}, ` +
-        `${DEFAULT_TIMEOUT_S} unless given. Not for background commands.`,
-    ),
-  run_in_background: z
-    .boolean()
-    .nullable()
-    .optional()
-    .describe("true: return at once and let it go on, for servers and long builds."),
-});
+/** Input of `Bash`. */
+export const bashSchema = lazily(() =>
+  z.object({
+    command: z.string().describe("The command, as for `bash -c`; several lines are fine."),
+    timeout: z
+      .number()
+      .int()
+      .min(0)
+      .nullable()
+      .optional()
+      .describe(
+        `Seconds after which the command is ended with all it started: 1 to ${MAX_TIMEOUT_S}, ` +
+          `${DEFAULT_TIMEOUT_S} unless given. Not for background commands.`,
+      ),
+    run_in_background: z
+      .boolean()
+      .nullable()
+      .optional()
+      .describe("true: return at once and let it go on, for servers and long builds."),
+  }),
+);
 
-const IdSchema = z.object({
-  bash_id: z.string().describe("The name that Bash gave the background command: `bash_1`, …"),
-});
+/** Input of `BashOutput` and `KillBash`. */
+export const idSchema = lazily(() =>
+  z.object({
+    bash_id: z.string().describe("The name that Bash gave the background command: `bash_1`, …"),
+  }),
+);
 
 const DESCRIPTION = `Runs a command with bash and shows what it wrote (stdout and stderr together) and how it ended.
 
