@@ -156,6 +156,7 @@ describe.each(SCHEMES)("%s", (scheme) => {
       const missing = await cli(world, {}, "run", "hello");
       expect(missing.code).toBe(1);
       expect(missing.stderr).toContain(kind === "file" ? file : "`cat …`");
+      expect(missing.stderr).toContain(`(for ${server.host})`);
       expect(missing.stderr).not.toContain("    at ");
       expect(server.requests).toHaveLength(2);
       expect(filesWith(world.home, KEY)).toEqual([]);
