@@ -20,7 +20,7 @@ import type { Manifest } from "../manifest/schema.ts";
 import { overlaps } from "../scope/set.ts";
 import { canonicalCwd, guardedDirectories, modelFor, rootScope } from "../serve/configuration.ts";
 import { prepareInstruction } from "../prompts/system.ts";
-import { type PodModels, rootModels } from "../serve/models.ts";
+import { effectiveCatalog, type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
@@ -83,9 +83,12 @@ async function examine(
   await attempt("", async () => {
     loaded = await loadManifest(loadOptionsOf(options, env, cwd));
   });
-  if (loaded === undefined) return { loaded, found };
-  const { manifest, prompts } = loaded;
   const bases = resolveBases(env);
+  if (loaded === undefined) {
+    await attempt("model", () => effectiveCatalog(bases));
+    return { loaded, found };
+  }
+  const { manifest, prompts } = loaded;
   await attempt("", () => {
     assertSocketPath(podPaths(requireRuntimeBase(bases), manifest.pod.name).socket);
   });

@@ -61,7 +61,8 @@ export function userManifestPath(
 export function findProject(options: SearchOptions): Project | undefined {
   for (const [distance, root] of projectCandidates(options).entries()) {
     const manifest = join(root, MARKER, MANIFEST);
-    if (!isKind(manifest, "file")) continue;
+    // What cannot be read is told when it is read: it may say what agents must not do.
+    if (!isPresent(manifest) || isKind(manifest, "directory")) continue;
     if (!isNamed(options, distance)) assertOwn(root, join(root, MARKER), [manifest]);
     return { root, manifest };
   }
@@ -116,7 +117,7 @@ function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
   while (directory !== stop) {
     candidates.push(directory);
     // What lies above a repository is not the project's, and may be anybody's (FIX 20).
-    if (exists(join(directory, ".git"))) break;
+    if (isPresent(join(directory, ".git"))) break;
     const parent = dirname(directory);
     if (parent === directory) break;
     directory = parent;
@@ -132,7 +133,8 @@ function canonicalOrRaw(path: string): string {
   }
 }
 
-function exists(path: string): boolean {
+/** True when something has that name, a link that leads nowhere too. */
+export function isPresent(path: string): boolean {
   try {
     lstatSync(path);
     return true;

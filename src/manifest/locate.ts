@@ -18,6 +18,9 @@ const ESCAPES: Readonly<Record<string, string>> = {
   e: "\u001b",
 };
 
+/** Deeper than any key that means something; a name of a hundred thousand parts must not hold us up. */
+const MAX_DEPTH = 64;
+
 const keyOf = (path: KeyPath): string => JSON.stringify(path);
 
 /** One pass over a document; `lines` then knows every key, table and array element. */
@@ -114,12 +117,13 @@ class Scanner {
     this.#value(path);
   }
 
-  /** Names separated by dots, with the blanks around them consumed. */
+  /** Names separated by dots, the first of very many, with the blanks around them consumed. */
   #dottedKey(): string[] {
     const names: string[] = [];
     for (;;) {
       this.#skipSpaces();
-      names.push(this.#name());
+      const name = this.#name();
+      if (names.length < MAX_DEPTH) names.push(name);
       this.#skipSpaces();
       if (this.#peek() !== ".") return names;
       this.#advance();

@@ -26,7 +26,24 @@ export function readConfigurationFile(path: string, what: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
-    throw failure("not valid UTF-8", error);
+    throw failure(`not valid UTF-8 in line ${firstBadLine(bytes)}`, error);
+  }
+}
+
+/** A line break is no part of a longer character, so each line is text or not by itself. */
+function firstBadLine(bytes: Uint8Array): number {
+  let start = 0;
+  for (let line = 1; ; line += 1) {
+    const end = bytes.indexOf(10, start);
+    try {
+      new TextDecoder("utf-8", { fatal: true }).decode(
+        bytes.subarray(start, end < 0 ? undefined : end),
+      );
+    } catch {
+      return line;
+    }
+    if (end < 0) return line;
+    start = end + 1;
   }
 }
 

@@ -3,7 +3,7 @@
  * FIX 28), and kept out of every text. A key leaves this file only inside an `ApiKey`, for the request header.
  */
 import { isAbsolute } from "node:path";
-import { ioError, messageOf, PodError } from "../base/errors.ts";
+import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
 import { readRegularFile } from "../base/files.ts";
 import type { Environment } from "../base/paths.ts";
 import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
@@ -30,13 +30,16 @@ export async function resolveKey(
   if (auth.kind === "none") return undefined;
   if (auth.kind === "command") {
     const { runKeyCommand } = await import("./key-command.ts");
-    const value = await runKeyCommand(auth.command, env);
-    return checked({ value, source: commandName(auth.command) });
+    return await forHost(resolved.host, async () => {
+      const value = await runKeyCommand(auth.command, env);
+      return checked({ value, source: commandName(auth.command) });
+    });
   }
   const looked: string[] = [];
   if (auth.env !== undefined) {
     const value = env[auth.env]?.trim() ?? "";
-    if (value !== "") return checked({ value, source: `environment variable ${auth.env}` });
+    const source = `environment variable ${auth.env}`;
+    if (value !== "") return await forHost(resolved.host, () => checked({ value, source }));
     looked.push(
       `environment variable ${auth.env} is ${env[auth.env] === undefined ? "not set" : "empty"}`,
     );
@@ -47,10 +50,14 @@ export async function resolveKey(
       `${auth.withheld.key} is only sent to ${auth.withheld.home} unless model.auth names it`,
     );
   }
-  if (auth.file !== undefined) {
-    const value = readKeyFile(auth.file);
-    if (value !== "") return checked({ value, source: `file ${auth.file}` });
-    looked.push(`auth.file ${auth.file} is empty`);
+  const { file } = auth;
+  if (file !== undefined) {
+    const key = await forHost(resolved.host, () => {
+      const value = readKeyFile(file);
+      return value === "" ? undefined : checked({ value, source: `file ${file}` });
+    });
+    if (key !== undefined) return key;
+    looked.push(`auth.file ${file} is empty`);
   } else {
     looked.push("model.auth.file is not given");
   }
@@ -59,6 +66,16 @@ export async function resolveKey(
     `API key not provided for scheme ${schemeName(resolved.scheme)} ` +
       `(for ${resolved.host}: ${looked.join("; ")})`,
   );
+}
+
+/** Says with a failure whose key it was to be. */
+async function forHost<Value>(host: string, work: () => Value | Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isPodError(error)) throw error;
+    throw new PodError(error.code, `${error.message} (for ${host})`, { cause: error });
+  }
 }
 
 function readKeyFile(path: string): string {

@@ -21,7 +21,21 @@ export async function* matchingLines(
     yield* spanningMatches(regex, text, pace);
     return;
   }
+  let asked = regex.linesAreAlone ? from : text.length; // what lies before has to be looked at
   for (let start = from; start < text.length;) {
+    if (start >= asked) {
+      // Most lines do not match: many at once are asked much faster than one by one.
+      const blockEnd = text.lastIndexOf("\n", start + regex.block) + 1;
+      asked = Math.max(blockEnd, start);
+      if (asked > start && !regex.test(text.slice(start, blockEnd))) {
+        start = blockEnd;
+        if (pace.due) {
+          await pace.rest();
+          if (pace.expired) return;
+        }
+        continue;
+      }
+    }
     const end = lineEnd(text, start);
     if (end - start > regex.longest) throw new UnsearchableError("line too long");
     if (regex.test(text.slice(start, end))) yield { start, end };

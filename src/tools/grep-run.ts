@@ -31,9 +31,11 @@ export async function grep(
 function queryOf(input: GrepInput): GrepQuery {
   const around = input["-C"];
   const { multiline } = input;
+  const ignoreCase = input["-i"];
+  const regex = orInvalid(() => new Regex(input.pattern, { ignoreCase, multiline }));
   return {
-    regex: orInvalid(() => new Regex(input.pattern, { ignoreCase: input["-i"], multiline })),
-    prefilter: prefilterFor(input.pattern, input["-i"]),
+    regex,
+    prefilter: prefilterFor(input.pattern, ignoreCase, regex),
     multiline,
     mode: input.output_mode,
     numbers: input["-n"] ?? true,

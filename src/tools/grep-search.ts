@@ -22,8 +22,8 @@ const MAX_OUTPUT_CHARACTERS = 1024 * 1024;
 /** What to search for and how to tell it. `limit` 0 means none; `offset` skips in the same unit. */
 export interface GrepQuery extends ContentOptions {
   readonly regex: Regex;
-  /** Tells files apart that cannot match; absent when nothing is known. */
-  readonly prefilter: Prefilter | undefined;
+  /** Tells files apart that cannot match. */
+  readonly prefilter: Prefilter;
   readonly multiline: boolean;
   readonly mode: "files_with_matches" | "content" | "count";
   readonly limit: number;
@@ -148,7 +148,7 @@ class Search {
     assertRegular(info, "");
     const { prefilter } = this.#query;
     // Files of /proc say 0 and have content all the same.
-    if (prefilter === undefined || info.size === 0 || info.size >= PORTION_BYTES) return true;
+    if (info.size === 0 || info.size >= PORTION_BYTES) return true;
     // By place, so that the search proper begins at the start again.
     const length = readSync(fd, this.#buffer, 0, info.size, 0);
     return length !== info.size || prefilter(this.#buffer.subarray(0, length));

@@ -19,6 +19,8 @@ const MAX_PROGRAM = 5000;
  * text made for each other, each costs 20 ns, and the longest text 0.6 s.
  */
 const MAX_WORK = 32_000_000;
+/** Most characters of a block. */
+const MAX_BLOCK = 16 * 1024;
 
 /** `multiline`: `.` matches a newline (Grep's option). */
 export interface RegexOptions {
@@ -37,13 +39,21 @@ export class Regex {
   readonly #re2: RE2JS;
   /** Most characters to search at once; longer texts must be left out. */
   readonly longest: number;
+  /** True when a line that matches by itself also does so among others: what is asked of many holds for each. */
+  readonly linesAreAlone: boolean;
+  /** Most characters to ask at once only to spare asking their lines. */
+  readonly block: number;
 
   /** Throws `RegexSyntaxError`. */
   constructor(pattern: string, { ignoreCase, multiline }: RegexOptions) {
     this.#re2 = compile(pattern, `(?m${multiline ? "s" : ""}${ignoreCase ? "i" : ""})`);
     const size = this.#re2.programSize();
     if (size > MAX_PROGRAM) throw new RegexSyntaxError("expression too large");
+    // Anchors of the text, or flags that make `^` and `$` such.
+    this.linesAreAlone = !/\\[AzZ]|\(\?(?!:|P?<)/.test(pattern);
     this.longest = Math.min(MAX_SEARCHED_CHARACTERS, Math.floor(MAX_WORK / size));
+    // A sixteenth: the pattern that costs most for each character still gets its rests.
+    this.block = Math.min(MAX_BLOCK, Math.floor(this.longest / 16));
   }
 
   /** True when the pattern matches anywhere in the text. */

@@ -109,8 +109,10 @@ export async function* walk(root: string, options: WalkOptions): AsyncGenerator<
   try {
     await enter(open(root, "", reach(scope, root), undefined, 0, options));
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-      if (pace.due) await pace.rest();
-      if (pace.expired) return;
+      if (pace.due) {
+        await pace.rest();
+        if (pace.expired) return;
+      }
       const { done, value: entry } = level.entries.next();
       if (done === true) {
         levels.pop();

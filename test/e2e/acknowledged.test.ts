@@ -7,7 +7,7 @@ import { messageText } from "../../src/protocol/history.ts";
 import { Replay } from "../../src/session/replay.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { eventually, startWorld, type World } from "../support/pod.ts";
-import { command, killAll } from "./returning.ts";
+import { command, conversation, killAll } from "./returning.ts";
 
 function userTexts(world: World, session: string): string[] {
   const path = join(world.home, ".insomnia/sessions", `${session}.jsonl`);
@@ -84,4 +84,26 @@ test("a key is known to the next process of the session, after a stop and after 
   }
   await pod.request(runMethod("once", "k"));
   expect(userTexts(world, session)).toEqual(["once"]);
+});
+
+test("a pod that is killed in its second turn comes back with the whole of its first (worker 106)", async () => {
+  await using world = startWorld();
+  const first = {
+    match: "^go$",
+    text: "I write. ",
+    calls: [{ tool: "Write", input: { file_path: join(world.work, "one"), content: "1" } }],
+  };
+  const second = { text: "never shown", delay_ms: 20_000 };
+  const root = await world.start({ command, rules: [first, second] });
+  await root.run("go");
+  await root.waitFor("tool_result");
+  await root.kill();
+  expect((await world.cli("resume", "root")).code).toBe(0);
+  const items = await conversation(world, "root");
+  expect(items.slice(0, 4)).toMatchObject([
+    { type: "message", role: "user" },
+    { type: "message", role: "assistant", content: [{ text: "I write. " }] },
+    { type: "tool_call", name: "Write" },
+    { type: "tool_result", summary: expect.stringContaining("Created") },
+  ]);
 });

@@ -286,6 +286,22 @@ describe("a pipe where a file must be is named, and nobody waits for it", () => 
   }
 });
 
+test("a check tells broken manifests and broken catalogs at once", async () => {
+  await using here = place();
+  here.write("manifest.toml", "[pod]\nnam = 1\n");
+  const config = here.join("home", "i", "config");
+  mkdirSync(config, { recursive: true });
+  writeFileSync(`${config}/manifest.toml`, "[worker]\nmax_turns = true\n");
+  writeFileSync(`${config}/providers.toml`, '[[provider]]\nid = "x"\nshceme = "gemini"\n');
+  const { err, code } = here.pod("check");
+  expect(code).toBe(1);
+  expect(err.trimEnd().split("\n")).toEqual([
+    `error: ${config}/manifest.toml:2: worker.max_turns: expected a number, found a boolean`,
+    `error: ${here.project}/.insomnia/manifest.toml:2: pod.nam: unknown key (did you mean \`name\`?)`,
+    expect.stringContaining("providers.toml:3: provider[0].shceme: unknown key"),
+  ]);
+});
+
 test("a check tells every unknown model and every broken text at once", async () => {
   await using here = place();
   here.write(

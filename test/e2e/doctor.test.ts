@@ -126,6 +126,36 @@ test("what dead Pods left goes, what is nobody's stays, and 100 MB of garbage ar
   await Bun.$`rm ${{ raw: `"$(printf '${runtime}/\\377\\376')"` }}`.quiet();
 });
 
+test("temporary files of killed Pods are told and go, those of live ones stay", async () => {
+  await using world = startWorld();
+  const rooms = join(world.home, ".insomnia/rooms");
+  const rules = [
+    { match: "^go$", calls: [{ tool: "Bash", input: { command: "echo x >$TMPDIR/f" } }] },
+    { text: "done" },
+  ];
+  expect((await doctor(world)).lines.map(({ check }) => check)).not.toContain("rooms");
+  const killed = await world.start({ rules, command: [podBinary()] });
+  await killed.runToEnd("go");
+  expect((await doctor(world)).complaints("rooms")).toEqual([]);
+  await killed.kill();
+  const [left = ""] = readdirSync(rooms);
+  expect(existsSync(join(rooms, left, "tmp/f"))).toBe(true);
+  chmodSync(rooms, 0o755);
+  mkdirSync(join(rooms, "notes"));
+  const sick = await doctor(world);
+  expect(sick.complaints("rooms").map(({ finding }) => finding)).toEqual([
+    `left by a killed Pod: ${left}`,
+    "nothing of ours, so not touched: notes",
+  ]);
+  expect(sick.complaints("rooms-directory")[0]?.advice).toBe(`run: chmod 700 ${rooms}`);
+  expect(readdirSync(rooms).toSorted()).toEqual([left, "notes"].toSorted());
+  const { complaints } = await doctor(world, "--fix");
+  expect(complaints("rooms-directory")).toMatchObject([{ status: "fixed" }]);
+  expect(complaints("rooms")).toMatchObject([{ status: "fixed" }, { status: "warning" }]);
+  expect(statSync(rooms).mode & 0o777).toBe(0o700);
+  expect(readdirSync(rooms)).toEqual(["notes"]);
+});
+
 test("doctors that mend at once beside live Pods do each other and the Pods no harm", async () => {
   await using family = await liveFamily();
   const { runtime } = family.world;

@@ -3,7 +3,7 @@
  * job, and nothing but the manifest differs. Keys go where they belong and nowhere else.
  */
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
 import { type Result, runProgram } from "../support/command.ts";
@@ -123,6 +123,46 @@ describe.each(SCHEMES)("%s", (scheme) => {
     expect(result.stdout + result.stderr).not.toContain(KEY);
     expect(filesWith(world.home, KEY)).toEqual([]);
   }, 30_000);
+
+  test.each(["file", "command"] as const)(
+    "takes a key from a %s, and tells where a wrong or missing one came from",
+    async (kind) => {
+      await using world = startWorld();
+      let status = 200;
+      await using server = await wireServer(FORMATS[scheme], () =>
+        status === 200
+          ? { text: "Hello." }
+          : { status, error: { type: "authentication_error", message: `bad key: ${KEY}` } },
+      );
+      const keys = join(world.home, "keys");
+      mkdirSync(keys);
+      const file = join(keys, "llm");
+      writeFileSync(file, `${KEY}\n`, { mode: 0o600 });
+      const hint =
+        kind === "file"
+          ? `{ kind = "api_key", file = "${file}" }`
+          : `{ kind = "command", command = ["cat", "${file}"] }`;
+      configure(world, "providers.toml", `${served(server.url)}auth_hint = ${hint}\n`);
+      configure(world, "manifest.toml", manifest);
+      const good = await cli(world, {}, "run", "hello");
+      expect([good.code, good.stdout]).toEqual([0, "Hello.\n"]);
+      expect(Object.values(server.requests[0]?.headers ?? {}).join()).toContain(KEY);
+      status = 401;
+      const source = kind === "file" ? `file ${file}` : "command `cat …`";
+      const wrong = await cli(world, {}, "run", "hello");
+      expect(wrong.stderr).toContain(`bad key: [key] (${server.host} got the key from ${source})`);
+      expect(wrong.stdout + wrong.stderr).not.toContain(KEY);
+      rmSync(file);
+      const missing = await cli(world, {}, "run", "hello");
+      expect(missing.code).toBe(1);
+      expect(missing.stderr).toContain(kind === "file" ? file : "`cat …`");
+      expect(missing.stderr).toContain(`(for ${server.host})`);
+      expect(missing.stderr).not.toContain("    at ");
+      expect(server.requests).toHaveLength(2);
+      expect(filesWith(world.home, KEY)).toEqual([]);
+    },
+    30_000,
+  );
 
   test("without a key says where one was looked for and for which host", async () => {
     await using world = startWorld();

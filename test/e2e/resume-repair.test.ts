@@ -141,7 +141,7 @@ test("a log that was moved aside and replaced by a copy is noticed: the conversa
   expect((await conversation(world, "root")).map(textOf)).toContain("second");
 });
 
-test("a long conversation whose log was changed comes back by its name from the new log", async () => {
+test("a long conversation whose log was changed comes back by its name from the new log (worker 98)", async () => {
   await using world = startWorld();
   const root = await world.start({ command, rules: [{ text: "noted" }] });
   // More than a beginning of a log holds, in more entries than a list looks at.
@@ -151,6 +151,7 @@ test("a long conversation whose log was changed comes back by its name from the 
   // And a list does not look so far back from its end.
   await root.runToEnd(`last ${"y".repeat(100_000)}`);
   await root.kill();
+  expect(readFileSync(old?.path ?? "", "utf8")).toEndWith('{"foreign":1}\n');
   const [newer] = await sessions(world);
   expect(newer).toMatchObject({ name: "root", state: "killed", parent: null });
   const resumed = await world.cli("resume", "root");

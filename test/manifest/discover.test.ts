@@ -29,6 +29,19 @@ test("a directory of that name is no manifest", async () => {
   expect(findProject({ cwd: dir.join("a"), bases })?.root).toBe(dir.path);
 });
 
+test("a broken link or a pipe of that name is one, which then cannot be read", async () => {
+  await using dir = temp();
+  put(dir.join(".insomnia", "manifest.toml"));
+  for (const [place, make] of [
+    ["link", (path: string) => symlinkSync(dir.join("nowhere"), path)],
+    ["pipe", (path: string) => Bun.spawnSync(["mkfifo", path])],
+  ] as const) {
+    mkdirSync(dir.join(place, ".insomnia"), { recursive: true });
+    make(dir.join(place, ".insomnia", "manifest.toml"));
+    expect(findProject({ cwd: dir.join(place), bases })?.root).toBe(dir.join(place));
+  }
+});
+
 test("the walk ends at the home directory, whose own `.insomnia` is no project", async () => {
   await using dir = temp();
   put(dir.join(".insomnia", "manifest.toml"));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { loadManifest, type LoadOptions } from "../../src/manifest/load.ts";
 import { ManifestError } from "../../src/manifest/problem.ts";
@@ -204,15 +204,27 @@ describe("errors of the cascade", () => {
     expect((await here.load({ overlay: MINIMAL })).layers).toHaveLength(2);
   });
 
+  test("a link that leads nowhere is no absent manifest: what it should say may be a limit", async () => {
+    await using here = machine();
+    symlinkSync(here.join("nowhere"), `${here.config}/manifest.toml`);
+    expect(await messageFrom(here.load())).toStartWith(
+      `failed to auto-load user manifest: failed to read manifest ${here.config}/manifest.toml: ENOENT`,
+    );
+    rmSync(`${here.config}/manifest.toml`);
+    mkdirSync(`${here.project}/.insomnia`);
+    symlinkSync(here.join("nowhere"), `${here.project}/.insomnia/manifest.toml`);
+    expect(await messageFrom(here.load())).toStartWith("failed to auto-load project manifest");
+  });
+
   test("what cannot be read as text is an error", async () => {
     await using here = machine();
     mkdirSync(`${here.config}/manifest.toml`);
     expect(await messageFrom(here.load())).toStartWith(
       `failed to auto-load user manifest: failed to read manifest ${here.config}/manifest.toml: not a regular file`,
     );
-    const bytes = put(here.join("bytes.toml"), new Uint8Array([0x61, 0xff]));
+    const bytes = put(here.join("bytes.toml"), new Uint8Array([0x61, 10, 0xff, 10, 0xff]));
     expect(await messageFrom(here.load({ userManifest: bytes }))).toBe(
-      `failed to load user manifest: failed to read manifest ${bytes}: not valid UTF-8`,
+      `failed to load user manifest: failed to read manifest ${bytes}: not valid UTF-8 in line 2`,
     );
     const large = put(here.join("large.toml"), "#".repeat(1024 * 1024 + 1));
     expect(await messageFrom(here.load({ userManifest: large }))).toBe(

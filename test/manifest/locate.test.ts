@@ -82,6 +82,14 @@ y=2`;
     expect(lineFinder("[a]\r\nb = 1\r\nc = 2\r\n")(["a", "c"])).toBe(3);
   });
 
+  test("a name of very many parts takes no time", () => {
+    const parts = "a.".repeat(100_000);
+    const start = process.cpuUsage().user;
+    expect(lineFinder(`x = 1\n${parts}b = 1\n`)(["a", "a"])).toBe(2);
+    expect(lineFinder(`x = 1\n[${parts}b]\ny = 1\n`)(["a", "a"])).toBe(2);
+    expect(process.cpuUsage().user - start).toBeLessThan(2_000_000);
+  });
+
   test("any text at all gives a line of that text", () => {
     const nasty = fc.string({ unit: fc.constantFrom(..."ab=.[]{}\"'#\\\n ,1"), maxLength: 60 });
     fc.assert(

@@ -77,21 +77,24 @@ test("a key file must be absolute, there, and a file", async () => {
   await using dir = temp();
   const auth = (file: string): ModelConfig => ({ ref, auth: { kind: "api_key", file } });
   expect(await problem(auth("key"))).toBe(
-    "model configuration error: auth.file must be absolute: key",
+    "model configuration error: auth.file must be absolute: key (for api.anthropic.com)",
   );
   const missing = dir.join("missing");
   expect(await problem(auth(missing))).toStartWith(
     `model configuration error: failed to read auth.file ${missing}: ENOENT`,
   );
   mkdirSync(dir.join("dir"));
-  expect(await problem(auth(dir.join("dir")))).toEndWith("not a regular file");
+  expect(await problem(auth(dir.join("dir")))).toEndWith(
+    "not a regular file (for api.anthropic.com)",
+  );
   writeFileSync(dir.join("big"), "x".repeat(20_000));
-  expect(await problem(auth(dir.join("big")))).toEndWith("limit is 16384");
+  expect(await problem(auth(dir.join("big")))).toEndWith("limit is 16384 (for api.anthropic.com)");
 });
 
 test("a key that cannot be a header is refused without being shown", async () => {
   const text = await problem({ ref }, { [ENV]: "sec ret\nkey" });
   expect(text).toStartWith("model configuration error: the API key from environment variable");
+  expect(text).toEndWith("(for api.anthropic.com)");
   expect(text).not.toContain("sec");
 });
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { prefilterFor, requiredLiteral } from "../../src/tools/prefilter.ts";
+import { prefilterFor } from "../../src/tools/prefilter.ts";
 import { Regex, RegexSyntaxError } from "../../src/tools/regex.ts";
+import { requiredTexts } from "../../src/tools/required-text.ts";
 
 describe("the text that every match contains", () => {
   test.each([
@@ -19,19 +20,41 @@ describe("the text that every match contains", () => {
     ["[[:alpha:]]xyz", "xyz"],
     ["^import .* from$", "import "],
   ])("of %j is %j", (pattern, literal) => {
-    expect(requiredLiteral(pattern, false)).toBe(literal);
+    expect(requiredTexts(pattern, false)).toEqual([literal]);
   });
 
-  test.each([["a|b"], ["foo|bar"], ["(?i)foo"], ["\\Qa*b\\E"], ["a"], ["[ab]+"], ["(abc)"], [""]])(
-    "of %j is not known",
-    (pattern) => {
-      expect(requiredLiteral(pattern, false)).toBeUndefined();
-    },
-  );
+  test.each([
+    ["foo|barb", ["foo", "barb"]],
+    ["(abc)", ["abc"]],
+    ["(?:foo|bar)ba", ["foo", "bar"]],
+    ["x(?P<name>needle|hay(stack|rick))+ab", ["needle", "stack", "rick"]],
+    ["(foo|b)quux", ["quux"]],
+    ["(foo|bar)?quux|(ab)", ["quux", "ab"]],
+    ["foo|foo", ["foo"]],
+  ])("of %j is one of %j", (pattern, texts) => {
+    expect(requiredTexts(pattern, false)).toEqual(texts);
+  });
+
+  test.each([
+    ["a|b"],
+    ["foo|"],
+    ["(?i)foo"],
+    ["\\Qa*b\\E"],
+    ["a"],
+    ["[ab]+"],
+    ["(abc)?"],
+    ["(abc){0,2}"],
+    ["(abc"],
+    ["ab|cd|ef|gh|ij|kl|mn|op|qr"],
+    [""],
+  ])("of %j is not known", (pattern) => {
+    expect(requiredTexts(pattern, false)).toBeUndefined();
+  });
 
   test("leaves out letters with relatives outside ASCII when case is ignored", () => {
-    expect(requiredLiteral("haystack", true)).toBe("hay");
-    expect(prefilterFor("Kelvin", true)?.(Buffer.from("\u212aELVIN"))).toBe(true);
+    expect(requiredTexts("haystack", true)).toEqual(["hay"]);
+    const kelvin = new Regex("Kelvin", { ignoreCase: true, multiline: false });
+    expect(prefilterFor("Kelvin", true, kelvin)(Buffer.from("\u212aELVIN"))).toBe(true);
   });
 });
 
@@ -51,6 +74,11 @@ test("a file that matches is never filtered out", () => {
     "\\p{L}",
     "\\141",
     "(ab)",
+    "(?P<n>",
+    "ab|b1",
+    "\\A",
+    "\\z",
+    "(?-m:",
     "é",
   );
   const text = fc.array(
@@ -78,21 +106,24 @@ test("a file that matches is never filtered out", () => {
       fc.array(piece, { maxLength: 8 }),
       text,
       fc.boolean(),
-      (pieces, parts, ignoreCase) => {
+      fc.boolean(),
+      (pieces, parts, ignoreCase, multiline) => {
         const pattern = pieces.join("");
         let regex: Regex;
         try {
-          regex = new Regex(pattern, { ignoreCase, multiline: true });
+          regex = new Regex(pattern, { ignoreCase, multiline });
         } catch (error) {
           if (error instanceof RegexSyntaxError) return;
           throw error;
         }
         const content = parts.join("");
         if (!regex.test(content) && !content.split("\n").some((line) => regex.test(line))) return;
-        const filter = prefilterFor(pattern, ignoreCase);
-        expect(filter?.(Buffer.from(content)) ?? true).toBe(true);
+        const filter = prefilterFor(pattern, ignoreCase, regex);
+        expect(filter(Buffer.from(content))).toBe(true);
+        const marked = Buffer.from(`\ufeff${content}`);
+        expect(filter(marked)).toBe(true);
       },
     ),
-    { numRuns: 1000 },
+    { numRuns: 3000 },
   );
 });

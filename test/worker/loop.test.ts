@@ -166,6 +166,31 @@ describe("a run", () => {
     expect(model.requests.map((request) => request.items.length)).toEqual([3, 6]);
   });
 
+  test("keeps notices waiting while it yields to a compaction, and when that ends the run (22)", async () => {
+    const waiting = ["[Notification] a"];
+    const seen: number[] = [];
+    const model = script([...text("ok"), finish()]);
+    const { deps, events, history } = setUp(model, [], {
+      takeNotices: (keep) => keep(noticesOf(waiting.splice(0))),
+      compaction: {
+        beforeRequest: (_, announce) => {
+          announce();
+          seen.push(waiting.length, model.requests.length);
+          return Promise.resolve(seen.length > 2 ? "still too long" : undefined);
+        },
+        forRequest: (items) => items,
+      },
+    });
+    expect(await runTurns(deps, never)).toEqual({ outcome: "finished" });
+    expect(seen).toEqual([1, 0]);
+    expect(outline(history)).toEqual(["user: hi", "system: [Notification] a", "assistant: ok"]);
+    expect(names(events).slice(0, 3)).toEqual(["turn_start", "turn_end", "turn_start"]);
+    waiting.push("[Notification] b");
+    expect(await runTurns(deps, never)).toMatchObject({ message: "still too long" });
+    expect(waiting).toEqual(["[Notification] b"]);
+    expect(model.requests).toHaveLength(1);
+  });
+
   test("needs no user item when a notice is what wakes the model (29)", async () => {
     const history = new History();
     history.append(textMessage("user", "hi"), textMessage("assistant", "hello"));

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { type HeldFlock, heldFlocks } from "../../base/held-locks.ts";
-import type { Environment } from "../../base/paths.ts";
+import { type Environment, roomsDirectory } from "../../base/paths.ts";
 import { canonicalBase, podsWithoutDirectory } from "../../registry/recovery.ts";
 import { tablePaths } from "../../registry/table.ts";
 import {
@@ -32,6 +32,7 @@ import { checkLeftovers, isOurs, leftoverFacts } from "./leftovers.ts";
 import { checkHiddenPods, checkPods, podFacts } from "./pods.ts";
 import { checkRecords, recordFacts } from "./records.ts";
 import { checkRegistry, registryFacts } from "./registry-files.ts";
+import { checkRooms, roomFacts } from "./rooms.ts";
 
 /** Looks at everything and returns the findings in the order in which they are shown; never throws. */
 export async function examine(env: Environment): Promise<Finding[]> {
@@ -51,6 +52,11 @@ export async function examine(env: Environment): Promise<Finding[]> {
     const options = { privacy: "private", variable: "INSOMNIA_DATA_DIR", me } as const;
     findings.push(checkDirectory("sessions-directory", sessionsFacts(sessions), options));
     findings.push(...(await part("sessions-space", () => spaceOf("sessions-space", sessions))));
+    const rooms = roomsDirectory({ data }) ?? "";
+    const facts = directoryFacts(rooms);
+    // The first command of a Pod makes it.
+    if (facts.state !== "missing") findings.push(checkDirectory("rooms-directory", facts, options));
+    findings.push(...(await part("rooms", () => checkRooms(roomFacts(rooms)))));
   }
   if (runtime !== undefined) findings.push(...(await examineRuntime(runtime, me)));
   return findings;

@@ -22,6 +22,8 @@ export type Mend =
   | { readonly kind: "remove-temporary"; readonly base: string; readonly name: string }
   /** Directories on their way out, and files by which a doctor tried the locks. */
   | { readonly kind: "sweep"; readonly base: string }
+  /** Temporary files of Pods that were killed. */
+  | { readonly kind: "remove-rooms"; readonly base: string }
   /** A Pod directory without anything in it. */
   | { readonly kind: "remove-empty"; readonly path: string };
 

@@ -22,6 +22,7 @@ import { GONE_PREFIX, sweepGone } from "../../registry/life.ts";
 import { RegistryLock } from "../../registry/lock.ts";
 import { Registry } from "../../registry/registry.ts";
 import { inspectTable, tablePaths } from "../../registry/table.ts";
+import { removeAbandonedRooms } from "../../tools/shell/room.ts";
 import { PROBE_PREFIX } from "./disk.ts";
 import { listed, type Mend } from "./finding.ts";
 
@@ -42,6 +43,8 @@ export async function mend(what: Mend): Promise<string | undefined> {
       return await removeTemporary(what.base, what.name);
     case "sweep":
       return await sweep(what.base);
+    case "remove-rooms":
+      return removeRooms(what.base);
     case "remove-empty":
       return removeEmpty(what.path);
   }
@@ -143,6 +146,13 @@ function removeProbe(path: string): void {
   } finally {
     closeSync(fd);
   }
+}
+
+/** As the next Pod that runs a command would do it. */
+function removeRooms(base: string): string | undefined {
+  const removed = removeAbandonedRooms(base);
+  if (removed.length === 0) return undefined;
+  return `removed what killed Pods left in ${base}: ${listed(removed, 3)}`;
 }
 
 /** A Pod that is just making it makes it again (registry/life.ts). */

@@ -4,7 +4,7 @@
  * would keep every Pod of this user from being registered. A lock in it is held while its Pod lives;
  * one whose Pod was killed is removed by the next that needs room.
  */
-import { closeSync, constants, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
+import { closeSync, constants, lstatSync, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { tryFlock } from "../../base/libc.ts";
 
@@ -20,11 +20,15 @@ const LOCK = "lock";
 const OPEN = constants.O_RDWR | constants.O_NOFOLLOW;
 /** Somebody who clears up may take a directory for an abandoned one before it is locked. */
 const ATTEMPTS = 8;
+/** Names of rooms, as `crypto.randomUUID` makes them. */
+const ROOM = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** A room without a lock is being made, for an instant; or its removal was cut off. */
+const LOCKLESS_MS = 60_000;
 
 /** Makes a room below `base` (made if missing, 0700). Throws what the file system throws. */
 export function makeRoom(base: string): Room {
   mkdirSync(base, { mode: 0o700, recursive: true });
-  for (const name of readdirSync(base)) removeAbandoned(join(base, name));
+  removeAbandonedRooms(base);
   for (let attempt = 1; ; attempt += 1) {
     const directory = join(base, crypto.randomUUID());
     try {
@@ -58,18 +62,68 @@ function furnish(directory: string, fd: number): Room {
   };
 }
 
-function removeAbandoned(directory: string): void {
-  let fd: number;
-  try {
-    fd = openSync(join(directory, LOCK), OPEN);
-  } catch {
-    return; // gone, just being made, or not one of ours
+/** What is in the directory for rooms: of live Pods, of Pods that were killed, and nothing of ours. */
+export interface Rooms {
+  readonly owned: readonly string[];
+  readonly abandoned: readonly string[];
+  readonly strange: readonly string[];
+}
+
+/** Looks at the rooms below `base`; changes nothing. Throws what the file system throws. */
+export function roomsBelow(base: string): Rooms {
+  const rooms = { owned: [] as string[], abandoned: [] as string[], strange: [] as string[] };
+  for (const name of readdirSync(base)) {
+    const fd = openLock(join(base, name));
+    if (fd === "missing") {
+      const isRoom = ROOM.test(name) && isDirectory(join(base, name));
+      // One that is just being made is in use.
+      const list = !isRoom ? "strange" : isOld(join(base, name)) ? "abandoned" : "owned";
+      rooms[list].push(name);
+      continue;
+    }
+    rooms[tryFlock(fd) === "taken" ? "abandoned" : "owned"].push(name);
+    closeSync(fd);
+  }
+  return rooms;
+}
+
+/** Removes the rooms of Pods that were killed, as far as that can be done; returns their names. */
+export function removeAbandonedRooms(base: string): string[] {
+  return readdirSync(base).filter((name) => removeAbandoned(base, name));
+}
+
+function removeAbandoned(base: string, name: string): boolean {
+  const directory = join(base, name);
+  let fd = openLock(directory);
+  if (fd === "missing") {
+    if (!ROOM.test(name) || !isDirectory(directory) || !isOld(directory)) return false;
+    fd = openLock(directory, constants.O_CREAT);
+    if (fd === "missing") return false;
   }
   try {
-    if (tryFlock(fd) === "taken") rmSync(directory, { recursive: true, force: true });
+    if (tryFlock(fd) !== "taken") return false;
+    rmSync(directory, { recursive: true, force: true });
+    return true;
   } catch {
-    // Removed by somebody else at the same time; or the next one tries again.
+    return false; // removed by somebody else at the same time; or the next one tries again
   } finally {
     closeSync(fd);
   }
+}
+
+function openLock(directory: string, flags = 0): number | "missing" {
+  try {
+    return openSync(join(directory, LOCK), OPEN | flags, 0o600);
+  } catch {
+    return "missing"; // or nothing of ours
+  }
+}
+
+function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+function isOld(path: string): boolean {
+  const changed = lstatSync(path, { throwIfNoEntry: false })?.mtimeMs;
+  return changed !== undefined && Date.now() - changed > LOCKLESS_MS;
 }

@@ -1,0 +1,48 @@
+/** Rooms for the temporary files of commands: who owns them, and what becomes of those nobody owns. */
+import { expect, test } from "bun:test";
+import { mkdirSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { makeRoom, removeAbandonedRooms, roomsBelow } from "../../src/tools/shell/room.ts";
+import { temp } from "../support/temp.ts";
+
+/** A room as a removal that was cut off leaves it: files, and no lock. */
+function lockless(base: string, age: number): string {
+  const name = crypto.randomUUID();
+  mkdirSync(join(base, name, "tmp"), { recursive: true });
+  writeFileSync(join(base, name, "tmp/file"), "x");
+  const then = Date.now() / 1000 - age;
+  utimesSync(join(base, name), then, then);
+  return name;
+}
+
+test("rooms are told apart by their locks, and only those of nobody go", async () => {
+  await using dir = temp();
+  const base = dir.join("rooms");
+  const room = makeRoom(base);
+  const [own = ""] = readdirSync(base);
+  const killed = crypto.randomUUID();
+  mkdirSync(join(base, killed, "tmp"), { recursive: true });
+  writeFileSync(join(base, killed, "lock"), "");
+  const old = lockless(base, 3600);
+  const young = lockless(base, 0);
+  mkdirSync(join(base, "notes"));
+  mkdirSync(dir.join("elsewhere"));
+  symlinkSync(dir.join("elsewhere"), join(base, crypto.randomUUID()));
+  const { owned, abandoned, strange } = roomsBelow(base);
+  expect(new Set(owned)).toEqual(new Set([own, young]));
+  expect(new Set(abandoned)).toEqual(new Set([killed, old]));
+  expect(strange).toHaveLength(2);
+  expect(new Set(removeAbandonedRooms(base))).toEqual(new Set([killed, old]));
+  expect(new Set(readdirSync(base))).toEqual(new Set([own, young, ...strange]));
+  expect(removeAbandonedRooms(base)).toEqual([]);
+  room.close();
+  expect(readdirSync(base)).not.toContain(own);
+});
+
+test("a room whose removal was cut off goes when the next one is made", async () => {
+  await using dir = temp();
+  const old = lockless(dir.path, 3600);
+  const room = makeRoom(dir.path);
+  expect(readdirSync(dir.path)).not.toContain(old);
+  room.close();
+});
