@@ -215,8 +215,8 @@ async function assemble(
         await recorder.begin(history);
       },
       settle: recorder.settle,
-      end: async (end, abort) => {
-        await recorder.end(end, abort);
+      end: async (end, abort, report) => {
+        await recorder.end(end, abort, uplink.hasParents ? report : undefined);
         if (abort !== "shutdown") compaction.afterRun();
       },
     },
@@ -269,7 +269,7 @@ async function assemble(
     complete: (kind, prefix) =>
       completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
     childEvent: (event, id) => family.handle(event, id),
-    report: (event) => uplink.report(event),
+    report: ({ event, id }) => uplink.report(event, id),
     unreported: () => uplink.waiting,
     parentChanged: () => void uplink.parentChanged(),
     compact: () => compaction.request(controller.phase !== "running"),
@@ -326,7 +326,7 @@ async function assemble(
   };
   // A crash may have come between the input and the mailbox.
   for (const mark of restored?.state.runKeys ?? []) mailbox.see(mark);
-  uplink.start();
+  uplink.start(restored?.state.endReport);
   controller.begin();
 
   return {

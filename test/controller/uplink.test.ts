@@ -276,6 +276,24 @@ describe("reports to the parent", () => {
     await outbox.close();
   });
 
+  test("of a logged end that the outbox does not know are made when the next process starts, once", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root");
+    const logged = { id: "end:1", event: report("a") };
+    const start = async (outbox: Mailbox): Promise<void> => {
+      const uplink = new Uplink(KID, pods.registry, root.path, outbox, FAST);
+      uplink.start(logged);
+      await uplink.flush(5000);
+    };
+    await start(pods.outbox);
+    await start(pods.outbox);
+    const again = new Mailbox(pods.store, "session", () => undefined);
+    await start(again);
+    await again.close();
+    expect(root.heard.map(({ id }) => id)).toEqual(["end:1"]);
+  });
+
   test("wait on disk while there is no parent, and go to the one that comes (W52)", async () => {
     await using pods = family();
     pods.register(["mid", null, "dead"], ["kid", "mid"]);
