@@ -35,6 +35,19 @@ export function readSession(world: World, session: string): SessionState {
   });
 }
 
+/** True when these bytes of a log hold the end of the run that was asked for with `text`, and it was a good one. */
+export function hasFinished(bytes: Buffer, text: string): boolean {
+  const lines = bytes
+    .toString("utf8", 0, bytes.lastIndexOf(10) + 1)
+    .trimEnd()
+    .split("\n");
+  const begun = lines.findIndex(
+    (line) => line.includes('"kind":"user_input"') && line.includes(JSON.stringify(text)),
+  );
+  const end = lines.find((line, at) => at > begun && /"kind":"run_(completed|errored)"/.test(line));
+  return begun >= 0 && end?.includes('"result":"finished"') === true;
+}
+
 async function ask(world: World, name: string, method: Method, until?: EventName): Promise<Event> {
   const socket = world.allocation(name)?.socket ?? "";
   return await request(socket, method, {
