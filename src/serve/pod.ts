@@ -288,6 +288,7 @@ async function assemble(
   // Whoever finds the socket finds these files too (spec protocol 8.1, 8.2).
   files.writeStatic(await renderManifest(manifest));
   await resumeRecording(recording, configuration, alert);
+  for (const text of back?.apart ?? []) alert("warn", text);
   files.writeStatus(controller.phase, session);
   files.writeHistory(history.items);
   server = listenPrivately({
