@@ -120,6 +120,7 @@ test(
       ranUnanswered: 0,
       torn: 0,
       endedKilled: 0,
+      alone: 0,
     };
     for (let round = 0; round < ROUNDS; round += 1) {
       const what = `round ${round} of seed ${SEED}`;
@@ -162,6 +163,11 @@ test(
       if (all && random() < 0.5) {
         await resumeAndKill(world, random() * LATEST_RETURN_MS);
         counts.twice += 1;
+      }
+      if (all && round % 2 === 1) {
+        // A person brings one of them back first, as a root: the tree takes it in.
+        await resume(world, round % 4 === 1 ? ["leaf"] : ["mid"]);
+        counts.alone += 1;
       }
       await resume(world);
       await settled(world);

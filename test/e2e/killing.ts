@@ -115,19 +115,12 @@ export async function kill(world: World, pids: readonly number[], all: boolean):
   } while (victims.length > 0);
 }
 
-export async function resume(world: World): Promise<void> {
-  const child = Bun.spawn([...command, "resume", "root", "--tree"], {
-    cwd: world.work,
-    env: world.env,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
+/** Brings the tree back, or what else is named, without a complaint. */
+export async function resume(
+  world: World,
+  what: readonly string[] = ["root", "--tree"],
+): Promise<void> {
+  const { stdout, stderr, code } = await world.cli("resume", ...what);
   expect({ code, stderr, stdout }).toMatchObject({ code: 0, stderr: "" });
 }
 
