@@ -26,6 +26,13 @@ type Answer = (connection: Connection, method: Method, nth: number) => void;
 const acknowledge: Answer = (connection, { id = "" }) =>
   connection.send({ event: "ack", data: { id } });
 
+/** Hears the first ones and answers nothing; from the n-th on it acknowledges. */
+const acknowledgeFrom =
+  (n: number): Answer =>
+  (connection, method, nth) => {
+    if (nth >= n) acknowledge(connection, method, nth);
+  };
+
 /** A runtime directory with Pods in its registry, all of them this process, and fake parents. */
 function family() {
   const dir = temp();
@@ -128,9 +135,7 @@ describe("reports to the parent", () => {
   test("that were not answered in time are delivered again under the same id", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
-    const root = pods.listen("root", (connection, method, nth) => {
-      if (nth >= 3) acknowledge(connection, method, nth);
-    });
+    const root = pods.listen("root", acknowledgeFrom(3));
     const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     uplink.report(report("a"));
     await uplink.flush(5000);
@@ -254,9 +259,7 @@ describe("reports to the parent", () => {
   test("outlast the process: a later one of the session sends them, under the same ids", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
-    const root = pods.listen("root", (connection, method, nth) => {
-      if (nth >= 2) acknowledge(connection, method, nth);
-    });
+    const root = pods.listen("root", acknowledgeFrom(2));
     const first = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     first.report(report("a"));
     first.report(report("b"));
