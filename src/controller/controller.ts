@@ -99,10 +99,8 @@ export class Controller {
         return void answer.accept();
       case "compact":
         return this.#longRequest(answer, this.#deps.compact);
-      case "revive": {
-        const { params } = method;
-        return this.#longRequest(answer, () => this.#deps.revive(params));
-      }
+      case "revive":
+        return this.#longRequest(answer, () => this.#deps.revive(method.params));
       case "list_completions":
         return this.#complete(connection, method.params, answer);
       default:

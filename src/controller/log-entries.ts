@@ -49,6 +49,11 @@ export function endEntries(
   ];
 }
 
+/** The end of a run that was cut off with its process, or by the end of its Pod. */
+export function cutOffEntry(ts: number): Entry {
+  return { kind: "run_errored", ts, interrupted: true, message: CUT_OFF };
+}
+
 /** How a run ended, in the words of spec worker-and-tools 1.7. */
 function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
   switch (end.outcome) {
@@ -61,12 +66,8 @@ function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
       if (abort === "pause") {
         return { kind: "run_completed", ts, interrupted: true, result: "paused" };
       }
-      return {
-        kind: "run_errored",
-        ts,
-        interrupted: true,
-        message: abort === "shutdown" ? CUT_OFF : "Cancelled",
-      };
+      if (abort === "shutdown") return cutOffEntry(ts);
+      return { kind: "run_errored", ts, interrupted: true, message: "Cancelled" };
     case "error":
       return { kind: "run_errored", ts, interrupted: true, message: end.message };
   }

@@ -15,7 +15,6 @@ import {
   type ChildEnd,
   type ChildStart,
   type Closing,
-  CUT_OFF,
   DOMAIN,
   type EndReport,
   type Setup,
@@ -24,7 +23,7 @@ import { itemEntries, startEntries } from "../session/write.ts";
 import type { History, StoredItem } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
 import { FamilyLedger } from "./family-ledger.ts";
-import { endEntries, extension, titleOf, usageEntry } from "./log-entries.ts";
+import { cutOffEntry, endEntries, extension, titleOf, usageEntry } from "./log-entries.ts";
 import type { AbortReason } from "./state.ts";
 
 /** Result of a call that was recorded as begun when the process ended; it is never run again (W6). */
@@ -93,7 +92,7 @@ export class Recorder {
     const entries = itemEntries(items, typed, this.#now());
     const isInput = typed !== undefined && items.some(isUserMessage);
     if (isInput && this.#mark !== undefined) {
-      entries.push(this.#extension(DOMAIN.runKey, { mark: this.#mark }));
+      entries.push(extension(DOMAIN.runKey, { mark: this.#mark }, this.#now()));
     }
     this.#write(entries);
     if (isInput) this.#typed = undefined;
@@ -141,7 +140,7 @@ export class Recorder {
 
   /** The result of one call of a batch whose other calls are still at work. */
   readonly early = (item: ToolResultItem): void => {
-    this.#write([this.#extension(DOMAIN.result, { item })]);
+    this.#write([extension(DOMAIN.result, { item }, this.#now())]);
   };
 
   /** Tokens of a request. What cannot be written is only a figure, and is left out. */
@@ -189,13 +188,7 @@ export class Recorder {
     const early = state.earlyResults.filter((result) => open.has(result.call_id));
     history.append(...early);
     history.closeOpenCalls(INTERRUPTED_BY_END);
-    const ts = this.#now();
-    this.#write([
-      ...(state.cutOff
-        ? [{ kind: "run_errored" as const, ts, interrupted: true, message: CUT_OFF }]
-        : []),
-      this.#setupEntry(),
-    ]);
+    this.#write([...(state.cutOff ? [cutOffEntry(this.#now())] : []), this.#setupEntry()]);
     await this.settle();
   }
 
@@ -210,7 +203,7 @@ export class Recorder {
   async close(reason: Closing): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#note(this.#extension(DOMAIN.closed, { reason }));
+    this.#note(extension(DOMAIN.closed, { reason }, this.#now()));
     // What is lost of it by a failing disk is only how the Pod ended.
     await this.#log?.sync().catch((error: unknown) => logLine("warn", messageOf(error)));
     this.#log?.close();
@@ -284,11 +277,7 @@ export class Recorder {
 
   #setupEntry(): Entry {
     const setup = { ...this.#deps.setup(), lineage: this.#lineage, title: this.#title };
-    return this.#extension(DOMAIN.setup, setup);
-  }
-
-  #extension(domain: string, payload: unknown): Entry {
-    return extension(domain, payload, this.#now());
+    return extension(DOMAIN.setup, setup, this.#now());
   }
 
   #systemPrompt(): string | null {
