@@ -10,6 +10,7 @@ import { type Environment, podPaths } from "../base/paths.ts";
 import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
+import { describeApart, standingApart } from "../registry/apart.ts";
 import { takeLife } from "../registry/life.ts";
 import { type Allocations, findByName } from "../registry/kinship.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -100,7 +101,12 @@ export async function resumePod(
     const socket = live?.socket ?? (await startAgain(chosen, place, options.at !== undefined));
     if (options.tree || options.goOn) problem = await revive(socket, below);
   }
-  const branch = branchOf(registry.peek(), setup.name).map((entry) => entry.pod_name);
+  const now = registry.peek();
+  const { scope_allow = [] } = findByName(now, setup.name) ?? {};
+  for (const other of standingApart(now, setup.name, scope_allow)) {
+    err.write(`${describeApart(other)}\n`);
+  }
+  const branch = branchOf(now, setup.name).map((entry) => entry.pod_name);
   const came = options.tree && branch.length > 1 ? `, with ${branch.slice(1).join(", ")}` : "";
   out.write(`resumed pod \`${setup.name}\` (session ${session})${came}\n`);
   if (problem === undefined) return EXIT.done;

@@ -3,7 +3,9 @@
  * crash of either side, delivers the same report again under the same id, and must not be heard
  * twice. What was taken is on disk before it is acknowledged. What was refused is looked at again.
  */
+import { log } from "../base/log.ts";
 import type { PodEvent } from "../protocol/method.ts";
+import type { Answer } from "./intake.ts";
 import type { Mailbox } from "./mailbox.ts";
 
 /** The part of a mailbox that remembers reports. */
@@ -20,6 +22,25 @@ export class ChildReports {
   constructor(handle: (event: PodEvent, id: string | undefined) => Promise<boolean>, inbox: Inbox) {
     this.#handle = handle;
     this.#inbox = inbox;
+  }
+
+  /** Takes a report and answers its sender, who is asked to come again when there is no room. */
+  async answer(
+    id: string | undefined,
+    event: PodEvent,
+    answer: Answer,
+    isFull: boolean,
+  ): Promise<void> {
+    if (isFull) {
+      return void answer.reject("internal", "too many reports are waiting; send it again", true);
+    }
+    try {
+      if (await this.take(id, event)) answer.accept();
+      else answer.reject("internal", "pod_event refused: not from a known child of this pod");
+    } catch (error) {
+      log("error", "a child's report could not be handled", error);
+      answer.reject("internal", "pod_event could not be handled", true);
+    }
   }
 
   /** Handles a report, or shares the outcome of an earlier delivery. Rejects as `handle` does. */

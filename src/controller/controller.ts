@@ -7,53 +7,55 @@ import { isPodError, messageOf } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import type { Alert, Event } from "../protocol/event.ts";
 import type { Item } from "../protocol/history.ts";
-import type { Method, PodEvent } from "../protocol/method.ts";
+import type { Method } from "../protocol/method.ts";
 import type { Segment } from "../protocol/segment.ts";
 import type { Connection } from "../transport/server.ts";
 import type { RunEnd } from "../worker/loop.ts";
 import { ChildReports } from "./child-reports.ts";
 import { Conversation } from "./conversation.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
-import { type Answer, Intake, SILENT } from "./intake.ts";
-import { NOTE_KEY, RUN_KEY } from "./mailbox.ts";
-import { MAX_NOTE_CHARACTERS, noticeItem, Notices } from "./notices.ts";
+import { type Answer, answerOn, answerWith, Intake, SILENT } from "./intake.ts";
+import { type Outgoing, RUN_KEY } from "./mailbox.ts";
+import { endEvents, endReport } from "./run-end.ts";
 import {
   type ControllerState,
   type Effect,
+  type Ending,
+  endingOf,
   INITIAL_STATE,
   type Input,
   type RunStart,
   transition,
 } from "./state.ts";
-import { WakeBudget } from "./wake-budget.ts";
+import { Waking } from "./waking.ts";
 
 /** The controller of one Pod. */
 export class Controller {
   readonly #deps: ControllerDependencies;
-  readonly #notices = new Notices();
+  readonly #waking: Waking;
   readonly #conversation: Conversation;
   readonly #reports: ChildReports;
-  readonly #budget: WakeBudget;
-  readonly #now: () => number;
   #state: ControllerState;
   #abort = new AbortController();
   /** What the running run begins with, if somebody asked for it. */
   #intake: Intake | undefined;
-  /** The end of the run that is being settled. */
+  /** The end of the run that is being settled, and what the parent is to hear of it. */
   #end: RunEnd = { outcome: "finished" };
+  #report: Outgoing | undefined;
   #runs = 0;
   /** True when the running run has got as far as a request, which takes the notices. */
   #asked = false;
-  /** Runs out when the waiting notices may start a run. */
-  #deferred: ReturnType<typeof setTimeout> | undefined;
 
   constructor(deps: ControllerDependencies) {
     this.#deps = deps;
     this.#conversation = new Conversation(deps);
     this.#state = deps.initial ?? INITIAL_STATE;
     if (this.#state.phase === "paused") this.#conversation.paused();
-    this.#now = deps.now ?? (() => performance.now());
-    this.#budget = deps.budget ?? new WakeBudget(this.#now());
+    this.#waking = new Waking(
+      deps,
+      (wake, allowed) => this.#request({ type: "notice", wake, allowed }, SILENT),
+      (message) => this.alert("warn", "pod", message),
+    );
     this.#reports = new ChildReports(deps.childEvent, deps.mailbox);
   }
 
@@ -67,14 +69,7 @@ export class Controller {
    * the Pod can run.
    */
   begin(): void {
-    const { mailbox, history } = this.#deps;
-    const told = new Set(
-      history.items.flatMap((item) => (item.type === "message" ? [item.notice ?? ""] : [])),
-    );
-    // A crash between the conversation and the mailbox must not tell it twice.
-    mailbox.told(mailbox.incoming.flatMap(({ id }) => (told.has(id) ? [id] : [])));
-    for (const notice of mailbox.incoming) this.#notices.add(notice);
-    if (this.#notices.count > 0) this.#wake(this.#notices.waking);
+    this.#waking.begin();
   }
 
   /** Replays earlier alerts to a client that has just connected. */
@@ -85,26 +80,14 @@ export class Controller {
   /** Handles one method of a client. */
   handle(connection: Connection, method: Method): void | Promise<void> {
     const { id } = method;
-    const answer: Answer = {
-      accept: () => id !== undefined && connection.send({ event: "ack", data: { id } }),
-      reject: (code, message, retry = false) =>
-        connection.send({
-          event: "error",
-          data: {
-            code,
-            message,
-            ...(id === undefined ? {} : { id }),
-            ...(retry ? { retry } : {}),
-          },
-        }),
-    };
+    const answer = answerOn(connection, id);
     switch (method.method) {
       case "run":
         return this.#runRequest(method.params.input, method.params.key, answer);
       case "notify":
-        return this.#note(method.params.message, answer);
+        return this.#waking.note(method.params.message, answer);
       case "pod_event":
-        return this.#childEvent(id, method.params, answer);
+        return this.#reports.answer(id, method.params, answer, this.#waking.full);
       case "parent_changed":
         this.#deps.parentChanged();
         return void answer.accept();
@@ -116,10 +99,8 @@ export class Controller {
         return void answer.accept();
       case "compact":
         return this.#longRequest(answer, this.#deps.compact);
-      case "revive": {
-        const { params } = method;
-        return this.#longRequest(answer, () => this.#deps.revive(params));
-      }
+      case "revive":
+        return this.#longRequest(answer, () => this.#deps.revive(method.params));
       case "list_completions":
         return this.#complete(connection, method.params, answer);
       default:
@@ -148,31 +129,17 @@ export class Controller {
   }
 
   /**
-   * Queues a text for the model; `wake` starts a run when the Pod is idle. With an `id` it is kept
-   * on disk until the model has it, and is taken once however often it comes.
+   * Queues a text for the model; `wake` starts a run when the Pod is idle. With an `id` it is kept on
+   * disk until the model has it, and is taken once however often it comes.
    */
   notice(text: string, wake: boolean, id?: string): void {
-    const { mailbox, wrapNotice } = this.#deps;
-    const notice = { text: wrapNotice(text), wake };
-    if (id !== undefined) {
-      if (mailbox.hasSeen(id)) return;
-      mailbox.receive({ ...notice, id });
-    }
-    const dropped = this.#notices.add(id === undefined ? notice : { ...notice, id });
-    if (dropped !== undefined) {
-      if (dropped.id !== undefined) mailbox.told([dropped.id]);
-      this.alert("warn", "pod", "too many notices are waiting; the oldest was dropped");
-    }
-    this.#wake(wake);
+    this.#waking.notice(text, wake, id);
   }
 
   /** Hands the notices that wait to `keep` as messages; they wait on when it throws (W11). */
   takeNotices(keep: (items: readonly Item[]) => void): void {
     this.#asked = true;
-    this.#notices.take((notices) => {
-      keep(notices.map(noticeItem));
-      this.#deps.mailbox.told(notices.flatMap(({ id }) => (id === undefined ? [] : [id])));
-    });
+    this.#waking.take(keep);
   }
 
   /** Tells people something they should know, now and when they connect later. */
@@ -205,25 +172,6 @@ export class Controller {
     return taken;
   }
 
-  #wake(wake: boolean): void {
-    this.#request({ type: "notice", wake, allowed: this.#mayWake() }, SILENT);
-  }
-
-  /** A client's note: on disk before it is acknowledged, as a report is. */
-  async #note(message: string, answer: Answer): Promise<void> {
-    if (message.length > MAX_NOTE_CHARACTERS) {
-      const limit = `a note may have at most ${MAX_NOTE_CHARACTERS} characters`;
-      return void answer.reject("internal", limit);
-    }
-    this.notice(message, true, `${NOTE_KEY}${crypto.randomUUID()}`);
-    await this.#deps.mailbox.synced();
-    answer.accept();
-  }
-
-  #mayWake(): boolean {
-    return this.#budget.waitMs(this.#now()) === 0;
-  }
-
   #request(input: Input, answer: Answer, onAccept?: () => void): void {
     const next = transition(this.#state, input);
     this.#state = next.state;
@@ -241,30 +189,19 @@ export class Controller {
       case "abort_run":
         return this.#abort.abort();
       case "defer_wake":
-        return this.#deferWake();
+        return this.#waking.defer();
       case "end_run":
         return this.#endRun(effect);
       case "finish":
-        clearTimeout(this.#deferred);
+        this.#waking.settle();
         return this.#deps.finish();
     }
   }
 
-  #deferWake(): void {
-    if (this.#deferred !== undefined) return;
-    const timer = setTimeout(() => {
-      this.#deferred = undefined;
-      this.#wake(this.#notices.waking);
-    }, this.#budget.waitMs(this.#now()));
-    timer.unref();
-    this.#deferred = timer;
-  }
-
   /** One run from its first event to its last; never rejects. */
   async #run(start: RunStart): Promise<void> {
-    clearTimeout(this.#deferred);
-    this.#deferred = undefined;
-    if (start === "notices") this.#budget.spend(this.#now());
+    this.#waking.settle();
+    if (start === "notices") this.#waking.spend();
     this.#abort = new AbortController();
     this.#asked = false;
     this.#runs += 1;
@@ -272,14 +209,19 @@ export class Controller {
     const isNew = start === "input" || start === "interrupting_input";
     if (!isNew) this.#intake = undefined;
     this.#end = await this.#work(start, this.#abort.signal);
-    await this.#deps.record.end(this.#end, this.#state.abort);
+    const ending = endingOf(this.#state, this.#end.outcome);
+    // Whoever asked for a run that was not taken was told so, and nobody else waits for it.
+    const isTaken = this.#intake?.isRejected !== true;
+    this.#report = isTaken ? endReport(this.#end, ending, this.#deps.self) : undefined;
+    await this.#deps.record.end(this.#end, this.#state.abort, this.#report);
     this.#request(
       {
         type: "run_ended",
         end: this.#end.outcome,
+        ending,
         // Notices that a run could not even ask about would start it again at once, and for ever.
-        waking: this.#asked && this.#notices.waking,
-        allowed: this.#mayWake(),
+        waking: this.#asked && this.#waking.waking,
+        allowed: this.#waking.allowed,
       },
       SILENT,
     );
@@ -313,56 +255,19 @@ export class Controller {
     intake.accept();
   }
 
-  #endRun({ outcome, report }: Extract<Effect, { type: "end_run" }>): void {
-    const { files, history, session, self } = this.#deps;
+  #endRun({ outcome }: Ending): void {
+    const { files, history, session, report } = this.#deps;
     // Everything that others can read is true before the end is announced (W9).
     files.writeHistory(history.items);
     files.writeStatus(outcome === "paused" ? "paused" : "idle", session());
-    const end = this.#end;
-    if (outcome === "error" && end.outcome === "error") {
-      this.publish({ event: "error", data: { code: end.code, message: end.message } });
-    } else if (outcome === "cancelled") {
-      this.publish({ event: "error", data: { code: "internal", message: "Cancelled" } });
-    }
-    // The reference has no word for an error or a cancel; the key beside says it (W3).
-    const result = outcome === "limit_reached" || outcome === "paused" ? outcome : "finished";
-    this.publish({ event: "run_end", data: { result, outcome } });
-    // Whoever asked for a run that was not taken was told so, and nobody else waits for it.
-    if (report === undefined || this.#intake?.isRejected) return;
-    const sender = { pod_name: self.name, instance: self.instance };
-    // Half an answer is none that a parent should take for a whole one.
-    const remark = end.outcome === "finished" ? end.remark : undefined;
-    this.#deps.report(
-      report === "errored" || (report === "turn_ended" && remark !== undefined)
-        ? { kind: "errored", ...sender, message: remark ?? errorText(end) }
-        : { kind: report, ...sender },
-    );
-  }
-
-  async #childEvent(id: string | undefined, event: PodEvent, answer: Answer): Promise<void> {
-    if (this.#notices.full) {
-      return void answer.reject("internal", "too many reports are waiting; send it again", true);
-    }
-    try {
-      if (await this.#reports.take(id, event)) answer.accept();
-      else answer.reject("internal", "pod_event refused: not from a known child of this pod");
-    } catch (error) {
-      log("error", "a child's report could not be handled", error);
-      answer.reject("internal", "pod_event could not be handled", true);
-    }
+    for (const event of endEvents(this.#end, outcome)) this.publish(event);
+    if (this.#report !== undefined) report(this.#report);
   }
 
   /** A request that takes its time; it is answered when it is done, with what went wrong if so. */
   async #longRequest(answer: Answer, act: () => Promise<string | undefined>): Promise<void> {
     if (this.#state.stopping) return void answer.reject("internal", "Pod is shutting down");
-    let problem: string | undefined;
-    try {
-      problem = await act();
-    } catch (error) {
-      problem = messageOf(error);
-    }
-    if (problem === undefined) answer.accept();
-    else answer.reject("internal", problem);
+    await answerWith(answer, act);
   }
 
   async #complete(
@@ -378,7 +283,7 @@ export class Controller {
   #statusEvent(): Event {
     const { name, instance } = this.#deps.self;
     // What waits in an idle or paused Pod waits for a person, unless a run for it is about to start.
-    const coming = this.#state.phase === "running" || this.#deferred !== undefined;
+    const coming = this.#state.phase === "running" || this.#waking.isDeferred;
     return {
       event: "status",
       data: {
@@ -387,13 +292,8 @@ export class Controller {
         instance,
         pid: process.pid,
         runs: this.#runs,
-        pending: (coming ? this.#notices.count : 0) + this.#deps.unreported(),
+        pending: (coming ? this.#waking.count : 0) + this.#deps.unreported(),
       },
     };
   }
-}
-
-function errorText(end: RunEnd): string {
-  if (end.outcome === "error") return end.message;
-  return "the turn limit (max_turns) was reached";
 }

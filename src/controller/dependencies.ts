@@ -4,7 +4,7 @@ import type { PodId } from "../registry/registry.ts";
 import type { RunEnd } from "../worker/loop.ts";
 import type { CompletionEntry, CompletionKind } from "./completions.ts";
 import type { ConversationDependencies } from "./conversation.ts";
-import type { Mailbox } from "./mailbox.ts";
+import type { Mailbox, Outgoing } from "./mailbox.ts";
 import type { RuntimeFiles } from "./runtime-files.ts";
 import type { AbortReason, ControllerState } from "./state.ts";
 import type { WakeBudget } from "./wake-budget.ts";
@@ -15,8 +15,11 @@ export interface RunRecord {
   begin(): Promise<void>;
   /** Resolves when all of it so far is on the disk; rejects when it may not be. */
   settle(): Promise<void>;
-  /** After a run that was told to end for `abort`, before anybody hears of it; never rejects. */
-  end(end: RunEnd, abort: AbortReason): Promise<void>;
+  /**
+   * After a run that was told to end for `abort`, before anybody hears of it; `report` is what the
+   * parent will hear. Never rejects.
+   */
+  end(end: RunEnd, abort: AbortReason, report: Outgoing | undefined): Promise<void>;
 }
 
 /** What `revive` asks for. */
@@ -36,8 +39,8 @@ export interface ControllerDependencies extends ConversationDependencies {
   readonly complete: (kind: CompletionKind, prefix: string) => Promise<CompletionEntry[]>;
   /** Handles a child's report; false when it is not to be believed. A notice keeps the report's id. */
   readonly childEvent: (event: PodEvent, id: string | undefined) => Promise<boolean>;
-  /** Reports to this Pod's own parent. */
-  readonly report: (event: PodEvent) => void;
+  /** Reports the end of a run to this Pod's own parent. */
+  readonly report: (report: Outgoing) => void;
   /** Reports that the parent has not taken yet. */
   readonly unreported: () => number;
   /** Asks the registry for the parent again. */

@@ -1,35 +1,22 @@
 /**
  * The events of one session that must survive the process: reports on their way to the parent until
  * they are acknowledged, notices until they are in the conversation, and what was already taken, so
- * that nothing is told twice. An append-only file of JSON lines beside the session's log, made when
- * the first event comes; a torn last line is cut off, a bad one is skipped and said. A disk that fails
- * costs durability until it works again, never an event of the running process.
+ * that nothing is told twice. Kept in memory, whatever the disk does, and line by line in a file.
  */
-import { closeSync, constants, fstatSync, ftruncateSync, linkSync, openSync } from "node:fs";
-import { join } from "node:path";
-import { z } from "zod/v3";
-import { errnoCode, messageOf } from "../base/errors.ts";
-import {
-  fsyncAsync,
-  readBytes,
-  removeFile,
-  replaceFile,
-  syncDirectory,
-  writeAll,
-} from "../base/files.ts";
-import { lazily } from "../base/lazy.ts";
-import { type PodEvent, podEventSchema } from "../protocol/method.ts";
+import type { PodEvent } from "../protocol/method.ts";
+import { MailFile, type MailboxTrouble, type MailLine } from "./mail-file.ts";
 
 /**
  * Ids of taken events that are remembered, and as many keys of runs; far more than can be under way at
  * a time. Each has a window of its own: many reports must not push out the key of a run.
  */
 const MAX_SEEN = 1024;
-/** Size at which the file is replaced by what still matters. */
-const REWRITE_BYTES = 1024 * 1024;
 
 /** Begins the id of a run's key among those that were seen. */
 export const RUN_KEY = "run:";
+
+/** Begins the id of a report of a run's end, which the session log holds as well. */
+export const END_KEY = "end:";
 
 /** Begins the id of a client's note, which is made here and never comes again. */
 export const NOTE_KEY = "note:";
@@ -48,40 +35,15 @@ export interface Incoming {
   readonly wake: boolean;
 }
 
-const lineSchema = lazily(() =>
-  z.union([
-    z.object({ out: z.string(), event: podEventSchema() }),
-    z.object({ sent: z.string() }),
-    z.object({ in: z.string(), text: z.string(), wake: z.boolean() }),
-    z.object({ told: z.array(z.string()) }),
-    /** A report that needed no notice, or the key of a run: taken, and never again. */
-    z.object({ seen: z.string() }),
-  ]),
-);
-type Line = z.infer<ReturnType<typeof lineSchema>>;
-
-/** What a mailbox tells about trouble: a file that cannot be written, lines that cannot be read. */
-export type MailboxTrouble = (message: string) => void;
-
 /** The mailbox of one session. Writers must be one at a time: the registry sees to that. */
 export class Mailbox {
-  #path: string;
-  readonly #directory: string;
-  readonly #trouble: MailboxTrouble;
+  readonly #file: MailFile;
   readonly #out = new Map<string, Outgoing>();
   readonly #in = new Map<string, Incoming>();
   readonly #seen = new Set<string>();
   readonly #keys = new Set<string>();
-  /** The path under which the file was last made sure of. */
-  #named: string | undefined;
-  #fd: number | undefined;
-  /** Bytes of whole lines in the file: what stands behind them is a failed write. */
-  #size = 0;
-  /** Set while the file lacks something: then it is written anew, whole. */
-  #failed = false;
-  #closed = false;
-  #syncing: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  /** The last report of a run's end that was kept here, taken or not. */
+  #lastEnd: string | undefined;
 
   /**
    * The mailbox of `session` below the session directory; `earlier` names the sessions it was
@@ -93,17 +55,8 @@ export class Mailbox {
     trouble: MailboxTrouble,
     earlier: readonly string[] = [],
   ) {
-    this.#directory = directory;
-    this.#trouble = trouble;
-    this.#path = this.#pathOf(session);
-    for (const name of [session, ...earlier]) {
-      const bytes = readBytes(this.#pathOf(name));
-      if (bytes === undefined) continue;
-      if (name !== session) linkSync(this.#pathOf(name), this.#path);
-      this.#load(bytes);
-      if (name !== session) removeFile(this.#pathOf(name));
-      return;
-    }
+    this.#file = new MailFile(directory, session, trouble, () => this.#lines());
+    for (const line of this.#file.load(session, earlier)) this.#remember(line);
   }
 
   /** Reports that the parent has not taken, oldest first. */
@@ -119,6 +72,11 @@ export class Mailbox {
   /** True when an event of this id was taken before. */
   hasSeen(id: string): boolean {
     return this.#windowOf(id).has(id);
+  }
+
+  /** True when this report of a run's end, the newest that there is, was kept here before. */
+  hasReported(id: string): boolean {
+    return this.#out.has(id) || this.#lastEnd === id;
   }
 
   /** Keeps a report until `sent`. */
@@ -149,14 +107,7 @@ export class Mailbox {
 
   /** Resolves when everything so far is on disk, as far as the disk allows; never rejects. */
   async synced(): Promise<void> {
-    if (this.#fd === undefined) return;
-    // One flush serves all who ask while another one is under way.
-    this.#next ??= (this.#syncing ?? Promise.resolve()).then(() => {
-      this.#next = undefined;
-      this.#syncing = this.#flush();
-      return this.#syncing;
-    });
-    await this.#next;
+    await this.#file.synced();
   }
 
   /**
@@ -164,67 +115,33 @@ export class Mailbox {
    * is on disk; after a crash in between the mailbox is found as that of an `earlier` session.
    */
   follow(session: string): void {
-    const path = this.#pathOf(session);
-    if (path === this.#path) return;
-    try {
-      linkSync(this.#path, path);
-      removeFile(this.#path);
-    } catch (error) {
-      if (errnoCode(error) !== "ENOENT") this.#fail(error);
-    }
-    this.#path = path;
+    this.#file.follow(session);
   }
 
   /**
    * Closes the file of a Pod that ends in order, and removes it when nothing in it matters any more. What
-   * was taken matters: who did not hear the answer sends it again to the next process.
+   * was taken matters: who did not hear the answer sends it again to the next process. So does the last
+   * report of a run's end: the log has it still.
    */
   async close(): Promise<void> {
-    await this.synced();
-    this.#closed = true;
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
-    try {
-      const kept = [this.#out, this.#in, this.#seen, this.#keys];
-      if (kept.every(({ size }) => size === 0)) removeFile(this.#path);
-    } catch (error) {
-      this.#fail(error);
-    }
+    const kept = [this.#out, this.#in, this.#seen, this.#keys];
+    await this.#file.close(this.#lastEnd !== undefined || kept.some(({ size }) => size > 0));
   }
 
-  #pathOf(session: string): string {
-    return join(this.#directory, `${session}.mail`);
-  }
-
-  #apply(line: Line): void {
+  #apply(line: MailLine): void {
     this.#remember(line);
-    if (this.#closed) return;
-    const bytes = Buffer.from(`${JSON.stringify(line)}\n`);
-    try {
-      if (this.#failed || this.#size + bytes.length > REWRITE_BYTES) return this.#rewrite();
-      this.#fd ??= this.#open();
-      writeAll(this.#fd, bytes);
-      this.#size += bytes.length;
-    } catch (error) {
-      this.#takeBack();
-      this.#fail(error);
-    }
+    this.#file.append(line);
   }
 
-  /** What was written of a line that did not fit: another one must not be glued to it. */
-  #takeBack(): void {
-    if (this.#fd === undefined) return;
-    try {
-      if (fstatSync(this.#fd).size > this.#size) ftruncateSync(this.#fd, this.#size);
-    } catch {
-      // Nothing is appended any more before the whole file was replaced.
-    }
-  }
-
-  #remember(line: Line): void {
-    if ("out" in line) this.#out.set(line.out, { id: line.out, event: line.event });
-    else if ("sent" in line) this.#out.delete(line.sent);
-    else if ("told" in line) for (const id of line.told) this.#in.delete(id);
+  #remember(line: MailLine): void {
+    if ("out" in line) {
+      this.#out.set(line.out, { id: line.out, event: line.event });
+      if (line.out.startsWith(END_KEY)) this.#lastEnd = line.out;
+    } else if ("sent" in line) {
+      // What a rewritten file tells of a report that it does not hold any more.
+      const isKnown = this.#out.delete(line.sent);
+      if (!isKnown && line.sent.startsWith(END_KEY)) this.#lastEnd = line.sent;
+    } else if ("told" in line) for (const id of line.told) this.#in.delete(id);
     else if ("seen" in line) this.#keepSeen(line.seen);
     else {
       this.#in.set(line.in, { id: line.in, text: line.text, wake: line.wake });
@@ -243,70 +160,17 @@ export class Mailbox {
     if (window.size > MAX_SEEN && oldest !== undefined) window.delete(oldest);
   }
 
-  #load(bytes: Buffer): void {
-    const end = bytes.lastIndexOf("\n") + 1;
-    let bad = 0;
-    for (const raw of bytes.toString("utf8", 0, end).split("\n")) {
-      if (raw === "") continue;
-      const line = parseLine(raw);
-      if (line === undefined) bad += 1;
-      else this.#remember(line);
-    }
-    if (bad > 0) this.#trouble(`${bad} unreadable line(s) in ${this.#path} were skipped`);
-    this.#size = end;
-    if (end === bytes.length) return;
-    // The last write was cut off by a crash; what follows must not be glued to it.
-    try {
-      this.#fd = this.#open();
-      ftruncateSync(this.#fd, this.#size);
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  #open(): number {
-    const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-    return openSync(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
-  }
-
-  #rewrite(): void {
-    const lines: Line[] = [
+  /** All that still matters. */
+  #lines(): MailLine[] {
+    return [
       ...[...this.#keys, ...this.#seen]
         .filter((id) => !this.#in.has(id))
         .map((id) => ({ seen: id })),
       ...this.incoming.map(({ id, text, wake }) => ({ in: id, text, wake })),
+      ...(this.#lastEnd === undefined || this.#out.has(this.#lastEnd)
+        ? []
+        : [{ sent: this.#lastEnd }]),
       ...this.outgoing.map(({ id, event }) => ({ out: id, event })),
     ];
-    const text = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
-    replaceFile(this.#path, text, { durable: true });
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
-    this.#size = Buffer.byteLength(text);
-    this.#failed = false;
-  }
-
-  async #flush(): Promise<void> {
-    try {
-      if (this.#fd !== undefined) await fsyncAsync(this.#fd);
-      // A name that is not on disk is as good as no file (fsync(2)).
-      if (this.#named !== this.#path) syncDirectory(this.#directory);
-      this.#named = this.#path;
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
-  /** Said once for each time that it goes wrong. */
-  #fail(error: unknown): void {
-    if (!this.#failed) this.#trouble(`cannot keep events in ${this.#path}: ${messageOf(error)}`);
-    this.#failed = true;
-  }
-}
-
-function parseLine(raw: string): Line | undefined {
-  try {
-    return lineSchema().parse(JSON.parse(raw));
-  } catch {
-    return undefined;
   }
 }

@@ -15,15 +15,15 @@ import {
   type ChildEnd,
   type ChildStart,
   type Closing,
-  CUT_OFF,
   DOMAIN,
-  endsStart,
-  MAX_CHILD_ENDS,
+  type EndReport,
   type Setup,
 } from "../session/setup.ts";
 import { itemEntries, startEntries } from "../session/write.ts";
 import type { History, StoredItem } from "../worker/history.ts";
 import type { RunEnd } from "../worker/loop.ts";
+import { FamilyLedger } from "./family-ledger.ts";
+import { cutOffEntry, endEntries, extension, titleOf, usageEntry } from "./log-entries.ts";
 import type { AbortReason } from "./state.ts";
 
 /** Result of a call that was recorded as begun when the process ended; it is never run again (W6). */
@@ -63,10 +63,7 @@ export class Recorder {
   #mark: string | undefined;
   /** Why something could not be recorded, until something can again and the model was told. */
   #failure: { readonly reason: string; told: boolean } | undefined;
-  /** Ends of children, which a new log must know as well. */
-  #ends: readonly ChildEnd[];
-  /** Starts of children whose ends are not known. */
-  #starts: readonly ChildStart[];
+  readonly #family: FamilyLedger;
   #closed = false;
 
   /** `opened` is the session that is restored; without it `session` is a new one. */
@@ -76,8 +73,7 @@ export class Recorder {
     this.#log = opened?.log;
     this.#lineage = opened?.state.setup?.lineage ?? session;
     this.#title = opened?.state.setup?.title ?? "";
-    this.#ends = opened?.state.childEnds ?? [];
-    this.#starts = opened?.state.childStarts ?? [];
+    this.#family = new FamilyLedger(opened?.state);
   }
 
   /** The session that is being written. */
@@ -96,7 +92,7 @@ export class Recorder {
     const entries = itemEntries(items, typed, this.#now());
     const isInput = typed !== undefined && items.some(isUserMessage);
     if (isInput && this.#mark !== undefined) {
-      entries.push(this.#extension(DOMAIN.runKey, { mark: this.#mark }));
+      entries.push(extension(DOMAIN.runKey, { mark: this.#mark }, this.#now()));
     }
     this.#write(entries);
     if (isInput) this.#typed = undefined;
@@ -106,7 +102,7 @@ export class Recorder {
   input(segments: readonly Segment[], mark?: string): void {
     this.#typed = segments;
     this.#mark = mark;
-    if (this.#log === undefined) this.#title = firstLine(flattenSegments(segments));
+    if (this.#log === undefined) this.#title = titleOf(flattenSegments(segments));
   }
 
   /**
@@ -144,31 +140,24 @@ export class Recorder {
 
   /** The result of one call of a batch whose other calls are still at work. */
   readonly early = (item: ToolResultItem): void => {
-    this.#write([this.#extension(DOMAIN.result, { item })]);
+    this.#write([extension(DOMAIN.result, { item }, this.#now())]);
   };
 
   /** Tokens of a request. What cannot be written is only a figure, and is left out. */
   readonly usage = (usage: Usage, historyLength: number): void => {
-    this.#note({
-      kind: "llm_usage",
-      ts: this.#now(),
-      history_len: historyLength,
-      input_total_tokens: usage.input ?? 0,
-      cache_read_tokens: usage.cacheRead ?? 0,
-      cache_write_tokens: usage.cacheWrite ?? 0,
-      output_tokens: usage.output ?? 0,
-    });
+    this.#note(usageEntry(usage, historyLength, this.#now()));
   };
 
-  /** The end of a run told to end for `abort`, on the disk before anybody hears of it; never rejects. */
-  async end(end: RunEnd, abort: AbortReason): Promise<void> {
+  /**
+   * The end of a run told to end for `abort`, on the disk before anybody hears of it, and with it what
+   * the parent is to hear; never rejects.
+   */
+  async end(end: RunEnd, abort: AbortReason, report?: EndReport): Promise<void> {
     this.#typed = undefined;
     if (this.#log === undefined) return;
     try {
-      this.#write([
-        { kind: "turn_end", ts: this.#now(), turn_count: this.#deps.turns.current },
-        endEntry(end, abort, this.#now()),
-      ]);
+      const turns = this.#deps.turns.current;
+      this.#write(endEntries(end, abort, report, { turns, ts: this.#now() }));
       await this.settle();
     } catch (error) {
       this.#deps.alert("error", messageOf(error));
@@ -177,20 +166,17 @@ export class Recorder {
 
   /** Children that were started and have not ended, as far as this session knows. */
   get starts(): readonly ChildStart[] {
-    return this.#starts;
+    return this.#family.starts;
   }
 
   /** A child has its task: whatever becomes of its own session, it can be named. */
   childStarted(start: ChildStart): void {
-    this.#starts = [...this.#starts, start].slice(-MAX_CHILD_ENDS);
-    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childStarted, start));
+    this.#note(this.#family.started(start, this.#now()));
   }
 
   /** A child has ended: it is no longer part of what `pod resume --tree` brings back, or died. */
   childEnded(end: ChildEnd): void {
-    this.#ends = [...this.#ends, end].slice(-MAX_CHILD_ENDS);
-    this.#starts = this.#starts.filter((start) => !endsStart(end, start));
-    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.childEnded, end));
+    this.#note(this.#family.ended(end, this.#now()));
   }
 
   /**
@@ -202,13 +188,7 @@ export class Recorder {
     const early = state.earlyResults.filter((result) => open.has(result.call_id));
     history.append(...early);
     history.closeOpenCalls(INTERRUPTED_BY_END);
-    const ts = this.#now();
-    this.#write([
-      ...(state.cutOff
-        ? [{ kind: "run_errored" as const, ts, interrupted: true, message: CUT_OFF }]
-        : []),
-      this.#setupEntry(),
-    ]);
+    this.#write([...(state.cutOff ? [cutOffEntry(this.#now())] : []), this.#setupEntry()]);
     await this.settle();
   }
 
@@ -223,7 +203,7 @@ export class Recorder {
   async close(reason: Closing): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#log !== undefined) this.#note(this.#extension(DOMAIN.closed, { reason }));
+    this.#note(extension(DOMAIN.closed, { reason }, this.#now()));
     // What is lost of it by a failing disk is only how the Pod ended.
     await this.#log?.sync().catch((error: unknown) => logLine("warn", messageOf(error)));
     this.#log?.close();
@@ -238,11 +218,10 @@ export class Recorder {
     const session = Bun.randomUUIDv7();
     // Nobody must find it before it is whole: it would count as the newest of this conversation.
     const next = createLog(store, session, { unlisted: true });
-    const ends = new Set(this.#ends);
-    const starts = new Set(this.#starts);
+    const before = this.#family.known();
     try {
       const start = { systemPrompt: this.#systemPrompt(), config, items, ...origin };
-      const family = this.#familyEntries(this.#starts, this.#ends);
+      const family = this.#family.entries(this.#now());
       next.append(startEntries(start, this.#now(), [this.#setupEntry(), ...family]));
       await next.sync();
       next.publish();
@@ -255,18 +234,7 @@ export class Recorder {
     this.#log = next;
     this.#session = session;
     // What became of children meanwhile stands in the log that was left, too.
-    const later = this.#familyEntries(
-      this.#starts.filter((start) => !starts.has(start)),
-      this.#ends.filter((end) => !ends.has(end)),
-    );
-    for (const entry of later) this.#note(entry);
-  }
-
-  #familyEntries(starts: readonly ChildStart[], ends: readonly ChildEnd[]): Entry[] {
-    return [
-      ...ends.map((end) => this.#extension(DOMAIN.childEnded, end)),
-      ...starts.map((start) => this.#extension(DOMAIN.childStarted, start)),
-    ];
+    for (const entry of this.#family.entries(this.#now(), before)) this.#note(entry);
   }
 
   /** Writes what must be written. Throws `session_store`. */
@@ -298,7 +266,7 @@ export class Recorder {
     this.#failure ??= { reason: messageOf(error), told: false };
   }
 
-  /** Writes what may be missing. */
+  /** Writes what may be missing, into a log that there is. */
   #note(entry: Entry): void {
     try {
       this.#log?.append([entry]);
@@ -309,11 +277,7 @@ export class Recorder {
 
   #setupEntry(): Entry {
     const setup = { ...this.#deps.setup(), lineage: this.#lineage, title: this.#title };
-    return this.#extension(DOMAIN.setup, setup);
-  }
-
-  #extension(domain: string, payload: unknown): Entry {
-    return { kind: "extension", ts: this.#now(), domain, payload };
+    return extension(DOMAIN.setup, setup, this.#now());
   }
 
   #systemPrompt(): string | null {
@@ -326,37 +290,5 @@ export class Recorder {
 
   #now(): number {
     return (this.#deps.now ?? Date.now)();
-  }
-}
-
-const TITLE_CHARACTERS = 200;
-
-function firstLine(text: string): string {
-  const line = text.split("\n", 1)[0] ?? "";
-  return line.length <= TITLE_CHARACTERS
-    ? line
-    : `${line.slice(0, TITLE_CHARACTERS).toWellFormed()}…`;
-}
-
-/** How a run ended, in the words of spec worker-and-tools 1.7. */
-function endEntry(end: RunEnd, abort: AbortReason, ts: number): Entry {
-  switch (end.outcome) {
-    case "finished":
-    case "limit_reached":
-      return { kind: "run_completed", ts, interrupted: false, result: end.outcome };
-    case "paused":
-      return { kind: "run_completed", ts, interrupted: true, result: "paused" };
-    case "cancelled":
-      if (abort === "pause") {
-        return { kind: "run_completed", ts, interrupted: true, result: "paused" };
-      }
-      return {
-        kind: "run_errored",
-        ts,
-        interrupted: true,
-        message: abort === "shutdown" ? CUT_OFF : "Cancelled",
-      };
-    case "error":
-      return { kind: "run_errored", ts, interrupted: true, message: end.message };
   }
 }

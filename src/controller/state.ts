@@ -45,6 +45,8 @@ export type Input =
   | {
       readonly type: "run_ended";
       readonly end: RunEndKind;
+      /** As it was recorded: what somebody asked for since came too late. Without it, as things stand. */
+      readonly ending?: Ending;
       readonly waking: boolean;
       readonly allowed: boolean;
     };
@@ -58,6 +60,12 @@ export type RunStart = "input" | "interrupting_input" | "notices" | "resume";
 /** What the parent is told about the end of a run. */
 export type RunReport = "turn_ended" | "errored" | "turn_paused" | "turn_cancelled";
 
+/** How a run has ended for everybody, and what the parent hears of it, if anything. */
+export interface Ending {
+  readonly outcome: RunOutcome;
+  readonly report: RunReport | undefined;
+}
+
 /** What the controller must do, in this order. */
 export type Effect =
   | { readonly type: "accept" }
@@ -67,11 +75,7 @@ export type Effect =
   /** Start a run for the waiting notices as soon as that is allowed again. */
   | { readonly type: "defer_wake" }
   /** Make the end public: files first, then clients, then the parent unless there is nothing to say. */
-  | {
-      readonly type: "end_run";
-      readonly outcome: RunOutcome;
-      readonly report: RunReport | undefined;
-    }
+  | ({ readonly type: "end_run" } & Ending)
   /** Leave for good: the Pod ends. */
   | { readonly type: "finish" };
 
@@ -160,13 +164,20 @@ export function transition(state: ControllerState, input: Input): Transition {
   }
 }
 
+/** How a run ends that comes to its end in this state. */
+export function endingOf(state: ControllerState, end: RunEndKind): Ending {
+  const outcome: RunOutcome = end === "cancelled" && state.abort === "pause" ? "paused" : end;
+  return { outcome, report: reportOf(state, outcome) };
+}
+
 function runEnded(
   state: ControllerState,
   input: Extract<Input, { type: "run_ended" }>,
 ): Transition {
   const { stopping, abort } = state;
-  const outcome: RunOutcome = input.end === "cancelled" && abort === "pause" ? "paused" : input.end;
-  const ended: Effect = { type: "end_run", outcome, report: reportOf(state, outcome) };
+  const ending = input.ending ?? endingOf(state, input.end);
+  const { outcome } = ending;
+  const ended: Effect = { type: "end_run", ...ending };
   const next: ControllerState =
     outcome === "paused"
       ? { ...state, phase: "paused", abort: "none" }

@@ -27,7 +27,7 @@ export interface UplinkLimits {
 const LIMITS: UplinkLimits = { deliveryMs: 5000, retryMs: 100, maxRetryMs: 30_000 };
 
 /** Reports are kept in a mailbox and sent from there. */
-export type Outbox = Pick<Mailbox, "outgoing" | "report" | "sent" | "synced">;
+export type Outbox = Pick<Mailbox, "outgoing" | "report" | "hasReported" | "sent" | "synced">;
 
 /** The way up from one Pod. */
 export class Uplink {
@@ -66,11 +66,22 @@ export class Uplink {
     this.#hasParents = parent !== undefined || hadParent || this.#waiting.length > 0;
   }
 
-  /** Sends what an earlier process of this session could not; call it when the Pod is in the registry. */
-  start(): void {
+  /**
+   * Sends what an earlier process of this session could not; call it when the Pod is in the registry.
+   * `logged` is the report of its last run that its log knows of: a crash may have come before the outbox.
+   */
+  start(logged?: Outgoing): void {
+    if (logged !== undefined && !this.#outbox.hasReported(logged.id)) {
+      this.report(logged.event, logged.id);
+    }
     if (this.#waiting.length === 0) return;
     if (this.#parent === undefined) void this.parentChanged();
     else this.#deliverAll();
+  }
+
+  /** False when there is nobody to report to, nor ever was. */
+  get hasParents(): boolean {
+    return this.#hasParents;
   }
 
   /** Events on their way to a parent; those that wait for there to be one are not counted. */
@@ -82,10 +93,10 @@ export class Uplink {
    * Queues an event; never throws. A root has no one to tell; one that became a root when its parent
    * died may have got a parent again, under whose name that one runs now (W52).
    */
-  report(event: PodEvent): void {
+  report(event: PodEvent, id: string = crypto.randomUUID()): void {
     if (!this.#hasParents || this.#over.signal.aborted) return;
     this.#parent ??= this.#newParent();
-    const outgoing = { id: crypto.randomUUID(), event };
+    const outgoing = { id, event };
     // The end of the process says the same; a later process of this session must not say it.
     if (event.kind !== "shut_down") this.#outbox.report(outgoing);
     this.#waiting.push(outgoing);

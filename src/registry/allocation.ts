@@ -32,9 +32,9 @@ export const allocationSchema = lazily(() =>
       /** Milliseconds since the epoch after which an unadopted reservation is void; null once adopted. */
       expires_at: z.number().nullable().default(null),
       /**
-       * Whose descendant this is: its parents when it was spawned, nearest first; empty for a root. The
-       * dead stay in it, so a root that starts again under its name finds who is left of its tree (W52),
-       * and a lost table can be linked again.
+       * Whose descendant this is: its parents when it was spawned, nearest first; empty for a root that
+       * never was a child. The dead stay in it, so a root that starts again under its name finds who is
+       * left of its tree (W52), and a lost table can be linked again.
        */
       lineage: z.array(z.object({ pod_name: z.string(), instance: z.string() })).default([]),
     })

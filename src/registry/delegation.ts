@@ -59,7 +59,11 @@ export function delegate(
   const entry: Allocation = {
     ...reservation,
     delegated_from: holder.pod_name,
-    lineage: above.map(({ pod_name, instance }) => ({ pod_name, instance })),
+    lineage: [
+      ...above.map(({ pod_name, instance }) => ({ pod_name, instance })),
+      // The topmost may have had parents that are gone now.
+      ...(above.at(-1)?.lineage ?? []),
+    ],
     session_id: null,
     scope_deny: denies,
   };

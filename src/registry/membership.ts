@@ -56,18 +56,26 @@ export class Membership {
   }
 }
 
+/** What a root that is brought back has beside its session. */
+export interface Return {
+  /** Files that whoever started this process has put into its directory. */
+  readonly keep?: readonly string[];
+  /** Its parents when it was a child, nearest first: whoever of them comes back finds it. */
+  readonly lineage?: Allocation["lineage"];
+}
+
 /**
  * Joins as a root with the scope of its manifest. Throws what the registry refuses; leaves nothing
- * then. `keep` are files that whoever started this process has put into its directory.
+ * then.
  */
 export async function joinAsRoot(
   registry: Registry,
   self: PodId,
   scope: Scope,
   session: string,
-  keep: readonly string[] = [],
+  { keep = [], lineage }: Return = {},
 ): Promise<Membership> {
-  return await join(registry, self, keep, () => registry.register(self, scope, session));
+  return await join(registry, self, keep, () => registry.register(self, scope, session, lineage));
 }
 
 /** Joins as a spawned child by adopting the reservation of its spawner. */

@@ -80,14 +80,23 @@ export class Registry {
     this.#lock = new RegistryLock(tablePaths(base).lock, waitMs);
   }
 
-  /** Adds a root Pod owned by this process. Throws on a taken name, session or write region. */
-  async register(self: PodId, scope: Scope, session: string): Promise<Outcome<Allocation>> {
+  /**
+   * Adds a root Pod owned by this process. Throws on a taken name, session or write region. `lineage`:
+   * whose child it was, for one that is brought back alone (W52).
+   */
+  async register(
+    self: PodId,
+    scope: Scope,
+    session: string,
+    lineage: Allocation["lineage"] = [],
+  ): Promise<Outcome<Allocation>> {
     const names = namesNow();
     return await this.#change(
       (table) => {
         const entry = this.#entry(self, scope.allow, {
           scope_deny: [...scope.deny],
           session_id: session,
+          lineage: [...lineage],
         });
         const next = operations.register(table, entry, names);
         const before = new Set(table);

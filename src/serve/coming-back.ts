@@ -3,6 +3,8 @@
  * its earlier run come back to it.
  */
 import { log } from "../base/log.ts";
+import { describeApart, standingApart } from "../registry/apart.ts";
+import { findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
 import { isUnderWay } from "../session/replay.ts";
@@ -15,6 +17,8 @@ import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/re
 export class ComingBack {
   readonly #context: SpawnContext;
   readonly #restored: OpenedSession | undefined;
+  /** Descendants that live by themselves and that this Pod stays out of; one sentence each. */
+  readonly apart: readonly string[];
   #told: boolean;
   #wentOn = false;
   /** End of the last revival: two at once would want the same children. */
@@ -24,6 +28,10 @@ export class ComingBack {
     this.#context = context;
     this.#restored = restored;
     this.#told = restored === undefined;
+    const { registry, self } = context;
+    const table = restored === undefined ? [] : registry.peek();
+    const allow = findByName(table, self.name)?.scope_allow ?? [];
+    this.apart = standingApart(table, self.name, allow).map(describeApart);
   }
 
   get #isUnderWay(): boolean {
@@ -42,6 +50,7 @@ export class ComingBack {
           ]
         : []),
       "Files must be read again before they are changed.",
+      ...this.apart,
     ];
     try {
       parts.push(...this.#describeChildren());

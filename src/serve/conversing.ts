@@ -46,8 +46,8 @@ export function makeController(deps: ConversingDependencies): Controller {
         await recorder.begin(history);
       },
       settle: recorder.settle,
-      end: async (end, abort) => {
-        await recorder.end(end, abort);
+      end: async (end, abort, report) => {
+        await recorder.end(end, abort, uplink.hasParents ? report : undefined);
         if (abort !== "shutdown") compaction.afterRun();
       },
     },
@@ -72,7 +72,7 @@ export function makeController(deps: ConversingDependencies): Controller {
     complete: (kind, prefix) =>
       completionsOf(kind, prefix, { cwd, mayRead: (path) => scope.accessTo(path) !== "none" }),
     childEvent: (event, id) => family.handle(event, id),
-    report: (event) => uplink.report(event),
+    report: ({ event, id }) => uplink.report(event, id),
     unreported: () => uplink.waiting,
     parentChanged: () => void uplink.parentChanged(),
     compact: () => compaction.request(controller.phase !== "running"),

@@ -1,11 +1,14 @@
 /** How a Pod enters the registry: a root with its manifest's scope, a child with exactly what was reserved. */
 import { PodError } from "../base/errors.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import type { Allocation } from "../registry/allocation.ts";
+import { standingApart, withoutThem } from "../registry/apart.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import type { Registry } from "../registry/registry.ts";
 import { canonicalPath } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
 import { assertReadableCwd, type Configuration, named, rootScope } from "./configuration.ts";
+import { parentOf } from "./recording.ts";
 
 /** Enters the registry, as a root or as the child that was reserved for. Throws worded for the terminal. */
 export async function join(
@@ -17,9 +20,16 @@ export async function join(
   const self = { name: manifest.pod.name, instance };
   if (parent === undefined) {
     try {
-      // A child of an earlier run that is brought back alone holds what it held, as a root.
-      const keep = configuration.restored === undefined ? [] : ["stderr.log"];
-      return await joinAsRoot(registry, self, rootScope(configuration), session, keep);
+      const scope = rootScope(configuration);
+      if (configuration.restored === undefined) {
+        return await joinAsRoot(registry, self, scope, session);
+      }
+      // A child of an earlier run that is brought back alone holds what it held, as a root, and says
+      // whose it was.
+      const { formerParents } = await import("./restore.ts");
+      const lineage = formerParents(configuration.store, parentOf(configuration));
+      const free = withoutThem(scope, await apart(registry, self.name, scope));
+      return await joinAsRoot(registry, self, free, session, { keep: ["stderr.log"], lineage });
     } catch (error) {
       const what = configuration.restored === undefined ? "create" : "restore";
       throw named(`failed to ${what} pod`, error);
@@ -38,6 +48,13 @@ export async function join(
   } catch (error) {
     throw named("failed to create spawned pod", error);
   }
+}
+
+/** Descendants that live and cannot be this Pod's again; the table is brought up to date when it names some. */
+async function apart(registry: Registry, name: string, { allow }: Scope): Promise<Allocation[]> {
+  const seen = standingApart(registry.peek(), name, allow);
+  if (seen.length === 0) return seen;
+  return standingApart((await registry.reclaim()).table, name, allow);
 }
 
 /** What a Pod holds in the registry. */

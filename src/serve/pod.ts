@@ -80,10 +80,11 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   const comingBack = lazily(
     async () => new (await import("./coming-back.ts")).ComingBack(parts.context, restored),
   );
+  const back = restored === undefined ? undefined : await comingBack();
   const controller: Controller = makeController({
     configuration,
     parts,
-    back: restored === undefined ? undefined : await comingBack(),
+    back,
     comingBack,
     broadcast,
     finish: () => {
@@ -99,6 +100,7 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   await resumeRecording(recording, configuration, (level, message) =>
     controller.alert(level, "pod", message),
   );
+  for (const text of back?.apart ?? []) controller.alert("warn", "pod", text);
   files.writeStatus(controller.phase, session);
   files.writeHistory(recording.history.items);
   server = listenPrivately({
@@ -123,7 +125,7 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
 
   // A crash may have come between the input and the mailbox.
   for (const mark of restored?.state.runKeys ?? []) mailbox.see(mark);
-  uplink.start();
+  uplink.start(restored?.state.endReport);
   controller.begin();
 
   return {

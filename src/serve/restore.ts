@@ -4,6 +4,8 @@
  */
 import { isPodError, PodError } from "../base/errors.ts";
 import { Registry } from "../registry/registry.ts";
+import { currentSessions, listSessions } from "../session/catalog.ts";
+import { ancestorsIn } from "../session/family-tree.ts";
 import { type OpenedSession, openSession } from "../session/open.ts";
 import type { Setup } from "../session/setup.ts";
 
@@ -28,6 +30,18 @@ export async function restoreSession(
       { cause: error },
     );
   }
+}
+
+/** The parents of a Pod that is brought back alone, nearest first, by the last run of each. */
+export function formerParents(
+  store: string,
+  parent: Setup["parent"],
+): { pod_name: string; instance: string }[] {
+  if (parent === null) return [];
+  return ancestorsIn(currentSessions(listSessions(store)), parent).map(({ name, instance }) => ({
+    pod_name: name,
+    instance,
+  }));
 }
 
 /** What a session recorded of its Pod; `invalid_argument` for the log of a program that records nothing. */

@@ -40,6 +40,25 @@ export function childrenToRevive(
 }
 
 /**
+ * The Pods above one with this parent, nearest first, as far as their sessions are there. `current` are
+ * the newest sessions of all Pods.
+ */
+export function ancestorsIn(
+  current: readonly SessionSummary[],
+  parent: Setup["parent"],
+): readonly Setup[] {
+  const above: Setup[] = [];
+  for (let next = parent; next !== null;) {
+    const { lineage } = next;
+    const setup = current.find((known) => known.setup?.lineage === lineage)?.setup;
+    if (setup === undefined || above.includes(setup)) break;
+    above.push(setup);
+    next = setup.parent;
+  }
+  return above;
+}
+
+/**
  * Stopped by its parent, or ended by somebody's request while its parent lived and saw it. An end
  * before the last entry of the child was that of an earlier run, which came back since.
  */

@@ -69,14 +69,20 @@ function write(
   const copy = createLog(store, session, { unlisted: true });
   try {
     const ts = Date.now();
-    const { systemPrompt, items, setup, interrupted } = state;
+    const { systemPrompt, items, setup, interrupted, endReport } = state;
     const config = state.config ?? NO_CONFIG;
     const payload =
       setup === undefined || !isOther ? setup : { ...setup, lineage: session, parent: null };
     const notes: Entry[] =
       payload === undefined ? [] : [{ kind: "extension", ts, domain: DOMAIN.setup, payload }];
+    // Whoever goes on with the conversation reports what its Pod could not; a copy does not.
+    const report: Entry[] =
+      endReport === undefined || isOther
+        ? []
+        : [{ kind: "extension", ts, domain: DOMAIN.report, payload: endReport }];
     copy.append([
       ...startEntries({ systemPrompt, config, items, forked_from: origin }, ts, notes),
+      ...report,
       { kind: "turn_end", ts, turn_count: state.turns },
       { kind: "run_errored", ts, interrupted, message: `forked from session ${origin.session_id}` },
     ]);

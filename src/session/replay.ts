@@ -19,6 +19,8 @@ import {
   CUT_OFF,
   DOMAIN,
   earlyResultSchema,
+  type EndReport,
+  endReportSchema,
   endsStart,
   MAX_CHILD_ENDS,
   MAX_RUN_KEYS,
@@ -51,6 +53,8 @@ export interface SessionState {
   readonly closed: Closing | undefined;
   /** Marks of runs whose input is in the log, newest last. */
   readonly runKeys: readonly string[];
+  /** What the parent was to hear of the last run that came to an end it has to hear of. */
+  readonly endReport: EndReport | undefined;
   /** Starts of children whose end is not recorded, newest last. */
   readonly childStarts: readonly ChildStart[];
   /** Ends of children that the Pod knew of, newest last. */
@@ -96,11 +100,14 @@ export class Replay {
     setup: undefined,
     closed: undefined,
     runKeys: [],
+    endReport: undefined,
     childStarts: [],
     childEnds: [],
     entries: 0,
   };
   #usage: UsageRecord[] = [];
+  /** A report whose run has not ended yet: a crash may have come between the two. */
+  #announced: EndReport | undefined;
   #lastNumber = 0;
 
   /** Takes the next entry; undefined is one of an unknown kind. */
@@ -133,7 +140,9 @@ export class Replay {
         const { interrupted } = entry;
         const why = entry.kind === "run_completed" ? entry.result : entry.message;
         const mayGoOn = interrupted && (why === "paused" || why === CUT_OFF);
-        return this.#set({ interrupted, cutOff: false, mayGoOn });
+        const endReport = (why === CUT_OFF ? undefined : this.#announced) ?? this.#state.endReport;
+        this.#announced = undefined;
+        return this.#set({ interrupted, cutOff: false, mayGoOn, endReport });
       }
       case "config_changed":
         return this.#set({ config: entry.config });
@@ -217,6 +226,10 @@ export class Replay {
         if (!start.success) return;
         const childStarts = [...this.#state.childStarts, start.data].slice(-MAX_CHILD_ENDS);
         return this.#set({ childStarts });
+      }
+      case DOMAIN.report: {
+        this.#announced = endReportSchema().safeParse(payload).data;
+        return;
       }
       case DOMAIN.result: {
         const early = earlyResultSchema().safeParse(payload);

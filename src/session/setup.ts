@@ -6,6 +6,7 @@
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { itemSchema } from "../protocol/history.ts";
+import { podEventSchema } from "../protocol/method.ts";
 import { scopeRuleSchema } from "../scope/rule.ts";
 
 /** Domains of our extension entries. */
@@ -20,6 +21,8 @@ export const DOMAIN = {
   childEnded: "pod.child_ended",
   /** The key of the run whose input stands before it. */
   runKey: "pod.run_key",
+  /** What the parent is to hear of the end of the run that stands behind it. */
+  report: "pod.report",
   /** The result of a call whose batch is still at work. */
   result: "pod.result",
   /** Ends what a session took over from the one before it, where that did not fit in its start. */
@@ -83,6 +86,10 @@ export function endsStart(end: ChildEnd, start: ChildStart): boolean {
 
 /** Payload of `pod.run_key`: under what the key is remembered. */
 export const runKeySchema = lazily(() => z.object({ mark: z.string() }));
+
+/** Payload of `pod.report`: the report under the id that it keeps, whoever sends it and however often. */
+export const endReportSchema = lazily(() => z.object({ id: z.string(), event: podEventSchema() }));
+export type EndReport = z.infer<ReturnType<typeof endReportSchema>>;
 
 /** Keys of runs that a log is asked for. */
 export const MAX_RUN_KEYS = 1024;

@@ -3,10 +3,9 @@
  * end of a watched connection, an event from a child. The registry decides; every path ends in
  * `Children.apply` with a fresh table. Nothing is released on an event, only on proof of death (W58).
  */
-import { readTail } from "../base/files.ts";
 import { log } from "../base/log.ts";
 import { isPodName, podPaths } from "../base/paths.ts";
-import { idle, type LookPauses, looksUntil, stateOf } from "../base/process.ts";
+import { idle } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
 import { type Allocations, ancestorsOf, findByName } from "../registry/kinship.ts";
@@ -14,10 +13,11 @@ import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { ChildEnd } from "../session/setup.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
-import { connectPod } from "../transport/client.ts";
 import { type ChildRecord, type Children, recordOf, type Spawner } from "./children.ts";
 import { clearCommands, clearGroup } from "./group.ts";
 import { describeExit, type ExitInfo } from "./launch.ts";
+import { describeHeirs, describeLastWords, describeOutcome, lastLines } from "./news.ts";
+import { type Parting, watchOther, type WatchLimits } from "./watch.ts";
 
 /** A text for the spawner's model; `wake` starts a run when the spawner is idle. */
 export interface Notice {
@@ -40,32 +40,6 @@ export interface FamilyDependencies {
   readonly ended?: (end: ChildEnd) => void;
   readonly limits?: WatchLimits;
 }
-
-/** Limits of the watch over Pods that another process started. Milliseconds. */
-export interface WatchLimits {
-  readonly connectMs: number;
-  /** How long the end of a watched connection may take to become the end of the process. */
-  readonly endMs: number;
-  /** First pause before a Pod that lives on is connected to again; it doubles. */
-  readonly retryMs: number;
-  readonly maxRetryMs: number;
-}
-
-const WATCH_LIMITS: WatchLimits = {
-  connectMs: 5000,
-  endMs: 5000,
-  retryMs: 1000,
-  maxRetryMs: 60_000,
-};
-
-/** Between looks at a Pod whose connection has ended. */
-const LOOK_PAUSES: LookPauses = { firstMs: 2, maxMs: 100, keepsAlive: false };
-
-/** Longest text taken over from a child's event (W59). */
-const MAX_MESSAGE_CHARACTERS = 2048;
-
-/** Lines of a dead child's standard error that its parent's model is shown. */
-const STDERR_LINES = 10;
 
 /** How long what is left of a dead Pod's group may survive SIGKILL. */
 const CLEAR_MS = 2000;
@@ -157,41 +131,13 @@ export class Family {
     if (event.kind === "scope_sub_delegated") return await this.#subDelegated(event);
     const record = await this.#known(event.pod_name, event.instance);
     if (record === undefined) return false;
+    // A hint: the exit itself follows, and only that gives anything back.
+    if (event.kind === "shut_down") return true;
     // A turn has ended: the same words from now on are another message.
-    if (event.kind !== "shut_down") record.unconfirmed = undefined;
-    switch (event.kind) {
-      case "turn_ended":
-        record.phase = "idle";
-        this.#notify(record, id, `Pod \`${record.name}\` finished a turn.`);
-        return true;
-      case "turn_paused":
-        this.#notify(
-          record,
-          id,
-          `Pod \`${record.name}\` was paused from outside; its turn goes on when it is resumed.`,
-        );
-        return true;
-      case "turn_cancelled":
-        record.phase = "idle";
-        this.#notify(
-          record,
-          id,
-          `The turn of pod \`${record.name}\` was cancelled from outside before it was done; it is idle.`,
-        );
-        return true;
-      case "errored":
-        record.phase = "idle";
-        this.#notify(
-          record,
-          id,
-          // One line: further ones could pass for notices of our own.
-          `Pod \`${record.name}\` reported an error: ${untrusted(event.message).replace(/\n+/g, " ")}`,
-        );
-        return true;
-      case "shut_down":
-        // A hint: the exit itself follows, and only that gives anything back.
-        return true;
-    }
+    record.unconfirmed = undefined;
+    if (event.kind !== "turn_paused") record.phase = "idle";
+    this.#notify(record, id, describeOutcome(record.name, event));
+    return true;
   }
 
   /** The child of this name and instance; a Pod that has just become ours is found in the registry. */
@@ -273,7 +219,7 @@ export class Family {
     const id = exitNoticeId(record);
     if (!crashed) return this.#notify(record, id, `Pod \`${record.name}\` has stopped.${now}`);
     const how = typeof exit === "string" ? "" : ` (${describeExit(exit)})`;
-    const said = tail === "" ? "" : `\nLast lines of its standard error:\n${untrusted(tail)}`;
+    const said = describeLastWords(tail);
     this.#notify(
       record,
       id,
@@ -288,72 +234,15 @@ export class Family {
     return findByName(this.#deps.registry.peek(), name)?.instance === instance;
   }
 
-  /**
-   * Watches a Pod that another process started: its socket's end tells of its end. The kernel wakes
-   * us, nothing polls; only after the end-of-file the process is given a bounded time to be gone. One
-   * that lives on without its connection is connected to again, ever less often.
-   */
   async #watchOther(record: ChildRecord): Promise<void> {
-    const { children, limits = WATCH_LIMITS } = this.#deps;
+    const { children, limits } = this.#deps;
     const isOurs = (): boolean => children.find(record.name, record.instance) === record;
-    for (let pause = limits.retryMs; isOurs(); pause = Math.min(pause * 2, limits.maxRetryMs)) {
-      const parting = await untilDisconnected(record.socket, limits);
-      const isDead = (): boolean => stateOf(record.owner) === "dead";
-      if (await looksUntil(isDead, limits.endMs, LOOK_PAUSES)) {
-        return await this.#end(record, parting);
-      }
-      log("warn", `pod \`${record.name}\` (pid ${record.owner.pid}) lives on unconnected`);
-      await idle(pause);
-    }
+    const parting = await watchOther(record, isOurs, limits);
+    if (parting !== undefined) await this.#end(record, parting);
   }
 }
 
 /** Id of the one notice about the end of this run of a Pod, whoever sees it and however often. */
 function exitNoticeId({ instance }: Pick<ChildRecord, "instance">): string {
   return `exit:${instance}`;
-}
-
-/** How a Pod that another process started has gone: announced, without a word, or out of sight. */
-type Parting = "announced" | "silent" | "unseen";
-
-async function untilDisconnected(socket: string, limits: WatchLimits): Promise<Parting> {
-  let parting: Parting = "unseen";
-  try {
-    await using client = await connectPod(socket, { timeoutMs: limits.connectMs });
-    client.unref();
-    parting = "silent";
-    // It is ours now, perhaps after it had nobody: what it has to report comes here (W52).
-    await client.send({ method: "parent_changed" });
-    // All is read: a connection whose events pile up would not notice its end.
-    for (;;) {
-      const event = await client.next(Number.POSITIVE_INFINITY);
-      if (event === undefined) break;
-      if (event.event === "shutdown") parting = "announced";
-    }
-  } catch {
-    // Not connectable, or a line that is too long: the process itself is looked at then.
-  }
-  return parting;
-}
-
-/** Pods that a dead one left to its parent, with the paths that they still hold. */
-export function describeHeirs(heirs: readonly ChildRecord[]): string {
-  return heirs.map(({ name, scope }) => `\`${name}\` keeps ${describeRules(scope)}`).join("; ");
-}
-
-/** The last few lines a dead Pod wrote to its standard error, without its ready lines. */
-function lastLines(path: string): string {
-  const lines = readTail(path, MAX_MESSAGE_CHARACTERS)
-    .split("\n")
-    .filter(
-      (line) => !line.startsWith("INSOMNIA-READY\t") && !/^pod: \S+ listening on "/.test(line),
-    );
-  return lines.slice(-STDERR_LINES).join("\n").trim();
-}
-
-/** Text of another process, bounded and without control characters other than line breaks. */
-function untrusted(text: string): string {
-  const shown =
-    text.length > MAX_MESSAGE_CHARACTERS ? `${text.slice(0, MAX_MESSAGE_CHARACTERS)}…` : text;
-  return shown.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, " ").toWellFormed();
 }

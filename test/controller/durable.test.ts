@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { PodError } from "../../src/base/errors.ts";
 import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
 import { MAX_NOTICES, MAX_REPORTS } from "../../src/controller/notices.ts";
-import { Mailbox } from "../../src/controller/mailbox.ts";
+import { Mailbox, type Outgoing } from "../../src/controller/mailbox.ts";
 import { WakeBudget } from "../../src/controller/wake-budget.ts";
 import type { Item } from "../../src/protocol/history.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
@@ -108,6 +108,39 @@ describe("a report of a child", () => {
     await pod.send(client, reportOf("late"));
     expect(client.received.at(-1)).toEqual({ event: "ack", data: { id: "late" } });
     expect(run.take()).toEqual(["[Notification] report late"]);
+  });
+});
+
+describe("the report of a run's end", () => {
+  test("stands in the record before it is made, and is what was recorded, whatever is asked for meanwhile", async () => {
+    const recorded: (Outgoing | undefined)[] = [];
+    const reported: Outgoing[] = [];
+    const disk = Promise.withResolvers<void>();
+    await using pod = setUp({
+      record: {
+        ...recordWith(() => Promise.resolve()),
+        end: async (_end, _abort, report) => {
+          recorded.push(report);
+          await disk.promise;
+        },
+      },
+      report: (report) => reported.push(report),
+    });
+    const client = pod.client();
+    await pod.send(client, runOf("hi"));
+    const run = await pod.nextRun();
+    await pod.send(client, { method: "cancel" });
+    await run.end({ outcome: "cancelled" });
+    expect(recorded).toMatchObject([{ event: { kind: "turn_cancelled" } }]);
+    expect(reported).toEqual([]);
+    // Too late for both.
+    await pod.send(client, { method: "pause" });
+    await pod.send(client, { method: "shutdown" });
+    disk.resolve();
+    await settle();
+    expect(reported).toEqual(recorded.filter((report) => report !== undefined));
+    expect(pod.broadcasts.at(-1)).toMatchObject({ data: { outcome: "cancelled" } });
+    expect(pod.finished).toBe(1);
   });
 });
 

@@ -119,7 +119,7 @@ export function setUp(overrides: Partial<ControllerDependencies> = {}): Harness 
     complete: async () => [],
     parentChanged: () => log.push("parent changed"),
     childEvent: async () => true,
-    report: (event) => {
+    report: ({ event }) => {
       log.push(`report ${event.kind}`);
       reports.push(event);
     },

@@ -114,6 +114,27 @@ describe("a mailbox", () => {
     expect(dir.open().outgoing).toHaveLength(1);
   });
 
+  test("knows the last report of a run's end for ever: taken, written anew, closed, in the next session", async () => {
+    await using dir = post();
+    const box = dir.open();
+    box.report({ id: "end:1", event: event("1") });
+    expect(dir.open().hasReported("end:1")).toBe(true);
+    box.sent("end:1");
+    expect(dir.open().hasReported("end:1")).toBe(true);
+    expect(box.hasReported("end:2")).toBe(false);
+    // More than the file holds: it is written anew.
+    for (let n = 0; n < 9000; n += 1) {
+      box.report({ id: `o${n}`, event: event("x".repeat(50)) });
+      box.sent(`o${n}`);
+    }
+    expect(statSync(dir.path()).size).toBeLessThan(1024 * 1024);
+    expect(dir.open().hasReported("end:1")).toBe(true);
+    box.follow(LATER);
+    await box.close();
+    expect(dir.open(LATER).hasReported("end:1")).toBe(true);
+    expect(dir.open(LATER).outgoing).toEqual([]);
+  });
+
   test("goes along to the next session of the conversation, also when the change was cut short", async () => {
     await using dir = post();
     const box = dir.open();

@@ -26,6 +26,13 @@ type Answer = (connection: Connection, method: Method, nth: number) => void;
 const acknowledge: Answer = (connection, { id = "" }) =>
   connection.send({ event: "ack", data: { id } });
 
+/** Hears the first ones and answers nothing; from the n-th on it acknowledges. */
+const acknowledgeFrom =
+  (n: number): Answer =>
+  (connection, method, nth) => {
+    if (nth >= n) acknowledge(connection, method, nth);
+  };
+
 /** A runtime directory with Pods in its registry, all of them this process, and fake parents. */
 function family() {
   const dir = temp();
@@ -128,9 +135,7 @@ describe("reports to the parent", () => {
   test("that were not answered in time are delivered again under the same id", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
-    const root = pods.listen("root", (connection, method, nth) => {
-      if (nth >= 3) acknowledge(connection, method, nth);
-    });
+    const root = pods.listen("root", acknowledgeFrom(3));
     const uplink = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     uplink.report(report("a"));
     await uplink.flush(5000);
@@ -254,9 +259,7 @@ describe("reports to the parent", () => {
   test("outlast the process: a later one of the session sends them, under the same ids", async () => {
     await using pods = family();
     pods.register(["root", null], ["kid", "root"]);
-    const root = pods.listen("root", (connection, method, nth) => {
-      if (nth >= 2) acknowledge(connection, method, nth);
-    });
+    const root = pods.listen("root", acknowledgeFrom(2));
     const first = new Uplink(KID, pods.registry, root.path, pods.outbox, FAST);
     first.report(report("a"));
     first.report(report("b"));
@@ -274,6 +277,24 @@ describe("reports to the parent", () => {
     expect(root.heard[1]).toMatchObject({ params: { instance: "k2" } });
     expect(new Mailbox(pods.store, "session", () => undefined).outgoing).toEqual([]);
     await outbox.close();
+  });
+
+  test("of a logged end that the outbox does not know are made when the next process starts, once", async () => {
+    await using pods = family();
+    pods.register(["root", null], ["kid", "root"]);
+    const root = pods.listen("root");
+    const logged = { id: "end:1", event: report("a") };
+    const start = async (outbox: Mailbox): Promise<void> => {
+      const uplink = new Uplink(KID, pods.registry, root.path, outbox, FAST);
+      uplink.start(logged);
+      await uplink.flush(5000);
+    };
+    await start(pods.outbox);
+    await start(pods.outbox);
+    const again = new Mailbox(pods.store, "session", () => undefined);
+    await start(again);
+    await again.close();
+    expect(root.heard.map(({ id }) => id)).toEqual(["end:1"]);
   });
 
   test("wait on disk while there is no parent, and go to the one that comes (W52)", async () => {

@@ -35,6 +35,19 @@ export function readSession(world: World, session: string): SessionState {
   });
 }
 
+/** True when these bytes of a log hold the end of the run that was asked for with `text`, and it was a good one. */
+export function hasFinished(bytes: Buffer, text: string): boolean {
+  const lines = bytes
+    .toString("utf8", 0, bytes.lastIndexOf(10) + 1)
+    .trimEnd()
+    .split("\n");
+  const begun = lines.findIndex(
+    (line) => line.includes('"kind":"user_input"') && line.includes(JSON.stringify(text)),
+  );
+  const end = lines.find((line, at) => at > begun && /"kind":"run_(completed|errored)"/.test(line));
+  return begun >= 0 && end?.includes('"result":"finished"') === true;
+}
+
 async function ask(world: World, name: string, method: Method, until?: EventName): Promise<Event> {
   const socket = world.allocation(name)?.socket ?? "";
   return await request(socket, method, {
@@ -102,19 +115,12 @@ export async function kill(world: World, pids: readonly number[], all: boolean):
   } while (victims.length > 0);
 }
 
-export async function resume(world: World): Promise<void> {
-  const child = Bun.spawn([...command, "resume", "root", "--tree"], {
-    cwd: world.work,
-    env: world.env,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    child.stdout.text(),
-    child.stderr.text(),
-    child.exited,
-  ]);
+/** Brings the tree back, or what else is named, without a complaint. */
+export async function resume(
+  world: World,
+  what: readonly string[] = ["root", "--tree"],
+): Promise<void> {
+  const { stdout, stderr, code } = await world.cli("resume", ...what);
   expect({ code, stderr, stdout }).toMatchObject({ code: 0, stderr: "" });
 }
 

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { connectPod } from "../../src/transport/client.ts";
-import { startWorld } from "../support/pod.ts";
+import { startWorld, type World } from "../support/pod.ts";
 import { DEADLINE_MS } from "../support/root-pod.ts";
 import { command, conversation, killAll, runToEnd, sessions, textOf } from "./returning.ts";
 
@@ -24,13 +24,18 @@ function lastHash(path: string): string {
   return (JSON.parse(line) as { hash: string }).hash;
 }
 
-test("an unreadable line in a mailbox is skipped and said, and the session comes back", async () => {
-  await using world = startWorld();
+/** The session of a root that was told something and killed. */
+async function killedRoot(world: World): Promise<{ session: string; path: string }> {
   const root = await world.start({ command, rules: [{ text: "noted" }] });
-  await root.runToEnd("remember 42");
+  await root.runToEnd("first");
   const [row] = await sessions(world);
   await root.kill();
-  const mail = mailOf(row?.path ?? "");
+  return row ?? { session: "", path: "" };
+}
+
+test("an unreadable line in a mailbox is skipped and said, and the session comes back", async () => {
+  await using world = startWorld();
+  const mail = mailOf((await killedRoot(world)).path);
   appendFileSync(mail, '{"in":5}\n');
   const resumed = await world.cli("resume", "root");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
@@ -47,11 +52,7 @@ test("an unreadable line in a mailbox is skipped and said, and the session comes
 
 test("a copy of an earlier state does not take what waits for the session it was made from", async () => {
   await using world = startWorld();
-  const root = await world.start({ command, rules: [{ text: "noted" }] });
-  await root.runToEnd("first");
-  const [row] = await sessions(world);
-  await root.kill();
-  const { session, path } = row ?? { session: "", path: "" };
+  const { session, path } = await killedRoot(world);
   writeFileSync(mailOf(path), `${JSON.stringify(NOTICE)}\n`);
   const copied = await world.cli("resume", session, "--at", lastHash(path));
   expect([copied.stderr, copied.code]).toEqual(["", 0]);
@@ -69,11 +70,7 @@ test("a copy of an earlier state does not take what waits for the session it was
 
 test("what waits for a damaged session goes along with what is saved of it", async () => {
   await using world = startWorld();
-  const root = await world.start({ command, rules: [{ text: "noted" }] });
-  await root.runToEnd("first");
-  const [row] = await sessions(world);
-  await root.kill();
-  const { session, path } = row ?? { session: "", path: "" };
+  const { session, path } = await killedRoot(world);
   const lines = readFileSync(path, "utf8").split("\n");
   lines[3] = (lines[3] ?? "").replace("noted", "noteD");
   writeFileSync(path, lines.join("\n"));

@@ -1,6 +1,6 @@
 /** Trees that come back, whole or in part: who is whose, and every scope as it was. */
 import { expect, test } from "bun:test";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { request } from "../../src/transport/client.ts";
 import { eventually, startWorld } from "../support/pod.ts";
@@ -206,16 +206,66 @@ test("of several who bring the same children back at once, all are told that the
   expect(world.processes()).toHaveLength(3);
 }, 60_000);
 
-test("a child that was brought back alone stands in its parent's way until it is stopped, and then comes back below it", async () => {
+test("children that were brought back alone are their parents' again when these come back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const scope = world.allocation("leaf")?.scope_allow;
+  await killAll(world);
+  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const leaf = world.allocation("leaf")?.pid;
+  const mid = await world.cli("resume", "mid");
+  expect([mid.stderr, mid.code]).toEqual(["", 0]);
+  expect(world.allocation("mid")?.delegated_from).toBeNull();
+  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
+  const root = await world.cli("resume", "root", "--tree");
+  expect([root.stderr, root.code]).toEqual(["", 0]);
+  expect(root.stdout).toContain("with mid, leaf");
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
+  expect(world.allocation("leaf")?.scope_allow).toEqual(scope);
+  await runToEnd(world, "root", "list");
+  const list = (await conversation(world, "root")).findLast(({ type }) => type === "tool_result");
+  expect(list).toMatchObject({ content: expect.stringContaining("mid [alive] ") });
+}, 60_000);
+
+test("a grandchild that was brought back alone takes its old place when the whole tree comes back", async () => {
   await using world = startWorld();
   await startTree(world);
   await killAll(world);
   expect((await world.cli("resume", "leaf")).code).toBe(0);
-  const refused = await world.cli("resume", "root");
-  expect(refused.code).toBe(1);
-  expect(refused.stderr).toContain("leaf");
-  expect((await world.cli("stop", "leaf")).code).toBe(0);
+  const leaf = world.allocation("leaf")?.pid;
   const resumed = await world.cli("resume", "root", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
-  expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+  expect(world.allocation("leaf")).toMatchObject({ pid: leaf, delegated_from: "mid" });
+  expect(world.processes()).toHaveLength(3);
+}, 60_000);
+
+test("a child that was brought back with more than its parent has stays alone: the parent comes back without its paths and says so", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const session = world.allocation("mid")?.session_id ?? "";
+  await killAll(world);
+  const other = join(world.home, "other");
+  mkdirSync(other);
+  const writes = (target: string) => ({ target, permission: "write" as const, recursive: true });
+  const held = writes(join(world.work, "a"));
+  await world.start({
+    command,
+    name: "mid",
+    args: ["--session", session],
+    rules: [{ text: "ok" }],
+    cwd: held.target,
+    scope: { allow: [held, writes(other)] },
+  });
+  const said = `Pod \`mid\`, once spawned below this one, lives on its own and keeps write:${held.target}`;
+  const resumed = await world.cli("resume", "root");
+  expect([resumed.stderr, resumed.code]).toEqual([expect.stringContaining(said), 0]);
+  expect(world.allocation("mid")?.delegated_from).toBeNull();
+  expect(world.allocation("root")?.scope_deny).toContainEqual(held);
+  await runToEnd(world, "root", "write");
+  const items = await conversation(world, "root");
+  expect(items.map(textOf).join("\n")).toContain(said);
+  expect(items.findLast(({ type }) => type === "tool_result")).toMatchObject({ is_error: true });
+  expect(existsSync(join(world.work, "a/by-root"))).toBe(false);
 }, 60_000);

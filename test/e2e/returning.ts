@@ -90,6 +90,10 @@ function treeRules(work: string): ScenarioRule[] {
       calls: [{ tool: "Write", input: { file_path: target, content: "1" } }],
     },
     { pod: "leaf", match: "^more$", calls: [{ tool: "Read", input: { file_path: target } }] },
+    {
+      match: "^write$",
+      calls: [{ tool: "Write", input: { file_path: join(work, "a/by-root"), content: "1" } }],
+    },
     { match: "^list$", calls: [{ tool: "ListPods", input: {} }] },
     { text: "ok" },
   ];

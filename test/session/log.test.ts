@@ -11,11 +11,12 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { forkSession } from "../../src/session/fork.ts";
+import { forkSession, salvage } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
+import { DOMAIN } from "../../src/session/setup.ts";
 import { itemEntries, startEntries } from "../../src/session/write.ts";
 import { temp } from "../support/temp.ts";
 import { VECTOR_ENTRIES, VECTORS } from "./vectors.ts";
@@ -157,12 +158,33 @@ test("a damaged log is salvaged up to its last good line and set aside, whole", 
   const third = VECTORS.slice(0, 2).join("\n").length + 200;
   changed[third] = (changed[third] ?? 0) ^ 1;
   writeFileSync(path, changed);
-  const salvage = salvageSession(dir.path, ID);
-  expect(salvage).toMatchObject({ line: 3, at: JSON.parse(VECTORS[1] ?? "").hash });
-  expect(salvage.state.items).toHaveLength(1);
-  const aside = salvage.setAside();
+  const saved = salvageSession(dir.path, ID);
+  expect(saved).toMatchObject({ line: 3, at: JSON.parse(VECTORS[1] ?? "").hash });
+  expect(saved.state.items).toHaveLength(1);
+  const aside = saved.setAside();
   expect(readFileSync(aside).equals(changed)).toBe(true);
   expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "unknown_session" });
+});
+
+test("what a Pod may not have reported yet goes along with what is saved, and not with a copy", async () => {
+  await using dir = temp();
+  fill(dir.path);
+  const event = { kind: "turn_ended", pod_name: "kid", instance: "k" };
+  const { log } = openSession(dir.path, ID);
+  log.append([
+    { kind: "extension", ts: 4, domain: DOMAIN.report, payload: { id: "end:1", event } },
+    { kind: "run_completed", ts: 4, interrupted: false, result: "finished" },
+  ]);
+  const head = log.head ?? "";
+  log.close();
+  const reportOf = (session: string): unknown => {
+    const opened = openSession(dir.path, session);
+    opened.log.close();
+    return opened.state.endReport;
+  };
+  expect(reportOf(forkSession(dir.path, ID, head))).toBeUndefined();
+  appendFileSync(log.path, "{}\n{}\n");
+  expect(reportOf(salvage(dir.path, ID).session)).toEqual({ id: "end:1", event });
 });
 
 test("a fork holds a session up to an entry, says where it comes from, and changes nothing (99)", async () => {

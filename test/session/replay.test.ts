@@ -4,7 +4,7 @@ import type { Item } from "../../src/protocol/history.ts";
 import type { Segment } from "../../src/protocol/segment.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { Replay, type SessionState } from "../../src/session/replay.ts";
-import { DOMAIN } from "../../src/session/setup.ts";
+import { CUT_OFF, DOMAIN } from "../../src/session/setup.ts";
 import { itemEntries, startEntries } from "../../src/session/write.ts";
 import { History } from "../../src/worker/history.ts";
 
@@ -53,6 +53,21 @@ const result = (id: string): Item & { type: "tool_result" } => ({
   type: "tool_result",
   call_id: id,
   summary: `did ${id}`,
+});
+
+test("a report counts when the end of its run stands behind it, and a cut-off run has none", () => {
+  const event = { kind: "turn_ended", pod_name: "kid", instance: "i-1" };
+  const report = (id: string): Entry => extension(DOMAIN.report, { id, event });
+  const done: Entry = { kind: "run_completed", ts: 1, interrupted: false, result: "finished" };
+  const cut: Entry = { kind: "run_errored", ts: 1, interrupted: true, message: CUT_OFF };
+  const setup = extension(DOMAIN.setup, SETUP);
+  const first = [...start, setup, input("x"), report("end:1")];
+  expect(replay(...first).endReport).toBeUndefined();
+  expect(replay(...first, done).endReport).toMatchObject({ id: "end:1", event });
+  expect(replay(...first, cut, input("y"), done).endReport).toBeUndefined();
+  // One that its parent does not hear of leaves the one before.
+  expect(replay(...first, done, input("y"), done).endReport?.id).toBe("end:1");
+  expect(replay(...first, done, report("end:2"), cut).endReport?.id).toBe("end:1");
 });
 
 test("typed segments come back as the text the model got and as they were typed (97)", () => {
