@@ -31,7 +31,7 @@ const MAX_MARKS = 500;
 const THRASH = "compaction thrash: context still exceeds threshold immediately after compact";
 
 /** `[compaction]` of a manifest. */
-export interface CompactionSettings {
+interface CompactionSettings {
   readonly prune_protected_turns: number;
   readonly prune_min_savings: number;
   readonly compact_threshold?: number | undefined;
@@ -40,7 +40,7 @@ export interface CompactionSettings {
 }
 
 /** What a compaction works with. */
-export interface CompactionDependencies {
+interface CompactionDependencies {
   readonly history: History;
   /** Undefined: nothing is pruned or compacted by itself. */
   readonly settings: CompactionSettings | undefined;

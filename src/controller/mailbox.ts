@@ -41,7 +41,7 @@ export interface Outgoing {
 }
 
 /** A text for the model that is not in the conversation yet. */
-export interface Incoming {
+interface Incoming {
   readonly id: string;
   readonly text: string;
   /** Worth a model call of its own. */
@@ -61,7 +61,7 @@ const lineSchema = lazily(() =>
 type Line = z.infer<ReturnType<typeof lineSchema>>;
 
 /** What a mailbox tells about trouble: a file that cannot be written, lines that cannot be read. */
-export type MailboxTrouble = (message: string) => void;
+type MailboxTrouble = (message: string) => void;
 
 /** The mailbox of one session. Writers must be one at a time: the registry sees to that. */
 export class Mailbox {

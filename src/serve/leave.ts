@@ -24,7 +24,7 @@ export type EndReason = "client request" | "signal";
 const LAST_REPORTS_MS = 5000;
 const LAST_EVENTS_MS = 1000;
 /** Limits in milliseconds: for shell commands to end, for the disk to take what is to be recorded. */
-export interface LeavingLimits {
+interface LeavingLimits {
   readonly commandsMs: number;
   readonly recordMs: number;
 }
@@ -48,7 +48,7 @@ export interface LeavingSteps {
 }
 
 /** The parts of a Pod that have something to end, to tell or to give back. */
-export interface LeavingParts {
+interface LeavingParts {
   readonly self: Spawner;
   readonly family: Family;
   readonly commands: Commands;

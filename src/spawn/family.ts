@@ -28,7 +28,7 @@ export interface Notice {
 }
 
 /** What the family needs from its Pod. */
-export interface FamilyDependencies {
+interface FamilyDependencies {
   readonly self: Spawner;
   readonly registry: Registry;
   readonly scope: LiveScope;
@@ -42,7 +42,7 @@ export interface FamilyDependencies {
 }
 
 /** Limits of the watch over Pods that another process started. Milliseconds. */
-export interface WatchLimits {
+interface WatchLimits {
   readonly connectMs: number;
   /** How long the end of a watched connection may take to become the end of the process. */
   readonly endMs: number;

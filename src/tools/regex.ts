@@ -21,7 +21,7 @@ const MAX_PROGRAM = 5000;
 const MAX_WORK = 32_000_000;
 
 /** `multiline`: `.` matches a newline (Grep's option). */
-export interface RegexOptions {
+interface RegexOptions {
   readonly ignoreCase: boolean;
   readonly multiline: boolean;
 }

@@ -34,7 +34,7 @@ export interface Summary {
 }
 
 /** What a summariser works with. */
-export interface SummariserDependencies {
+interface SummariserDependencies {
   readonly model: ModelStream;
   readonly options: RequestOptions;
   /** `Read`, with a memory of its own. */
