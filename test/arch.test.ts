@@ -3,22 +3,37 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { breaches, importsOf, MAX_LINES, tokensOf, type Sources } from "./support/architecture.ts";
+import { lonelyExports } from "./support/exports.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
-function readSources(): Sources {
-  const files = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" });
+function readSources(folder = "src"): Sources {
+  const files = readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" });
   return new Map(
     files
       .filter((file) => /\.[cm]?[jt]sx?$/.test(file))
       .sort()
-      .map((file) => [file, readFileSync(join(ROOT, "src", file), "utf8")]),
+      .map((file) => [file, readFileSync(join(ROOT, folder, file), "utf8")]),
+  );
+}
+
+/** All that may import from `src`, by its path below the root. */
+function readProject(): Sources {
+  const folders = ["src", "test", "bench", "scripts"];
+  return new Map(
+    folders.flatMap((folder) =>
+      [...readSources(folder)].map(([file, source]) => [`${folder}/${file}`, source] as const),
+    ),
   );
 }
 
 describe("the source tree", () => {
   test("keeps to its architecture", () => {
     expect(breaches(readSources())).toEqual([]);
+  });
+
+  test("exports nothing that no other file imports", () => {
+    expect(lonelyExports(readProject())).toEqual([]);
   });
 
   test("is scanned at least as well as by Bun, which sees no type imports", () => {
@@ -129,6 +144,27 @@ describe("the checker", () => {
     ["base/twoWords.ts", "", "file names are kebab-case"],
   ])("reports %s with %s", (file, source, what) => {
     expect(check({ [file]: source })).toEqual([`src/${file}:1: ${what}`]);
+  });
+
+  test.each([
+    ["export function f() {}", 'import { f } from "../src/base/a.ts"; f();'],
+    ["export async function f() {}", 'import { f as g } from "../src/base/a.ts"; g();'],
+    ["export type f = 1;", 'type T = import("../src/base/a.ts").f;'],
+    ["export abstract class f {}", 'import * as all from "../src/base/a.ts"; all.f;'],
+    ["export const f = 1;", 'const { f } = await import("../src/base/a.ts");'],
+    ["export interface f {}", 'import { b } from "../src/base/a.ts"; // f'],
+  ])("asks of an export who imports it: %s", (source, user) => {
+    const file = "src/base/a.ts";
+    const lonely = [`${file}:1: f is exported and imported nowhere`];
+    const check = (text: string): string[] =>
+      lonelyExports(
+        new Map([
+          [file, source],
+          ["test/b.ts", text],
+        ]),
+      );
+    expect(check("f;")).toEqual(lonely);
+    expect(check(user)).toEqual(user.endsWith("// f") ? lonely : []);
   });
 
   test("counts lines", () => {

@@ -33,7 +33,7 @@ export type ErrorKind =
   | "internal"; // a broken promise of our own code
 
 /** Details a handler may act on; shapes depend on the kind and are documented where they are thrown. */
-export type ErrorData = Readonly<Record<string, string | number | boolean | null>>;
+type ErrorData = Readonly<Record<string, string | number | boolean | null>>;
 
 /** A failure with a stable `code`, a message made for people, and optional data for handlers. */
 export class PodError extends Error {

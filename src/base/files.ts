@@ -82,7 +82,7 @@ export function syncDirectory(directory: string): void {
 }
 
 /** How `replaceFile` writes; `durable` adds fsync of file and directory. */
-export interface ReplaceOptions {
+interface ReplaceOptions {
   readonly durable?: boolean;
   readonly mode?: number;
   /** Name of the temporary sibling; the caller must be the only writer of it. */

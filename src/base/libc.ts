@@ -45,7 +45,7 @@ const EINTR = 4;
 const EWOULDBLOCK = DARWIN ? 35 : 11;
 
 /** Outcome of an attempt to lock: taken, held by someone else, or not possible here. */
-export type FlockOutcome = "taken" | "busy" | { readonly errno: number };
+type FlockOutcome = "taken" | "busy" | { readonly errno: number };
 
 /**
  * One attempt at an exclusive `flock(2)`; never blocks. The lock belongs to the open file
@@ -103,7 +103,7 @@ export function peerOf(fd: number): Peer | undefined {
 }
 
 /** An argument of a system call: a number, or an object whose memory the kernel reads or fills. */
-export type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUint64Array;
+type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUint64Array;
 
 const ENOSYS = 38;
 

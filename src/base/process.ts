@@ -17,7 +17,7 @@ export interface ProcessIdentity {
 }
 
 /** What is known about a process: running, gone (zombies count as gone), or not ours to judge. */
-export type ProcessState = "alive" | "dead" | "unknown";
+type ProcessState = "alive" | "dead" | "unknown";
 
 function readTrimmed(path: string): string | null {
   try {
@@ -36,7 +36,7 @@ function readPidNamespace(): string | null {
 }
 
 /** What the kernel says of a process (proc(5), `stat`). */
-export interface ProcessStat {
+interface ProcessStat {
   readonly start: string;
   readonly group: number;
   readonly session: number;

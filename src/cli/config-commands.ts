@@ -20,7 +20,7 @@ export function withManifestOptions(command: Command): Command {
 }
 
 /** What the commands work with. */
-export interface Surroundings {
+interface Surroundings {
   readonly env: Environment;
   readonly cwd: string;
   readonly streams: Streams;

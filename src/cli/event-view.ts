@@ -14,7 +14,7 @@ import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
 const MAX_ALERT = 300;
 
 /** Where it is shown. */
-export interface Screen {
+interface Screen {
   readonly out: Pick<Output, "write">;
   readonly err: Pick<Output, "write" | "isTTY">;
 }

@@ -37,7 +37,7 @@ const TREE_TIMEOUT_MS = 300_000;
 const STDERR_TAIL_BYTES = 4096;
 
 /** Options of the command. */
-export interface ResumeOptions {
+interface ResumeOptions {
   readonly tree: boolean;
   readonly goOn: boolean;
   readonly salvage: boolean;

@@ -10,7 +10,7 @@ import { oneLine, painterFor, type Style } from "./terminal.ts";
 import { openRegistry } from "./tree.ts";
 
 /** State of a session in one word. */
-export type SessionState =
+type SessionState =
   /** A live Pod writes it. */
   | "live"
   /** Its Pod ended in order, by a request or a signal. */
@@ -32,7 +32,7 @@ const STATE_STYLE: Record<SessionState, Style> = {
 };
 
 /** Options of the command. */
-export interface SessionsOptions {
+interface SessionsOptions {
   readonly json: boolean;
   readonly store?: string;
 }

@@ -91,7 +91,7 @@ export function branchOf(table: Allocations, name: string): Allocation[] {
 }
 
 /** How a Pod is asked; undefined when there is no answer in time. */
-export type AskStatus = (entry: Allocation) => Promise<PodStatus | undefined>;
+type AskStatus = (entry: Allocation) => Promise<PodStatus | undefined>;
 
 /** Asks a Pod what it does; undefined when it does not answer in time. */
 export const statusOfEntry: AskStatus = async (entry) => await statusOf(entry, STATUS_TIMEOUT_MS);

@@ -14,7 +14,7 @@ export const MAX_ATTACHED_BYTES = 1024 * 1024;
 export const MAX_WARNINGS = 8;
 
 /** Reads a file under the Pod's scope; throws with the reason in words. `path` is as typed. */
-export type ReadReferenced = (path: string) => Promise<Uint8Array>;
+type ReadReferenced = (path: string) => Promise<Uint8Array>;
 
 /** How a warning reaches people. */
 export type Warn = (level: Alert["level"], source: Alert["source"], message: string) => void;

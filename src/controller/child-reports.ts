@@ -9,7 +9,7 @@ import type { Answer } from "./intake.ts";
 import type { Mailbox } from "./mailbox.ts";
 
 /** The part of a mailbox that remembers reports. */
-export type Inbox = Pick<Mailbox, "hasSeen" | "see" | "synced">;
+type Inbox = Pick<Mailbox, "hasSeen" | "see" | "synced">;
 
 /** The reports one Pod gets. */
 export class ChildReports {

@@ -31,7 +31,7 @@ const MAX_MARKS = 500;
 const THRASH = "compaction thrash: context still exceeds threshold immediately after compact";
 
 /** `[compaction]` of a manifest. */
-export interface CompactionSettings {
+interface CompactionSettings {
   readonly prune_protected_turns: number;
   readonly prune_min_savings: number;
   readonly compact_threshold?: number | undefined;

@@ -20,7 +20,7 @@ const MAX_LOOKED_AT = 20_000;
 const CHECKS_AT_ONCE = 50;
 
 /** Where completions are looked for. */
-export interface CompletionSurroundings {
+interface CompletionSurroundings {
   readonly cwd: string;
   /** True when the scope lets this canonical path be read. */
   readonly mayRead: (canonicalPath: string) => boolean;

@@ -10,7 +10,7 @@ import type { AbortReason, ControllerState } from "./state.ts";
 import type { WakeBudget } from "./wake-budget.ts";
 
 /** Where a controller records its runs; see `Recorder`. */
-export interface RunRecord {
+interface RunRecord {
   /** Before a run. Throws when nothing could be recorded. */
   begin(): Promise<void>;
   /** Resolves when all of it so far is on the disk; rejects when it may not be. */
@@ -23,7 +23,7 @@ export interface RunRecord {
 }
 
 /** What `revive` asks for. */
-export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
+type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 
 /** What a controller works with. */
 export interface ControllerDependencies extends ConversationDependencies {

@@ -5,7 +5,7 @@ import { MAX_LINE_BYTES } from "../transport/jsonl.ts";
 const RESERVED_BYTES = 1024 * 1024;
 
 /** The newest items that fit, and how many older ones were left out. */
-export interface HistoryWindow<Item> {
+interface HistoryWindow<Item> {
   readonly kept: Item[];
   readonly omitted: number;
 }

@@ -28,7 +28,7 @@ export interface Outgoing {
 }
 
 /** A text for the model that is not in the conversation yet. */
-export interface Incoming {
+interface Incoming {
   readonly id: string;
   readonly text: string;
   /** Worth a model call of its own. */

@@ -32,7 +32,7 @@ export const INTERRUPTED_BY_END =
   "not run again. Check before you repeat it.]";
 
 /** What a recorder works with. */
-export interface RecorderDependencies {
+interface RecorderDependencies {
   /** Session directory. */
   readonly store: string;
   readonly config: LoggedConfig;

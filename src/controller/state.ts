@@ -9,7 +9,7 @@ import type { RunOutcome, WireErrorCode } from "../protocol/event.ts";
 export type AbortReason = "none" | "pause" | "cancel" | "shutdown";
 
 /** Why a run goes on: somebody asked for it, or notices wait. A resumed run keeps its cause. */
-export type RunCause = "request" | "notices";
+type RunCause = "request" | "notices";
 
 /** Where the Pod is. */
 export interface ControllerState {
@@ -80,7 +80,7 @@ export type Effect =
   | { readonly type: "finish" };
 
 /** A state with the effects of getting there. */
-export interface Transition {
+interface Transition {
   readonly state: ControllerState;
   readonly effects: readonly Effect[];
 }

@@ -17,7 +17,7 @@ import type { Mailbox, Outgoing } from "./mailbox.ts";
 const MAX_WAITING = 256;
 
 /** Limits of one delivery, and of the pauses between two. Milliseconds. */
-export interface UplinkLimits {
+interface UplinkLimits {
   readonly deliveryMs: number;
   /** First pause before another attempt at a parent that lives but does not answer; it doubles. */
   readonly retryMs: number;
@@ -27,7 +27,7 @@ export interface UplinkLimits {
 const LIMITS: UplinkLimits = { deliveryMs: 5000, retryMs: 100, maxRetryMs: 30_000 };
 
 /** Reports are kept in a mailbox and sent from there. */
-export type Outbox = Pick<Mailbox, "outgoing" | "report" | "hasReported" | "sent" | "synced">;
+type Outbox = Pick<Mailbox, "outgoing" | "report" | "hasReported" | "sent" | "synced">;
 
 /** The way up from one Pod. */
 export class Uplink {

@@ -28,7 +28,7 @@ export interface SearchOptions {
 }
 
 /** A project: its root (base of its relative paths) and its manifest. Absolute. */
-export interface Project {
+interface Project {
   readonly root: string;
   readonly manifest: string;
 }

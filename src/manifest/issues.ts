@@ -10,7 +10,7 @@ import { ABSENT_KEYS } from "./schema.ts";
 import { nearestName } from "./suggest.ts";
 
 /** A problem and the path of the key, from which the caller finds the line. */
-export interface Finding {
+interface Finding {
   readonly path: KeyPath;
   readonly message: string;
 }

@@ -10,7 +10,7 @@ import { type ManifestLayer, manifestLayerSchema } from "./schema.ts";
 import { parseTomlText } from "./toml.ts";
 
 /** Where a layer's text comes from. */
-export interface LayerSource {
+interface LayerSource {
   /** The file, as messages name it; absent for an overlay. */
   readonly file?: string;
   /** Absolute directory that relative paths in the layer start from. */

@@ -7,7 +7,7 @@ import { lineFinder } from "./locate.ts";
 import type { ModelTable } from "./model-table.ts";
 
 /** Who wrote a key. */
-export interface ModelAuthor {
+interface ModelAuthor {
   /** False for a project's manifest: it comes with a directory, perhaps a stranger's. */
   readonly trusted: boolean;
   /** `file:line`, or what stands for it. */
@@ -17,7 +17,7 @@ export interface ModelAuthor {
 export type ModelAuthors = { readonly [Key in keyof ModelTable]?: ModelAuthor };
 
 /** Tables that say a model: the Pod's own, and the summariser's. */
-export type ModelPlace = "model" | "compaction.model";
+type ModelPlace = "model" | "compaction.model";
 
 /** Layers without a file; the others have one. */
 const WORDS: Readonly<Record<LoadedLayer["kind"], string>> = {

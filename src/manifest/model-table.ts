@@ -14,7 +14,6 @@ const modelSchemeSchema = lazily(() =>
 );
 /** Schemes that are spoken to a host: what a catalog entry may have. */
 export const remoteSchemeSchema = lazily(() => modelSchemeSchema().exclude(["script"]));
-export type ModelScheme = z.infer<ReturnType<typeof modelSchemeSchema>>;
 
 const AUTH_KINDS = '"none", "api_key", "command"';
 /** `auth`: how the provider is told who pays (spec manifest 4.5). There is no key for a key itself. */

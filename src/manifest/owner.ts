@@ -6,7 +6,7 @@ import { lstatSync, type Stats, statSync } from "node:fs";
 import { ManifestError } from "./problem.ts";
 
 /** What a file's owner and mode are compared with; process credentials. */
-export interface User {
+interface User {
   readonly uid: number;
   readonly gid: number;
 }

@@ -9,7 +9,7 @@ import { nearestName } from "./suggest.ts";
 import { parseTomlText, readConfigurationFile } from "./toml.ts";
 
 /** One text; `label` is `<file>:<line> prompt.<key>`. */
-export interface PackText {
+interface PackText {
   readonly key: string;
   readonly label: string;
   readonly text: string;

@@ -33,7 +33,7 @@ export function renderProblem(problem: Problem): string {
 }
 
 /** Problems of one source under the text that says what could not be done. */
-export interface Fault {
+interface Fault {
   /** `failed to parse manifest /p/manifest.toml` and the like (spec manifest 2.4, 7.5). */
   readonly prefix?: string;
   /** At least one; the first is the one a person should mend first. */

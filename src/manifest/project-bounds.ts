@@ -14,7 +14,7 @@ import type { ManifestLayer } from "./schema.ts";
 import { DEFAULTS } from "./sections.ts";
 
 /** A project's manifest and what it stands between. */
-export interface ProjectBounds {
+interface ProjectBounds {
   /** Base of its paths. */
   readonly root: string;
   readonly file: string;

@@ -24,7 +24,7 @@ export type SdkStream = Awaited<ReturnType<SdkModel["doStream"]>>["stream"];
 export type SdkPart = SdkStream extends ReadableStream<infer Part> ? Part : never;
 
 /** How to reach a host. */
-export interface SdkSettings {
+interface SdkSettings {
   readonly modelId: string;
   /** Up to and including the version segment. */
   readonly baseUrl: string;

@@ -107,7 +107,7 @@ function checked(key: ApiKey): ApiKey {
 export const MAX_ERROR_BYTES = 2048;
 
 /** Makes any failure text safe to show: no key, no credentials in URLs, one line, bounded. */
-export type Scrub = (text: string) => string;
+type Scrub = (text: string) => string;
 
 /** The scrubber for requests made with `key`. */
 export function createScrub(key: ApiKey | undefined): Scrub {

@@ -55,7 +55,7 @@ export function homeOf(provider: Pick<CatalogProvider, "scheme" | "baseUrl">): s
 /**
  * Where to look for a key. `withheld` is a key that nobody named for this host: it belongs to `home`.
  */
-export type ResolvedAuth =
+type ResolvedAuth =
   | { readonly kind: "none" }
   | { readonly kind: "command"; readonly command: readonly string[] }
   | {

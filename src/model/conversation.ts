@@ -26,7 +26,7 @@ const EMPTY_RESULT = "(no output)";
 const MAX_BREAKPOINTS = 4;
 
 /** Prompt and tools as `doStream` takes them. */
-export interface Conversation {
+interface Conversation {
   readonly prompt: SdkPrompt;
   readonly tools: FunctionTool[];
 }

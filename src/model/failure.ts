@@ -90,7 +90,7 @@ export function parseRetryAfter(value: string | null | undefined, now: number): 
 }
 
 /** An error that the vendor's library reports inside a stream or instead of one. */
-export interface StreamError {
+interface StreamError {
   readonly code: string | undefined;
   readonly message: string;
   /** What the vendor would have answered, had it not been streaming already. */

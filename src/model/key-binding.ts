@@ -10,7 +10,7 @@ import { homeOf, type ResolvedRemoteModel } from "./catalog.ts";
 import { commandName, type ModelAuth, type ModelConfig } from "./config.ts";
 
 /** Who wrote a key of the `[model]` table. */
-export interface Author {
+interface Author {
   /** False for a project's manifest. */
   readonly trusted: boolean;
   /** `file:line`, fit for messages. */

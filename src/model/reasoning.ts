@@ -30,7 +30,7 @@ function effortFor(tokens: number): Effort {
 }
 
 /** What is asked of the model: a label (perhaps one that only the vendor knows) or tokens. */
-export type Thinking = { readonly effort: string } | { readonly tokens: number };
+type Thinking = { readonly effort: string } | { readonly tokens: number };
 
 /**
  * The wish in a form that the capability names; undefined when there is none or the model takes

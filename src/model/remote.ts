@@ -29,7 +29,7 @@ export interface PreloadableModel extends Model {
 }
 
 /** What the adapter works with. */
-export interface RemoteDependencies {
+interface RemoteDependencies {
   readonly dialect: Dialect;
   readonly key: ApiKey | undefined;
   readonly fetch: Fetch;

@@ -67,7 +67,7 @@ export function nextDelay(
 }
 
 /** One try: yields the events of the answer; returns the failure, or undefined when it is over. */
-export type Attempt = () => AsyncGenerator<ModelEvent, Failure | undefined>;
+type Attempt = () => AsyncGenerator<ModelEvent, Failure | undefined>;
 
 /**
  * Runs `attempt` until it is over, the policy gives up, or the signal aborts. Yields its events, a

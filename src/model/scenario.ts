@@ -64,7 +64,7 @@ export interface Rule extends z.infer<typeof RuleSchema> {
 }
 
 /** A scenario file that has been checked. */
-export interface Scenario {
+interface Scenario {
   readonly path: string;
   readonly rules: readonly Rule[];
 }

@@ -22,7 +22,7 @@ import {
 const MAX_QUOTE_CHARACTERS = 400;
 
 /** What the scripted model works with. */
-export interface ScriptDependencies {
+interface ScriptDependencies {
   readonly podName: string;
   readonly clock: Clock;
 }

@@ -11,7 +11,7 @@ import type { FinishReason, ModelEvent, Usage } from "./model.ts";
 import { ENDED_EARLY_KIND } from "./transport.ts";
 
 /** State of one answer. */
-export interface Fold {
+interface Fold {
   /** Events for the next part; throws nothing. After `failure` or `finished` give it no more. */
   push(part: SdkPart): ModelEvent[];
   /** Set when the stream reported an error or held data that cannot be read. */

@@ -67,7 +67,7 @@ export interface Transport {
 }
 
 /** How to open a transport. `host` is for messages. */
-export interface TransportOptions {
+interface TransportOptions {
   readonly fetch: Fetch;
   readonly host: string;
   readonly limits: TransportLimits;

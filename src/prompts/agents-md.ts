@@ -13,7 +13,7 @@ import { accessTo, type Scope } from "../scope/set.ts";
 export const MAX_AGENTS_MD_BYTES = 64 * 1024;
 
 /** The text for the prompt, a warning for the person (alert of source `agents_md`), or neither. */
-export interface AgentsMd {
+interface AgentsMd {
   readonly text?: string;
   readonly warning?: string;
 }

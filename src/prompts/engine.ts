@@ -13,7 +13,7 @@ import { MAX_INCLUDE_DEPTH, type TemplateValues } from "./plain.ts";
 const MAX_FUEL = 1_000_000;
 
 /** The engine's module, once loaded. */
-export interface Engine {
+interface Engine {
   readonly Environment: typeof Environment;
 }
 

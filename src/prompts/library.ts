@@ -18,7 +18,7 @@ export interface PromptLibraries {
 }
 
 /** An asset's text, and what to call it in messages: its file, or its name when it is embedded. */
-export interface PromptAsset {
+interface PromptAsset {
   readonly label: string;
   readonly text: string;
 }

@@ -37,7 +37,7 @@ const BUILT_IN = {
 } as const satisfies Record<string, BuiltIn>;
 
 /** Names of the texts; the same as in the reference. */
-export type PromptKey = keyof typeof BUILT_IN;
+type PromptKey = keyof typeof BUILT_IN;
 
 /** All keys, in the order of the documentation. */
 export const PROMPT_KEYS = Object.keys(BUILT_IN) as readonly PromptKey[];
@@ -48,7 +48,7 @@ function inputsOf(key: PromptKey): readonly string[] {
 }
 
 /** One text of a pack file; `label` says where it stands (`<file>:<line> prompt.<key>`). */
-export interface PackEntry {
+interface PackEntry {
   readonly key: string;
   readonly label: string;
   readonly text: string;

@@ -5,7 +5,7 @@
 import { PodError } from "../base/errors.ts";
 
 /** The three libraries. */
-export type PromptPrefix = "insomnia" | "user" | "workspace";
+type PromptPrefix = "insomnia" | "user" | "workspace";
 
 /** A checked name; `path` has no `.md`, no empty and no `.` or `..` parts. */
 export interface PromptReference {

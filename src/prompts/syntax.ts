@@ -4,7 +4,7 @@
  */
 
 /** A piece of a template; `offset` is where it begins. */
-export type Part =
+type Part =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "variable"; readonly name: string; readonly offset: number }
   | { readonly kind: "include"; readonly name: string; readonly offset: number }

@@ -89,7 +89,7 @@ export function runMethod(text: string, key?: string): Method {
 }
 
 /** A decoded line, or what is wrong with it in one sentence. */
-export type DecodedMethod =
+type DecodedMethod =
   | { readonly ok: true; readonly method: Method }
   | { readonly ok: false; readonly reason: string; readonly id?: string };
 

@@ -9,7 +9,7 @@ import { overlaps, writeRules } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 
 /** An allocation with the write rule that clashes. */
-export interface Conflict {
+interface Conflict {
   readonly entry: Allocation;
   readonly rule: ScopeRule;
 }

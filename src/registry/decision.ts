@@ -18,7 +18,7 @@ const MAX_PROOFS = 100;
 const MAX_LOOKS = 4;
 
 /** What an operation makes of the table. */
-export interface Change<Value> {
+interface Change<Value> {
   readonly table: Allocations;
   readonly value: Value;
   /** Entries that are noted in their Pods' directories, too, because who they are has changed. */
@@ -31,7 +31,7 @@ export interface Change<Value> {
 export type Operation<Value> = (table: Allocations) => Change<Value>;
 
 /** A change, or why there is none, with the dead that were found on the way. */
-export type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
+type Decision<Value> = { readonly reclaimed: readonly Allocation[] } & (
   | (Change<Value> & { readonly refused: false })
   | { readonly refused: true; readonly table: Allocations; readonly why: unknown }
 );

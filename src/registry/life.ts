@@ -181,7 +181,7 @@ function remove(path: string): Promise<void> {
 }
 
 /** What a look at a life lock tells, without keeping it. */
-export type LifeState = "held" | "free" | "absent";
+type LifeState = "held" | "free" | "absent";
 
 /** Looks whether somebody holds the life lock of Pod `name`; makes nothing. */
 export function lifeState(base: string, name: string): LifeState {

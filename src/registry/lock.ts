@@ -24,7 +24,7 @@ const MAX_PAUSE_MS = 10;
 const AFTER_YOU_MS = MAX_PAUSE_MS + 1;
 
 /** The lock while it is held. */
-export interface HeldLock {
+interface HeldLock {
   /**
    * Throws `registry_locked` when the lock file was removed or replaced meanwhile: then somebody else
    * may be at work. Call it before anything is written.

@@ -57,7 +57,7 @@ export class Membership {
 }
 
 /** What a root that is brought back has beside its session. */
-export interface Return {
+interface Return {
   /** Files that whoever started this process has put into its directory. */
   readonly keep?: readonly string[];
   /** Its parents when it was a child, nearest first: whoever of them comes back finds it. */

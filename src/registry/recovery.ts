@@ -102,7 +102,7 @@ function linkToAncestors(table: Allocations): Allocations {
 }
 
 /** A process that holds the life lock of a Pod directory that was deleted under it. */
-export interface HiddenPod {
+interface HiddenPod {
   readonly name: string;
   readonly pid: number;
 }

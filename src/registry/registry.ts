@@ -47,12 +47,12 @@ export interface DelegationRequest {
 }
 
 /** What became of it; `why` is what `delegate` would throw. */
-export type DelegationResult =
+type DelegationResult =
   | { readonly granted: true; readonly entry: Allocation }
   | { readonly granted: false; readonly why: unknown };
 
 /** How far a tree may grow, and how long the child may take to come up. */
-export type DelegationLimits = TreeLimits & {
+type DelegationLimits = TreeLimits & {
   readonly readyTimeoutMs: number;
   /** The child comes back, and what it had spawned goes back to it. */
   readonly takesBack?: boolean;

@@ -21,7 +21,7 @@ const VERSION = 1;
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 
 /** A loaded table; `rest` are top-level keys of newer versions, written back unchanged. */
-export interface Table {
+interface Table {
   readonly allocations: Allocations;
   readonly rest: Readonly<Record<string, unknown>>;
   /** What had to be mended while loading, one sentence each, for the log. */

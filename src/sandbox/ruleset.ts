@@ -27,7 +27,7 @@ export interface FileView {
 }
 
 /** What to make rules for. All targets are canonical. */
-export interface RulesetRequest {
+interface RulesetRequest {
   /** The effective scope: its allow rules of `write` and all its deny rules count. */
   readonly scope: Scope;
   /** Further places to write, which no deny rule of the scope nor of `foreign` may touch. */

@@ -24,7 +24,7 @@ function moved(path: string, from: string, to: string): string {
 }
 
 /** A region under another name: by `name` some files of `part`, a part of the region, are reached. */
-export interface View {
+interface View {
   readonly name: ScopeRule;
   readonly part: ScopeRule;
 }
@@ -71,7 +71,7 @@ function seenThrough(mount: Mount, inside: ScopeRule): ScopeRule | undefined {
 }
 
 /** A write rule, and the denies by which its owner keeps itself out of parts of it. */
-export interface Claim {
+interface Claim {
   readonly rule: ScopeRule;
   readonly denies: readonly ScopeRule[];
 }

@@ -13,7 +13,7 @@ import type { BashSession } from "../tools/shell/bash-session.ts";
 import type { Configuration } from "./configuration.ts";
 
 /** The Pod they belong to. */
-export interface CommandOwner {
+interface CommandOwner {
   readonly configuration: Configuration;
   readonly paths: PodPaths;
   readonly scope: LiveScope;
@@ -23,7 +23,7 @@ export interface CommandOwner {
 }
 
 /** Who is told what. */
-export interface CommandVoices {
+interface CommandVoices {
   /** The model: a background command has ended. */
   readonly notify: (text: string) => void;
   /** People: the kernel, or the manifest, confines less than could be. */

@@ -18,7 +18,7 @@ import type { Configuration } from "./configuration.ts";
 import type { Recording } from "./recording.ts";
 
 /** What the compaction needs from the Pod around it. */
-export interface CompactingDependencies {
+interface CompactingDependencies {
   readonly configuration: Configuration;
   readonly recording: Recording & { readonly recorder: Recorder };
   readonly scope: LiveScope;

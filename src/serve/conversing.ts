@@ -15,7 +15,7 @@ import { greetingOf, newBoundaries } from "./settings.ts";
 import { ToolOutputFiles } from "./tool-output.ts";
 
 /** What a conversation is made from besides the parts. */
-export interface ConversingDependencies {
+interface ConversingDependencies {
   readonly configuration: Configuration;
   readonly parts: Parts;
   /** For a Pod that came back: what it has to say about its children. */

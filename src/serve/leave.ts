@@ -17,7 +17,7 @@ export type EndReason = "client request" | "signal";
 const LAST_REPORTS_MS = 5000;
 const LAST_EVENTS_MS = 1000;
 /** Limits in milliseconds: for shell commands to end, for the disk to take what is to be recorded. */
-export interface LeavingLimits {
+interface LeavingLimits {
   readonly commandsMs: number;
   readonly recordMs: number;
 }
@@ -41,7 +41,7 @@ export interface LeavingSteps {
 }
 
 /** What of a Pod has something to end, to tell or to give back; without a socket nobody is told at one. */
-export type LeavingParts = Pick<
+type LeavingParts = Pick<
   Parts,
   "self" | "family" | "commands" | "compaction" | "recorder" | "mailbox" | "uplink" | "membership"
 > & { readonly server: PodServer | undefined };

@@ -16,7 +16,7 @@ import { explicitConfig, type ResolvedModel, resolveModel } from "../model/catal
 import type { ModelConfig } from "../model/config.ts";
 
 /** A child's model. */
-export interface ChildModel {
+interface ChildModel {
   /** Its `[model]` table, in full. */
   readonly table: ModelConfig;
   /** Variables with keys that neither it nor its children can need. */

@@ -15,7 +15,7 @@ import type { Configuration } from "./configuration.ts";
 import { fromLoggedConfig, requestOptions, toLoggedConfig } from "./request-options.ts";
 
 /** What a recording needs from the Pod around it. */
-export interface RecordingDependencies {
+interface RecordingDependencies {
   readonly self: Spawner;
   readonly session: string;
   /** What the Pod was given when it started. */

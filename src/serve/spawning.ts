@@ -14,7 +14,7 @@ import type { Configuration } from "./configuration.ts";
 import { childManifest, spawnCommand } from "./settings.ts";
 
 /** The parts of a Pod that have to do with its children. */
-export interface SpawnerParts {
+interface SpawnerParts {
   readonly self: Spawner;
   readonly registry: Registry;
   readonly scope: LiveScope;

@@ -13,7 +13,7 @@ import type { FileTracker } from "../tools/tracker.ts";
 import type { Commands } from "./commands.ts";
 
 /** What the tools work with. */
-export interface ToolSurroundings {
+interface ToolSurroundings {
   readonly cwd: string;
   readonly env: Environment;
   readonly scope: LiveScope;

@@ -22,7 +22,7 @@ function hashOf(previous: Head, ...entryJson: readonly (string | Uint8Array)[]):
 }
 
 /** A line as it is appended, with its end, and the head that it makes. */
-export interface SealedLine {
+interface SealedLine {
   readonly line: string;
   readonly head: string;
 }
@@ -46,7 +46,7 @@ export function sealEntry(entry: Entry, previous: Head): SealedLine {
 }
 
 /** A line that fits behind its predecessor, or what is wrong with it. */
-export type OpenedLine =
+type OpenedLine =
   | { readonly ok: true; readonly head: string; readonly json: string }
   | { readonly ok: false; readonly reason: string };
 

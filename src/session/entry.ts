@@ -89,7 +89,7 @@ const KNOWN_KINDS: ReadonlySet<string> = new Set([
 ]);
 
 /** A parsed entry, one of a kind we do not know, or why it is neither. */
-export type ParsedEntry =
+type ParsedEntry =
   | { readonly ok: true; readonly entry: Entry | undefined }
   | { readonly ok: false; readonly reason: string };
 

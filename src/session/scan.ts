@@ -16,7 +16,7 @@ const MAX_LOG_LINE_BYTES = 64 * 1024 * 1024;
 const NEWLINE = 10;
 
 /** One good line. `entry` is undefined for a kind that this version does not know. */
-export interface ScannedEntry {
+interface ScannedEntry {
   readonly entry: Entry | undefined;
   readonly head: string;
   /** Line number, from 1. */

@@ -69,7 +69,7 @@ function firstItem({ id }: Identified): { first_item?: number } {
 }
 
 /** How a session begins. */
-export interface SessionStart {
+interface SessionStart {
   readonly systemPrompt: string | null;
   readonly config: LoggedConfig;
   /** What it has from the session before it. */

@@ -17,7 +17,7 @@ import type { LiveScope } from "../tools/live-scope.ts";
 import type { ExitInfo } from "./launch.ts";
 
 /** What the spawner believes a child is doing; the child's own status is asked when it matters. */
-export type ChildPhase = "starting" | "running" | "idle" | "ended";
+type ChildPhase = "starting" | "running" | "idle" | "ended";
 
 /** One child, or one descendant reported by a child. */
 export interface ChildRecord {

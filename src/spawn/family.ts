@@ -28,7 +28,7 @@ export interface Notice {
 }
 
 /** What the family needs from its Pod. */
-export interface FamilyDependencies {
+interface FamilyDependencies {
   readonly self: Spawner;
   readonly registry: Registry;
   readonly scope: LiveScope;

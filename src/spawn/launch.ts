@@ -28,14 +28,14 @@ export interface Launched {
 }
 
 /** What ended the wait for readiness. */
-export type Readiness =
+type Readiness =
   | { readonly kind: "ready" }
   | { readonly kind: "exited"; readonly exit: ExitInfo }
   | { readonly kind: "timeout" }
   | { readonly kind: "cancelled" };
 
 /** What to start. */
-export interface LaunchRequest {
+interface LaunchRequest {
   readonly command: readonly string[];
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
@@ -154,7 +154,7 @@ function isReadyFor(line: string, instance: string): boolean {
 }
 
 /** Grace given to a group between SIGTERM and SIGKILL, and to the kernel after SIGKILL. */
-export const TERM_GRACE_MS = 2000;
+const TERM_GRACE_MS = 2000;
 const KILL_WAIT_MS = 2000;
 
 /**

@@ -28,7 +28,7 @@ const BELOW_TIMEOUT_MS = 120_000;
 export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 
 /** What became of one child. */
-export interface Revived {
+interface Revived {
   readonly name: string;
   /** The session that was to come back; undefined for a living child that could not bring back its own. */
   readonly session: string | undefined;

@@ -17,7 +17,7 @@ import { writeLaunchFile } from "./launch-file.ts";
 import type { SpawnUndo } from "./undo.ts";
 
 /** What a child is started with besides its reservation. */
-export interface ChildStart {
+interface ChildStart {
   readonly cwd: string;
   readonly manifest: unknown;
   /** Variables with keys that its model does not need. */

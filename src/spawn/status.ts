@@ -7,7 +7,7 @@ import { request } from "../transport/client.ts";
 export type PodStatus = Extract<Event, { event: "status" }>["data"];
 
 /** Who is asked: a socket, and which run of the name is meant to listen there. */
-export interface Asked {
+interface Asked {
   readonly socket: string;
   readonly instance: string;
 }

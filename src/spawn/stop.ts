@@ -27,7 +27,7 @@ const ASK_TIMEOUT_MS = 5000;
 const UNREACHABLE_PATIENCE_MS = 1000;
 
 /** Who is to end. */
-export interface StopTarget {
+interface StopTarget {
   readonly socket: string;
   readonly owner: ProcessIdentity;
   /** The kernel's report, when it is our own child. */

@@ -4,7 +4,7 @@
  */
 
 /** A kind with the words for it; `encoding` is that of text. */
-export type FileKind =
+type FileKind =
   | { readonly kind: "text"; readonly encoding: "utf-8" | "utf-16le" | "utf-16be" }
   | { readonly kind: "image"; readonly what: string }
   | { readonly kind: "binary"; readonly what: string };

@@ -10,7 +10,7 @@ import { FileTracker } from "./tracker.ts";
 import { writeTool } from "./write.ts";
 
 /** What the file tools of one Pod share. */
-export interface FileToolDependencies {
+interface FileToolDependencies {
   readonly scope: LiveScope;
   /** Absolute; where Glob and Grep search unless told otherwise. */
   readonly cwd: string;

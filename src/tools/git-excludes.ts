@@ -8,7 +8,7 @@ import { readRegularFile } from "../base/files.ts";
 const MAX_CONFIG_BYTES = 256 * 1024;
 
 /** Where the user's things are. */
-export interface UserDirectories {
+interface UserDirectories {
   /** `$HOME`. */
   readonly home: string | undefined;
   /** `$XDG_CONFIG_HOME`; `~/.config` unless set. */

@@ -15,7 +15,7 @@ export class GlobSyntaxError extends Error {
 }
 
 /** What the special characters mean. */
-export interface GlobOptions {
+interface GlobOptions {
   /** `*` and `?` match `/` too; classes do anyway. */
   readonly crossSlash: boolean;
 }

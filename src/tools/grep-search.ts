@@ -41,7 +41,7 @@ export interface GrepResult {
 }
 
 /** Where to search. */
-export interface GrepPlace {
+interface GrepPlace {
   readonly files: ScopedFiles;
   readonly scope: Scope;
   readonly base: SearchBase;

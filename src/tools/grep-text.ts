@@ -26,7 +26,7 @@ export class UnsearchableError extends Error {
 }
 
 /** How to cut: `whole` for one portion of all, `overlap` lines repeated otherwise. */
-export interface PortionOptions {
+interface PortionOptions {
   readonly whole: boolean;
   readonly overlap: number;
 }

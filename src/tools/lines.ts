@@ -9,7 +9,7 @@ const NUMBER_WIDTH = 6;
 const MAX_LINES = 100_000;
 
 /** Lines `offset` (0-based) and following, at most `limit`, and how many the file has. */
-export interface LineSlice {
+interface LineSlice {
   readonly text: string;
   readonly shown: number;
   readonly total: number;

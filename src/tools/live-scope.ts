@@ -19,7 +19,7 @@ import {
  * A process that writes under the scope as it was when it started, such as a shell command: nothing
  * that it may write can be handed away while it runs.
  */
-export interface OutsideWriter {
+interface OutsideWriter {
   /** What it may write at most. */
   readonly scope: Scope;
   /** What it is, for messages. */

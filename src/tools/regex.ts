@@ -23,7 +23,7 @@ const MAX_WORK = 32_000_000;
 const MAX_BLOCK = 16 * 1024;
 
 /** `multiline`: `.` matches a newline (Grep's option). */
-export interface RegexOptions {
+interface RegexOptions {
   readonly ignoreCase: boolean;
   readonly multiline: boolean;
 }

@@ -24,7 +24,7 @@ const PERMISSION_BITS = 0o7777;
 const SET_ID_BITS = 0o6000;
 
 /** The file to replace. */
-export interface Target {
+interface Target {
   readonly parent: VerifiedDirectory;
   readonly name: string;
   /** The path as given, for errors. */

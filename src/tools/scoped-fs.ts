@@ -34,21 +34,21 @@ const LARGE_DIRECTORY_BYTES = 256 * 1024;
 const ATTEMPTS = 3;
 
 /** A file as it was read. `canonical` names it independent of links; `info` is of the read descriptor. */
-export interface FileContent {
+interface FileContent {
   readonly canonical: string;
   readonly bytes: Uint8Array;
   readonly info: Stats;
 }
 
 /** What `replace` did; `bytes` is what the file holds now. */
-export interface Replaced {
+interface Replaced {
   readonly canonical: string;
   readonly created: boolean;
   readonly bytes: Uint8Array;
 }
 
 /** Makes the new content from the old one (undefined: no such file), or throws to leave all as it is. */
-export type Decide = (before: FileContent | undefined) => Uint8Array | Promise<Uint8Array>;
+type Decide = (before: FileContent | undefined) => Uint8Array | Promise<Uint8Array>;
 
 /** File access under one live scope. Errors are `ToolError`s with the texts of spec 3.2. */
 export class ScopedFiles {

@@ -15,7 +15,7 @@ import type { DirectoryFilter } from "./walk.ts";
 const MAX_IGNORE_FILE_BYTES = 1024 * 1024;
 
 /** What narrows a search besides ignore files. */
-export interface SearchFilterOptions {
+interface SearchFilterOptions {
   /** gitignore-style; a leading `!` leaves out instead of choosing. */
   readonly glob: string | null;
   readonly type: IgnoreRules | undefined;

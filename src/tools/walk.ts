@@ -12,7 +12,7 @@ import type { ScopedFiles } from "./scoped-fs.ts";
 import type { VerifiedDirectory } from "./verified-path.ts";
 
 /** A file found. `relative` is below the root; `canonical` was canonical when it was found. */
-export interface WalkedFile {
+interface WalkedFile {
   readonly canonical: string;
   readonly relative: string;
   readonly name: string;
@@ -29,7 +29,7 @@ export interface DirectoryFilter {
 }
 
 /** What a walk needs. `filter` makes the root's filter; `skipped` hears of each unreadable directory. */
-export interface WalkOptions {
+interface WalkOptions {
   readonly files: ScopedFiles;
   readonly scope: Scope;
   readonly pace: Pace;

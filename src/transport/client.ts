@@ -13,7 +13,7 @@ import { startTimer } from "./timer.ts";
 export type { PodClient } from "./client-connection.ts";
 
 /** Limits of a connection. */
-export interface ConnectOptions {
+interface ConnectOptions {
   /** For connecting, and for each `send` that does not say otherwise. Milliseconds. */
   readonly timeoutMs: number;
   /** Withdraws the attempt (`cancelled`); an established connection is not affected. */
@@ -81,7 +81,7 @@ async function connectError(error: unknown): Promise<PodError> {
 }
 
 /** Limits of one exchange. */
-export interface RequestOptions {
+interface RequestOptions {
   /** For the whole exchange: connect, write and answer. Milliseconds. */
   readonly timeoutMs: number;
   /** An event that answers the request besides `ack` and `error`, for example `history`. */
@@ -160,7 +160,7 @@ export async function request(
 }
 
 /** Limits of a one-shot message. */
-export type DeliverOptions = Pick<RequestOptions, "timeoutMs" | "signal">;
+type DeliverOptions = Pick<RequestOptions, "timeoutMs" | "signal">;
 
 /**
  * Sends `method` and resolves when the Pod has acknowledged it. Keep the same `id` in the method

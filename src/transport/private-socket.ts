@@ -9,12 +9,12 @@ import { removeFile } from "../base/files.ts";
 import { assertSocketPath } from "../base/paths.ts";
 
 /** A listener that can be stopped without touching its connections. */
-export interface Stoppable {
+interface Stoppable {
   stop(closeActiveConnections?: boolean): void;
 }
 
 /** A listener together with the file that leads to it. */
-export interface BoundSocket {
+interface BoundSocket {
   /** Removes the file if it is still ours, then stops accepting. Open connections stay. */
   stop(): void;
 }

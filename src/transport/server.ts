@@ -34,7 +34,7 @@ const MAX_REFUSED = 64;
 const CLOSE_FLUSH_MS = 1000;
 
 /** What a server does with its clients. An exception is logged and answered, never fatal. */
-export interface ServerHandlers {
+interface ServerHandlers {
   /** A client is there; what is sent now precedes everything else that it gets. */
   onOpen?(connection: Connection): void;
   /**

@@ -9,7 +9,7 @@ import { messageOf } from "../base/errors.ts";
 export type ToolInput = Readonly<Record<string, unknown>>;
 
 /** Arguments that can be used (with their compact text), or why they cannot. */
-export type ParsedArguments =
+type ParsedArguments =
   | { readonly ok: true; readonly input: ToolInput; readonly text: string }
   | { readonly ok: false; readonly reason: string };
 

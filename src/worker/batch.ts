@@ -12,7 +12,7 @@ import type { ToolHooks } from "./hooks.ts";
 import { outputLimit, truncateOutput, truncationAlert, type OutputLimits } from "./truncate.ts";
 
 /** How long a batch waits after an abort for tools to clean up, in milliseconds. */
-export const ABORT_SETTLE_MS = 10_000;
+const ABORT_SETTLE_MS = 10_000;
 
 /** Calls of tools that are not serial which run at the same time. */
 export const MAX_PARALLEL_TOOLS = 16;

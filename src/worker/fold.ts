@@ -20,7 +20,7 @@ export type PlannedCall = {
 } & ({ readonly input: ToolInput } | { readonly refusal: string });
 
 /** What became of a response. */
-export interface FoldedResponse {
+interface FoldedResponse {
   /** To be committed: reasoning, one assistant message, calls; after a failure the message alone. */
   readonly items: readonly Item[];
   /** The calls among `items`, in their order. */

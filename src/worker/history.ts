@@ -25,7 +25,7 @@ export const LOST_RESULT = "[No result: the Pod stopped or failed during this ca
 export type StoredItem = Item & { readonly id: string };
 
 /** Takes committed items, for example to log them. Throwing keeps them out of the history. */
-export type AppendListener = (items: readonly StoredItem[]) => void;
+type AppendListener = (items: readonly StoredItem[]) => void;
 
 /** The item list of a session. Vendors' own ids belong into `provider`, not into `id`. */
 export class History {

@@ -7,7 +7,7 @@ import type { ToolInput } from "./arguments.ts";
 import type { PlannedCall } from "./fold.ts";
 
 /** A call of a known tool with usable arguments. */
-export interface AskedCall {
+interface AskedCall {
   readonly callId: string;
   readonly name: string;
   readonly input: ToolInput;
@@ -36,13 +36,13 @@ export interface ToolHooks {
 }
 
 /** A result as it is to be kept, and whether the run ends with it. */
-export interface AfterCall {
+interface AfterCall {
   readonly outcome: ToolOutcome;
   readonly abort?: string;
 }
 
 /** Calls to execute, or why none of them is. */
-export type Gated =
+type Gated =
   | { readonly calls: readonly PlannedCall[] }
   | { readonly abort: string }
   | { readonly paused: true };

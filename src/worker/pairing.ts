@@ -15,7 +15,7 @@ export interface PairingState {
 export const SETTLED: PairingState = { open: [], answering: false };
 
 /** The state after an item, or what is wrong with that item in this place. */
-export type PairingStep =
+type PairingStep =
   | { readonly ok: true; readonly state: PairingState }
   | { readonly ok: false; readonly fault: "unanswered" | "duplicate" | "stray"; callId: string };
 

@@ -6,7 +6,7 @@ import type { Item } from "../protocol/history.ts";
 import { itemBytes, TokenEstimate, type UsageMark } from "./token-estimate.ts";
 
 /** When contents go. */
-export interface PruneLimits {
+interface PruneLimits {
   /** Newest user messages whose tool results stay whole; 0 protects nothing. */
   readonly protectedTurns: number;
   /** Estimated tokens that must be saved, or nothing is done. */

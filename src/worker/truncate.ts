@@ -7,7 +7,7 @@
 const MARKER_RESERVE_BYTES = 68;
 
 /** Cut text with its sizes in bytes. */
-export interface Truncation {
+interface Truncation {
   readonly text: string;
   readonly before: number;
   readonly after: number;

@@ -17,7 +17,7 @@ const EXIT_LIMIT_MS = 5000;
 const RETRY_MS = 20;
 
 /** A Pod that was stopped. */
-export interface Stopped {
+interface Stopped {
   readonly pod: string;
   readonly forced: boolean;
   readonly ms: number;

@@ -146,7 +146,7 @@ export async function leadSocket(
 }
 
 /** Processes that have the place as their runtime directory: its Pods, and no stranger who only works there. */
-export function processesOf({ registry }: Place): number[] {
+function processesOf({ registry }: Place): number[] {
   const mark = `INSOMNIA_RUNTIME_DIR=${registry.base}`;
   return entriesOf("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) return [];

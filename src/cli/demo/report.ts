@@ -23,14 +23,14 @@ export interface Observations {
 }
 
 /** A file of the workspace. */
-export interface FinalFile {
+interface FinalFile {
   readonly path: string;
   readonly bytes: number;
   readonly firstLine: string;
 }
 
 /** A promise of the program with what was seen of it, and what was not as it should be. */
-export interface Verdict {
+interface Verdict {
   readonly promise: string;
   readonly seen: string;
   readonly problems: readonly string[];

@@ -8,13 +8,13 @@ import type { Happening, ToolResult } from "./story.ts";
 import type { Style } from "../terminal.ts";
 
 /** Words for one line, and their colour. */
-export interface Words {
+interface Words {
   readonly text: string;
   readonly style?: Style;
 }
 
 /** What words are made with: the workspace and the registry as it is now. */
-export interface Surroundings {
+interface Surroundings {
   readonly site: string;
   readonly table: Allocations;
 }

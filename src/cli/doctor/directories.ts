@@ -69,7 +69,7 @@ export function nearestExisting(path: string): DirectoryFacts {
 }
 
 /** How strict a base is looked at: `private` must be 0700 and ours, `config` only not writable by others. */
-export type Privacy = "private" | "config";
+type Privacy = "private" | "config";
 
 /** True when a Pod would accept the directory, so that what is in it can be looked at. */
 export function isUsable(facts: DirectoryFacts, me: number | undefined): boolean {

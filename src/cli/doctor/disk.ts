@@ -87,7 +87,7 @@ export function checkSpace(check: string, facts: SpaceFacts): Finding {
 }
 
 /** How a trial of the locks came out. */
-export type LockTrial =
+type LockTrial =
   | { readonly outcome: "works" }
   | { readonly outcome: "not exclusive" }
   | { readonly outcome: "unsupported"; readonly errno: number }

@@ -19,7 +19,7 @@ const VARIABLES = [
 ] as const;
 
 /** What is known about the environment. */
-export interface EnvironmentFacts {
+interface EnvironmentFacts {
   /** Variables that are set, with their values. */
   readonly set: Environment;
   /** Those that are not absolute paths. */

@@ -18,7 +18,7 @@ const TEMPORARIES: readonly string[] = ["pods.json.tmp", "pods.json.bak.tmp"];
 const CORRUPT = /^pods\.json\.corrupt-\d+$/;
 
 /** The names in a runtime directory, sorted by what they are. */
-export interface LeftoverFacts {
+interface LeftoverFacts {
   readonly base: string;
   readonly temporaries: readonly string[];
   readonly corrupt: readonly string[];

@@ -36,7 +36,7 @@ export interface PodDirectory {
 }
 
 /** One allocation. */
-export interface EntryFacts {
+interface EntryFacts {
   readonly entry: Allocation;
   readonly dead: boolean;
   /** It is another machine's or another pid namespace's: not ours to judge. */

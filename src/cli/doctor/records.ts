@@ -8,7 +8,7 @@ import { type Allocation, allocationSchema, isReservation } from "../../registry
 import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts";
 
 /** A live Pod's entry beside its own record. */
-export interface RecordFacts {
+interface RecordFacts {
   readonly entry: Allocation;
   /** Undefined when it cannot be used. */
   readonly record: Pick<Allocation, "instance" | "scope_allow" | "scope_deny"> | undefined;

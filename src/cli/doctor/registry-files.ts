@@ -13,7 +13,7 @@ import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts
 const LOCK_WAIT_MS = 3000;
 
 /** A file as it is, links not followed. */
-export interface FileFacts {
+interface FileFacts {
   readonly path: string;
   readonly state: "missing" | "file" | "directory" | "link" | "other" | "unknown";
   readonly uid: number;
@@ -47,7 +47,7 @@ function fileFacts(path: string): FileFacts {
 }
 
 /** A process that holds the registry lock. */
-export interface LockHolder {
+interface LockHolder {
   readonly pid: number;
   readonly command: string;
   /** proc(5): `T` is stopped, `D` waits for a disk. */

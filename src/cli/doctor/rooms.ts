@@ -7,7 +7,7 @@ import { directoryFacts } from "./directories.ts";
 import { type Finding, listed, ok, quoted, warning } from "./finding.ts";
 
 /** The directory and what is in it; `rooms` is undefined when there is none. */
-export interface RoomFacts {
+interface RoomFacts {
   readonly base: string;
   readonly rooms: Rooms | undefined;
 }

@@ -37,7 +37,7 @@ const LAST_OUTPUT_MS = 1;
 const NO_ANSWER: Answer = { refusal: undefined, keeper: "none" };
 
 /** What to run. */
-export interface CommandRequest {
+interface CommandRequest {
   readonly command: string;
   /** Absolute path of bash. */
   readonly shell: string;

@@ -17,7 +17,7 @@ const SECRET =
 const SHELL_SETTINGS = /^(?:BASH_ENV|ENV|SHELLOPTS|BASHOPTS|BASH_XTRACEFD|BASH_FUNC_.*)$/s;
 
 /** What differs from the user's environment. */
-export interface CommandSurroundings {
+interface CommandSurroundings {
   readonly temporary: string;
   /** Names that the manifest lets through. */
   readonly pass: readonly string[];

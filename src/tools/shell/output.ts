@@ -15,10 +15,10 @@ const TAIL_BYTES = 262_144;
 export const MAX_FILE_BYTES = 64 * 1024 * 1024;
 
 /** Makes the file for the whole output: an open descriptor and the path the model reads it by. */
-export type OpenSpill = () => { readonly fd: number; readonly path: string };
+type OpenSpill = () => { readonly fd: number; readonly path: string };
 
 /** What is shown of an output. */
-export interface ShownOutput {
+interface ShownOutput {
   readonly text: string;
   /** The file with the whole output, when there is one. */
   readonly path?: string;

@@ -8,7 +8,7 @@ import type { Scope } from "../../scope/set.ts";
 import type { LiveScope } from "../live-scope.ts";
 
 /** What the rules are made of. */
-export interface RuleSources {
+interface RuleSources {
   readonly scope: LiveScope;
   readonly policy: SandboxPolicy;
   /** Directories of the program itself. */
@@ -18,7 +18,7 @@ export interface RuleSources {
 }
 
 /** The rules of one command. */
-export interface CommandRules {
+interface CommandRules {
   /** For the words of its result; undefined when it is not confined. */
   readonly ruleset: Ruleset | undefined;
   /** For the trampoline. */
