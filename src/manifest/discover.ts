@@ -5,8 +5,10 @@
  */
 import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
+import { errnoCode } from "../base/errors.ts";
 import type { BaseDirectories } from "../base/paths.ts";
 import { assertOwn } from "./owner.ts";
+import { ManifestError } from "./problem.ts";
 
 /** Directory in a project that holds its configuration. */
 const MARKER = ".insomnia";
@@ -56,10 +58,12 @@ export function userManifestPath(
 
 /**
  * The nearest directory upward with a `.insomnia/manifest.toml`; none is not an error. Throws
- * `ManifestError` when a stranger may have written it, unless `project` names it.
+ * `ManifestError` when a stranger may have written it, unless `project` names it, and when there may be
+ * one that cannot be seen.
  */
 export function findProject(options: SearchOptions): Project | undefined {
   for (const [distance, root] of projectCandidates(options).entries()) {
+    refuseClosed(join(root, MARKER));
     const manifest = join(root, MARKER, MANIFEST);
     // What cannot be read is told when it is read: it may say what agents must not do.
     if (!isPresent(manifest) || isKind(manifest, "directory")) continue;
@@ -123,6 +127,20 @@ function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
     directory = parent;
   }
   return candidates;
+}
+
+/** A directory that cannot be entered may hold what agents must not do: nobody passes it over. */
+function refuseClosed(marker: string): void {
+  if (!isKind(marker, "directory")) return;
+  try {
+    lstatSync(join(marker, MANIFEST));
+  } catch (error) {
+    if (errnoCode(error) !== "EACCES") return;
+    const message =
+      `${marker} cannot be entered (EACCES), so what it says of Pods is not known: let yourself in ` +
+      "(chmod u+x), or start without it (--no-project)";
+    throw new ManifestError([{ prefix: "not readable", problems: [{ message }] }]);
+  }
 }
 
 function canonicalOrRaw(path: string): string {

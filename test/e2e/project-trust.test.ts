@@ -1,6 +1,6 @@
 /** What a project's manifest cannot do to the user who starts a Pod there, with the compiled binary. */
 import { expect, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
 
@@ -25,8 +25,8 @@ function machine() {
   return {
     join: dir.join,
     manifest: dir.join("project", ".insomnia", "manifest.toml"),
-    run: (task: string) => {
-      const { stdout, stderr, exitCode } = Bun.spawnSync([podBinary(), "run", task], {
+    run: (task: string, prefix: readonly string[] = []) => {
+      const { stdout, stderr, exitCode } = Bun.spawnSync([...prefix, podBinary(), "run", task], {
         cwd: dir.join("project"),
         env: {
           PATH: "/usr/bin:/bin",
@@ -82,3 +82,24 @@ test.skipIf(process.geteuid?.() !== 0)("another user's manifest is not used", as
   expect(err).toContain("/.insomnia belongs to user 65534, not to you (0), so it is not used");
   expect(code).toBe(1);
 });
+
+// Root enters every directory, unless it has no capabilities.
+const asAnybody =
+  process.geteuid?.() === 0 ? ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] : [];
+
+test.skipIf(asAnybody.length > 0 && Bun.which("setpriv") === null)(
+  "a project's directory that was closed is an error, not a project without limits",
+  async () => {
+    await using here = machine();
+    writeFileSync(here.manifest, "limits.max_children = 1\n");
+    chmodSync(here.join("project", ".insomnia"), 0);
+    try {
+      const { err, code } = here.run("go", asAnybody);
+      expect(err).toContain(`${here.join("project", ".insomnia")} cannot be entered`);
+      expect(err).toContain("--no-project");
+      expect(code).toBe(1);
+    } finally {
+      chmodSync(here.join("project", ".insomnia"), 0o700);
+    }
+  },
+);
