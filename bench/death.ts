@@ -4,10 +4,9 @@
  * same run, one after the other. The parent must prove the death, keep the notice and give paths back.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { runBench } from "./program.ts";
+import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import { type Figure, renderTable, summarize } from "./stats.ts";
 import { startPod, stopStarted, Watch, within, Workspace } from "./support.ts";
@@ -40,10 +39,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
-  const pod = resolve(values.pod);
-  if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
+  const rounds = countFrom(values.rounds, USAGE);
+  const pod = await programAt(values.pod);
   const workspace = new Workspace(pod, values.runtime);
   const area = join(workspace.work, "area");
   mkdirSync(area);
@@ -96,9 +93,7 @@ async function main(): Promise<void> {
     },
   ];
   if (values.json) return console.log(JSON.stringify(figures, null, 2));
-  console.log(
-    `${cpus().length} processors, Bun ${Bun.version}, load ${loadavg()[0]?.toFixed(1)}\n`,
-  );
+  console.log(`${machineLine()}\n`);
   console.log(renderTable(figures).replace("hello", " bare"));
 }
 

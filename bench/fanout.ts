@@ -4,9 +4,9 @@
  * smallest socket server that the same compiler makes. Prints a table, or JSON with `--json`.
  */
 import { writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { machine, runBench } from "./program.ts";
+import { machine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import { endAll, type Memory, memoryOf, switchesOf, switchesSince } from "./settled.ts";
 import { Hello, rootOverlay } from "./start.ts";
@@ -178,10 +178,9 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const pod = resolve(values.pod);
+  const pod = await programAt(values.pod);
   const sizes = values.children.split(",").map(Number);
   if (process.platform !== "linux") throw new Error("the figures come from the kernel of Linux");
-  if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
   if (!sizes.every((size) => Number.isInteger(size) && size > 0)) throw new Error(USAGE);
 
   const workspace = new Workspace(pod, values.runtime);

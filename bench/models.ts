@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { FORMATS } from "../test/support/wire-formats.ts";
 import { wireServer } from "../test/support/wire-server.ts";
+import { countFrom } from "./program.ts";
 import { memoryOf } from "./settled.ts";
 import { rootOverlay } from "./start.ts";
 import { renderColumns, summarize } from "./stats.ts";
@@ -31,8 +32,7 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
+  const rounds = countFrom(values.rounds, USAGE);
   const workspace = new Workspace(resolve(values.pod));
   await using servers = new AsyncDisposableStack();
   const scenario = join(workspace.root, "scenario.toml");

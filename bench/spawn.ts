@@ -3,9 +3,9 @@
  * `--json`; what the figures mean stands in bench/README.md. Every measurement is taken beside one
  * of a hello-world compiled in the same way, one after the other, so that both see the same machine.
  */
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { machine, runBench } from "./program.ts";
+import { countFrom, machine, programAt, runBench } from "./program.ts";
 import { measureChildren } from "./children.ts";
 import { measureSettled, writeManifests } from "./settled.ts";
 import { Hello, measureStart } from "./start.ts";
@@ -33,12 +33,10 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const pod = resolve(values.pod);
-  const rounds = Number(values.rounds);
+  const pod = await programAt(values.pod);
+  const rounds = countFrom(values.rounds, USAGE);
   const groups = values.only.split(",");
   if (process.platform !== "linux") throw new Error("the figures come from the kernel of Linux");
-  if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
 
   const workspace = new Workspace(pod, values.runtime);
   const measuredOn = machine();

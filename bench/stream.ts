@@ -4,10 +4,9 @@
  * clients only count lines; they are the same for both.
  */
 import { rmSync, writeFileSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { runBench } from "./program.ts";
+import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
 import { summarize } from "./stats.ts";
 import { startPod, stopStarted, within, Workspace } from "./support.ts";
@@ -118,10 +117,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(USAGE);
-  const rounds = Number(values.rounds);
-  if (!Number.isInteger(rounds) || rounds < 1) throw new Error(USAGE);
-  const pod = resolve(values.pod);
-  if (!(await Bun.file(pod).exists())) throw new Error(`there is no ${pod}; run: bun run build`);
+  const rounds = countFrom(values.rounds, USAGE);
+  const pod = await programAt(values.pod);
   const workspace = new Workspace(pod);
   const rows: Record<string, unknown>[] = [];
   for (const [clients, events] of EVENTS) {
@@ -143,7 +140,7 @@ async function main(): Promise<void> {
     });
   }
   if (values.json) return console.log(JSON.stringify(rows, null, 2));
-  console.log(`${cpus().length} processors, Bun ${Bun.version}, load ${loadavg()[0]?.toFixed(1)}`);
+  console.log(machineLine());
   console.table(rows);
 }
 
