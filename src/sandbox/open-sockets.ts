@@ -1,7 +1,7 @@
 /**
  * A note in the runtime directory that, since the machine was started, commands of some Pod could use local
- * sockets. Without it no confined command can have connected to a Pod, and so a Pod may listen to a client
- * that is gone before it can be asked who it was. It is written before the first such command and never
+ * sockets. Without it no confined command of a Pod of this directory can have connected to one, and so a Pod
+ * may listen to a client that is gone before it can be asked who it was. It is written before the first such command and never
  * taken back: nobody can say when the last of what such a command sent has arrived.
  */
 import { closeSync, constants, openSync, readFileSync } from "node:fs";

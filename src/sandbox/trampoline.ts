@@ -1,8 +1,9 @@
 /**
  * `pod __confine`: restricts itself and becomes the shell. It runs for every command, so it imports
  * next to nothing. Whatever cannot be applied ends it before the shell exists: it fails closed, and
- * says why in the file the order came in. It may be started ahead of its order, for which it waits. Landlock binds the calling thread; `execve` from that same
- * thread replaces the process, so no other thread is left over.
+ * says why in the file the order came in. It may be started ahead of its order, for which it waits.
+ * Landlock binds the calling thread; `execve` from that same thread replaces the process, so no other
+ * thread is left over.
  */
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";

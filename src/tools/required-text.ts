@@ -8,6 +8,9 @@ const MIN_CHARACTERS = 2;
 /** More pieces than this take as long to look for as the expression does. */
 const MAX_TEXTS = 8;
 
+/** Counts, operands of escapes and names of groups that are longer than the reader looks ahead. */
+const LONG_WINDED = /\{[\d,]{13,}|\\[xpP]\{[^}]{30,}|\(\?P?<\w{59,}/;
+
 /** Every match contains one of these; undefined when nothing is known. */
 type Texts = readonly string[] | undefined;
 
@@ -18,6 +21,7 @@ type Texts = readonly string[] | undefined;
 export function requiredTexts(pattern: string, ignoreCase: boolean): Texts {
   // Flags inside the pattern, and quotation.
   if (/\(\?(?!:|P?<)|\\Q/.test(pattern)) return undefined;
+  if (LONG_WINDED.test(pattern)) return undefined;
   return new Reader([...pattern], ignoreCase).read();
 }
 

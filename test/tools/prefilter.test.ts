@@ -51,6 +51,24 @@ describe("the text that every match contains", () => {
     expect(requiredTexts(pattern, false)).toBeUndefined();
   });
 
+  test.each([
+    [`\\x{${"41".padStart(46, "0")}}bc`, "Abc"],
+    [`(?P<${"n".repeat(70)}>foo)`, "foo"],
+    [`(?<${"n".repeat(61)}>foo)`, "foo"],
+    [`ab{${"2".padStart(20, "0")}}`, `ab{${"2".padStart(20, "0")}}`], // no count, to RE2
+  ])("is not taken from what the reader does not see whole: %j", (pattern, text) => {
+    expect(requiredTexts(pattern, false)).toBeUndefined();
+    let regex: Regex;
+    try {
+      regex = new Regex(pattern, { ignoreCase: false, multiline: false });
+    } catch (error) {
+      // What the engine refuses finds nothing anyway.
+      expect(error).toBeInstanceOf(RegexSyntaxError);
+      return;
+    }
+    expect(regex.test(text)).toBe(true);
+  });
+
   test("leaves out letters with relatives outside ASCII when case is ignored", () => {
     expect(requiredTexts("haystack", true)).toEqual(["hay"]);
     const kelvin = new Regex("Kelvin", { ignoreCase: true, multiline: false });
