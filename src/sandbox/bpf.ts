@@ -20,6 +20,8 @@ export const EPERM = 1;
 export const EACCES = 13;
 export const ENOSYS = 38;
 
+export const AF_UNIX = 1;
+
 /** Numbers of the second 64-bit interface on x86-64, which would be a way around. */
 export const X32_BIT = 0x4000_0000;
 /** Operations of io_uring include sockets, and filters do not see them; one number on every machine. */
@@ -30,6 +32,29 @@ export type Instruction = readonly [code: number, yes: number, no: number, value
 
 /** Where the lower half of an argument stands, from 0 on; all machines of ours have it first. */
 export const argument = (index: number): number => AT_FIRST_ARGUMENT + index * 8;
+
+/**
+ * A filter over several interfaces of a machine, as memory: of each, `checks` look at the calls by their
+ * numbers, which are loaded, and fall through to what is allowed. Calls of other interfaces are not there.
+ */
+export function filterInterfaces<Calls extends { readonly audit: number }>(
+  interfaces: readonly Calls[],
+  checks: (calls: Calls) => readonly Instruction[],
+): Uint8Array {
+  const program: Instruction[] = [[LOAD, 0, 0, AT_ARCHITECTURE]];
+  for (const calls of interfaces) {
+    const body: Instruction[] = [
+      [LOAD, 0, 0, AT_NUMBER],
+      [IF_AT_LEAST, 0, 1, X32_BIT],
+      [RETURN, 0, 0, FAIL | ENOSYS],
+      ...checks(calls),
+      [RETURN, 0, 0, ALLOW],
+    ];
+    program.push([IF_EQUAL, 0, body.length, calls.audit], ...body);
+  }
+  program.push([RETURN, 0, 0, FAIL | ENOSYS]);
+  return assemble(program);
+}
 
 /** A filter as memory, 8 bytes for each instruction. */
 export function assemble(program: readonly Instruction[]): Uint8Array {

@@ -4,25 +4,21 @@
  * because Landlock knows socket files from version 9 on only.
  */
 import {
+  AF_UNIX,
   ALLOW,
   argument,
-  assemble,
-  AT_ARCHITECTURE,
-  AT_NUMBER,
   EACCES,
   ENOSYS,
   FAIL,
-  IF_AT_LEAST,
+  filterInterfaces,
   IF_EQUAL,
   type Instruction,
   IO_URING_SETUP,
   KEEP_BITS,
   LOAD,
   RETURN,
-  X32_BIT,
 } from "./bpf.ts";
 
-const AF_UNIX = 1;
 /** The kind of a socket among the bits of its type (socket(2)). */
 const KIND_BITS = 0xf;
 const SOCK_STREAM = 1;
@@ -59,23 +55,13 @@ const INTERFACES: Readonly<Record<string, readonly Calls[]>> = {
 export function localSocketFilter(arch: string): Uint8Array {
   const interfaces = INTERFACES[arch];
   if (interfaces === undefined) throw new Error(`no filter for local sockets on ${arch}`);
-  const program: Instruction[] = [[LOAD, 0, 0, AT_ARCHITECTURE]];
-  for (const { audit, socket, pair, multiplexer } of interfaces) {
-    const body: Instruction[] = [
-      [LOAD, 0, 0, AT_NUMBER],
-      [IF_AT_LEAST, 0, 1, X32_BIT],
-      [RETURN, 0, 0, FAIL | ENOSYS],
-      [IF_EQUAL, 0, 1, IO_URING_SETUP],
-      [RETURN, 0, 0, FAIL | ENOSYS],
-      ...refuseSocket(socket),
-      ...refusePair(pair),
-      ...(multiplexer === undefined ? [] : refuseMultiplexed(multiplexer)),
-      [RETURN, 0, 0, ALLOW],
-    ];
-    program.push([IF_EQUAL, 0, body.length, audit], ...body);
-  }
-  program.push([RETURN, 0, 0, FAIL | ENOSYS]);
-  return assemble(program);
+  return filterInterfaces(interfaces, ({ socket, pair, multiplexer }) => [
+    [IF_EQUAL, 0, 1, IO_URING_SETUP],
+    [RETURN, 0, 0, FAIL | ENOSYS],
+    ...refuseSocket(socket),
+    ...refusePair(pair),
+    ...(multiplexer === undefined ? [] : refuseMultiplexed(multiplexer)),
+  ]);
 }
 
 function refuseSocket(call: number): Instruction[] {

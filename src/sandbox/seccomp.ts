@@ -5,6 +5,7 @@
  */
 
 import {
+  AF_UNIX,
   ALLOW,
   argument,
   assemble,
@@ -14,6 +15,7 @@ import {
   ENOSYS,
   EPERM,
   FAIL,
+  filterInterfaces,
   IF_ANY_BIT,
   IF_AT_LEAST,
   IF_EQUAL,
@@ -23,8 +25,6 @@ import {
   RETURN,
   X32_BIT,
 } from "./bpf.ts";
-
-const AF_UNIX = 1;
 
 const ARCHITECTURES: Readonly<Record<string, { audit: number; socket: number }>> = {
   x64: { audit: 0xc000_003e, socket: 41 },
@@ -80,26 +80,13 @@ const SET_ID_BITS = 0o6000;
 export function privilegeFilter(arch: string): Uint8Array {
   const interfaces = INTERFACES[arch];
   if (interfaces === undefined) throw new Error(`no privilege filter for ${arch}`);
-  const program: Instruction[] = [[LOAD, 0, 0, AT_ARCHITECTURE]];
-  for (const { audit, chmod, fchmod, fchmodat, prlimit } of interfaces) {
-    const checks = [
-      ...(chmod === undefined ? [] : refuseBits(chmod, 1)),
-      ...refuseBits(fchmod, 1),
-      ...refuseBits(fchmodat, 2),
-      ...refuseBits(FCHMODAT2, 2),
-      ...refuseLimits(prlimit),
-    ];
-    const body: Instruction[] = [
-      [LOAD, 0, 0, AT_NUMBER],
-      [IF_AT_LEAST, 0, 1, X32_BIT],
-      [RETURN, 0, 0, FAIL | ENOSYS],
-      ...checks,
-      [RETURN, 0, 0, ALLOW],
-    ];
-    program.push([IF_EQUAL, 0, body.length, audit], ...body);
-  }
-  program.push([RETURN, 0, 0, FAIL | ENOSYS]);
-  return assemble(program);
+  return filterInterfaces(interfaces, ({ chmod, fchmod, fchmodat, prlimit }) => [
+    ...(chmod === undefined ? [] : refuseBits(chmod, 1)),
+    ...refuseBits(fchmod, 1),
+    ...refuseBits(fchmodat, 2),
+    ...refuseBits(FCHMODAT2, 2),
+    ...refuseLimits(prlimit),
+  ]);
 }
 
 function refuseBits(call: number, mode: number): Instruction[] {
