@@ -1,10 +1,10 @@
 /**
  * What confinement costs a shell command: `bash -c :` bare and through everything that the Bash tool
  * does to it (rules for the scope, trampoline, Landlock, keeper, wait until nothing is left), one after
- * the other in one run. `bun run bench/confine.ts [--pod PROGRAM] [--rounds N] [--json]`
+ * the other in one run; then the first two commands of new Pods, from the announcement of the call to its
+ * result. `bun run bench/confine.ts [--pod PROGRAM] [--rounds N] [--json]`
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { podPaths } from "../src/base/paths.ts";
@@ -14,6 +14,7 @@ import { LiveScope } from "../src/tools/live-scope.ts";
 import { Shells } from "../src/tools/shell/shells.ts";
 import { now } from "./clock.ts";
 import { summarize } from "./stats.ts";
+import { startPod, stopStarted, Watch, Workspace } from "./support.ts";
 
 /** Aim of issue 5: milliseconds that confinement may add to a command. */
 const AIM_MS = 10;
@@ -29,9 +30,8 @@ const { values } = parseArgs({
 const rounds = Number(values.rounds);
 const pod = resolve(values.pod);
 
-const root = realpathSync(mkdtempSync(join(tmpdir(), "pod-bench-")));
-process.once("exit", () => rmSync(root, { recursive: true, force: true }));
-process.once("SIGINT", () => process.exit(130)).once("SIGTERM", () => process.exit(143));
+const workspace = new Workspace(pod);
+const { root } = workspace;
 
 /** Commands of a Pod that may write all of `work` but what `deny` names. */
 function shells(
@@ -109,11 +109,60 @@ const cases: readonly (readonly [name: string, work: () => Promise<void>])[] = [
   ['mode = "off": trampoline and keeper alone', run(off)],
 ];
 
-const times = new Map(cases.map(([name]) => [name, [] as number[]]));
+/**
+ * Calls of a Pod whose scripted model gives each of them whole, with no time between its beginning and its
+ * end; the last is what the loop and the socket take of each.
+ */
+const IN_PODS: readonly (readonly [name: string, call: Readonly<Record<string, unknown>>])[] = [
+  ["first command of a Pod, call to result", { tool: "Bash", input: { command: ":" } }],
+  ["second command of a Pod, call to result", { tool: "Bash", input: { command: ":" } }],
+  ["a Glob without a result there, call to result", { tool: "Glob", input: { pattern: "none" } }],
+];
+const script = join(root, "script.json");
+writeFileSync(
+  script,
+  JSON.stringify({
+    rules: [...IN_PODS.map(([, call]) => ({ times: 1, calls: [call] })), { text: "done" }],
+  }),
+);
+const overlay = [
+  `pod = { name = "commander" }`,
+  `model = { scheme = "script", script = ${JSON.stringify(script)} }`,
+  `scope = { allow = [{ target = ${JSON.stringify(workspace.work)}, permission = "write" }] }`,
+].join("\n");
+
+/** Milliseconds of each, as a client sees them. */
+async function inPod(): Promise<number[]> {
+  const started = await startPod(workspace, overlay, "none");
+  const watch = await Watch.open(started.socket);
+  try {
+    await watch.run("go");
+    const figures: number[] = [];
+    for (const _ of IN_PODS) {
+      const { at } = await watch.next("tool_call_start");
+      figures.push((await watch.next("tool_result")).at - at);
+    }
+    await watch.next("run_end");
+    return figures;
+  } finally {
+    watch.close();
+    await stopStarted(started);
+  }
+}
+
+const times = new Map(
+  [...cases.map(([name]) => name), ...IN_PODS.map(([name]) => name)].map((name) => [
+    name,
+    [] as number[],
+  ]),
+);
 for (let round = -5; round < rounds; round += 1) {
   for (const [name, work] of cases) {
     const ms = await timed(work);
     if (round >= 0) times.get(name)?.push(ms); // the first few only warm up
+  }
+  for (const [index, ms] of (await inPod()).entries()) {
+    if (round >= 0) times.get(IN_PODS[index]?.[0] ?? "")?.push(ms);
   }
 }
 await Promise.all([open, cold, partial, off].map((commands) => commands.close()));
