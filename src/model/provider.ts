@@ -1,15 +1,15 @@
 /**
  * Builds the client of a resolved model. Keys and scenario files are read here, so that a mistake
- * stops the start and not the first request; vendor libraries are not loaded yet (`preload`).
+ * stops the start and not the first request; a vendor library is loaded by the first request.
  */
 import type { Environment } from "../base/paths.ts";
 import { resolveKey } from "./auth.ts";
 import type { ResolvedModel, ResolvedRemoteModel } from "./catalog.ts";
 import type { RemoteScheme } from "./builtin.ts";
 import type { Dialect } from "./dialect.ts";
-import type { RequestOptions } from "./model.ts";
+import type { Model, RequestOptions } from "./model.ts";
 import { reachOf } from "./reach.ts";
-import { createRemoteModel, type PreloadableModel } from "./remote.ts";
+import { createRemoteModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
 import {
   type Fetch,
@@ -18,8 +18,6 @@ import {
   REMOTE_LIMITS,
   type TransportLimits,
 } from "./transport.ts";
-
-export type { PreloadableModel } from "./remote.ts";
 
 /** Each a chunk of its own: a Pod loads the one of its model. */
 const DIALECTS: { readonly [Scheme in RemoteScheme]: () => Promise<Dialect> } = {
@@ -49,7 +47,7 @@ export interface ModelDependencies {
 export async function createModel(
   resolved: ResolvedModel,
   dependencies: ModelDependencies,
-): Promise<PreloadableModel> {
+): Promise<Model> {
   const clock = dependencies.clock ?? SYSTEM_CLOCK;
   if (resolved.scheme === "script") {
     const { createScriptModel } = await import("./script.ts");

@@ -22,12 +22,6 @@ import {
   type TransportLimits,
 } from "./transport.ts";
 
-/** A model with a part that can be loaded before it is needed. */
-export interface PreloadableModel extends Model {
-  /** Loads the client library, so that the first request need not; failures show up there. */
-  preload(): Promise<void>;
-}
-
 /** What the adapter works with. */
 interface RemoteDependencies {
   readonly dialect: Dialect;
@@ -49,7 +43,7 @@ const MAX_REMEMBERED_WARNINGS = 64;
 export function createRemoteModel(
   resolved: ResolvedRemoteModel,
   dependencies: RemoteDependencies,
-): PreloadableModel {
+): Model {
   const { dialect, key, policy, clock } = dependencies;
   const scrub = createScrub(key);
   const told = new Set<string>();
@@ -103,14 +97,7 @@ export function createRemoteModel(
     }
   }
 
-  return {
-    provider: resolved.scheme,
-    modelId: resolved.modelId,
-    stream,
-    preload: async () => {
-      await dialect.load(resolved).catch(() => undefined);
-    },
-  };
+  return { provider: resolved.scheme, modelId: resolved.modelId, stream };
 }
 
 /** What every attempt of one request shares. */

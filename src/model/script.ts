@@ -6,9 +6,8 @@
 import { dirname } from "node:path";
 import { printable } from "../base/text.ts";
 import { messageText, type Item } from "../protocol/history.ts";
-import type { PreloadableModel } from "./remote.ts";
 import type { ResolvedScriptModel } from "./catalog.ts";
-import type { ModelEvent, ModelRequest } from "./model.ts";
+import type { Model, ModelEvent, ModelRequest } from "./model.ts";
 import type { Clock } from "./retry.ts";
 import {
   loadScenario,
@@ -31,7 +30,7 @@ interface ScriptDependencies {
 export async function createScriptModel(
   resolved: ResolvedScriptModel,
   { podName, clock }: ScriptDependencies,
-): Promise<PreloadableModel> {
+): Promise<Model> {
   const scenario = await loadScenario(resolved.script);
   const rules = scenario.rules.filter((rule) => new Bun.Glob(rule.pod).match(podName));
   const uses = new Map<Rule, number>();
@@ -59,12 +58,7 @@ export async function createScriptModel(
     }
   }
 
-  return {
-    provider: "script",
-    modelId: resolved.modelId,
-    stream,
-    preload: () => Promise.resolve(),
-  };
+  return { provider: "script", modelId: resolved.modelId, stream };
 }
 
 /** Text of all items after the last one that the model made: input, notices, tool results. */

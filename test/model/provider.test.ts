@@ -2,9 +2,7 @@ import { expect, test } from "bun:test";
 import { isPodError } from "../../src/base/errors.ts";
 import { resolveModel } from "../../src/model/catalog.ts";
 import { createModel } from "../../src/model/provider.ts";
-import { anthropicServer } from "../support/anthropic-server.ts";
 import { temp } from "../support/temp.ts";
-import { collect, modelAt } from "./support.ts";
 
 const deps = { env: {}, podName: "p" };
 
@@ -20,20 +18,13 @@ test("a model names its scheme and its id", async () => {
   expect([model.provider, model.modelId]).toEqual(["anthropic", "llama3.1"]);
 });
 
-test("preloading is optional and may be repeated", async () => {
-  await using server = await anthropicServer(() => ({ text: "x" }));
-  const model = await modelAt(server.url);
-  await Promise.all([model.preload(), model.preload()]);
-  expect((await collect(model)).at(-1)).toEqual({ type: "finish", reason: "stop" });
-});
-
 test.each([
   ["anthropic", "@ai-sdk/anthropic"],
   ["openai_chat", "@ai-sdk/openai-compatible"],
   ["openai_responses", "@ai-sdk/openai"],
   ["gemini", "@ai-sdk/google"],
 ])(
-  "making a model of scheme %s loads no vendor library, and preloading it loads %s alone",
+  "making a model of scheme %s loads no vendor library, and its first request loads %s alone",
   async (scheme, library) => {
     await using dir = temp();
     const program = `
@@ -44,11 +35,20 @@ test.each([
     const dialects = () => Object.keys(require.cache).flatMap((path) =>
       /model\\/(anthropic|openai-chat|openai-responses|gemini)\\.ts$/.exec(path)?.[1] ?? []);
     const model = await createModel(
-      resolveModel({ scheme: "${scheme}", model_id: "m", auth: { kind: "none" } }),
-      { env: {}, podName: "p" },
+      resolveModel({
+        scheme: "${scheme}", model_id: "m", auth: { kind: "none" }, base_url: "http://127.0.0.1:9",
+      }),
+      {
+        env: {},
+        podName: "p",
+        fetch: () => Promise.resolve(new Response("no", { status: 400 })),
+      },
     );
     const before = loaded();
-    await model.preload();
+    for await (const _ of model.stream(
+      { system: "", items: [], tools: [], options: {} },
+      new AbortController().signal,
+    ));
     console.log(JSON.stringify([before, loaded(), dialects()]));
   `;
     await Bun.write(dir.join("program.ts"), program);

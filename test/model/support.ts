@@ -2,11 +2,7 @@
 import { resolveModel } from "../../src/model/catalog.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import type { Model, ModelEvent, ModelRequest } from "../../src/model/model.ts";
-import {
-  createModel,
-  type ModelDependencies,
-  type PreloadableModel,
-} from "../../src/model/provider.ts";
+import { createModel, type ModelDependencies } from "../../src/model/provider.ts";
 import type { Clock } from "../../src/model/retry.ts";
 import { textMessage } from "../../src/protocol/history.ts";
 import { within } from "../support/temp.ts";
@@ -30,7 +26,7 @@ export async function modelAt(
   url: string,
   dependencies: Partial<ModelDependencies> = {},
   config: ModelConfig = {},
-): Promise<PreloadableModel> {
+): Promise<Model> {
   const resolved = resolveModel({
     scheme: "anthropic",
     base_url: url,
