@@ -9,6 +9,7 @@ import { type BaseDirectories, type Environment, pathExists } from "../base/path
 import { childEnvironment } from "../base/process.ts";
 import { type ModelAuthors, modelAuthors } from "../manifest/model-authors.ts";
 import type { LoadedLayer } from "../manifest/load.ts";
+import { modelTableSchema } from "../manifest/model-table.ts";
 import { ManifestError, type Problem } from "../manifest/problem.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { BUILTIN_CATALOG, type Catalog, type CatalogProvider } from "../model/builtin.ts";
@@ -32,6 +33,8 @@ export interface PodModels {
   readonly allowed: readonly string[];
   /** What a child is given; `ref` is one of `allowed`, or absent for the Pod's own model. */
   forChild(ref?: string): Promise<ChildModel>;
+  /** Variables with keys that a child with this `[model]` table, which it was given once, cannot need. */
+  unneededBy(table: unknown): Promise<readonly string[]>;
   /** The environment of children: without the keys of models that none of them can have. */
   readonly childEnvironment: Readonly<Record<string, string>>;
   /** Variables that hold keys, set or not; no tool's program gets one, nor does a child's. */
@@ -87,6 +90,7 @@ export async function rootModels(
   }
   if (own === undefined && errors.length === 1) throw errors[0];
   if (own === undefined || errors.length > 0) throw new ManifestError([{ problems }], errors[0]);
+  const choice = { own, compaction, allowed };
   const used = [own, ...(compaction === undefined ? [] : [compaction]), ...others];
   const needed = new Set(used.flatMap(keyVariables));
   const known = new Set([...needed, ...catalogVariables(catalog)]);
@@ -97,7 +101,8 @@ export async function rootModels(
     own,
     compaction,
     allowed,
-    forChild: (ref) => Promise.resolve(childModel(own, compaction, ref, allowed, catalog)),
+    forChild: (ref) => Promise.resolve(childModel(choice, ref, catalog)),
+    unneededBy: (table) => Promise.resolve(unneededBy(choice, table, catalog)),
     childEnvironment: Object.fromEntries(kept),
     keyVariables: [...known],
     keyFiles: [...new Set([...used.flatMap(keyFiles), ...catalog.providers.flatMap(hintedFile)])],
@@ -118,13 +123,16 @@ export function childModels(
   const summariser = manifest.compaction?.model;
   const compaction = summariser === undefined ? undefined : resolveModel(summariser);
   const allowed = manifest.limits.child_models ?? [];
+  const choice = { own, compaction, allowed };
   return {
-    own,
-    compaction,
-    allowed,
+    ...choice,
     forChild: async (ref) => {
       const catalog = ref === undefined ? BUILTIN_CATALOG : await effectiveCatalog(bases);
-      return childModel(own, compaction, ref, allowed, catalog);
+      return childModel(choice, ref, catalog);
+    },
+    unneededBy: async (table) => {
+      const catalog = allowed.length === 0 ? BUILTIN_CATALOG : await effectiveCatalog(bases);
+      return unneededBy(choice, table, catalog);
     },
     childEnvironment: childEnvironment(env),
     keyVariables: [
@@ -164,22 +172,36 @@ export async function effectiveCatalog({
   return mergeCatalog(BUILTIN_CATALOG, await loadCatalogFiles(config));
 }
 
-function childModel(
-  own: ResolvedModel,
-  compaction: ResolvedModel | undefined,
-  ref: string | undefined,
-  allowed: readonly string[],
-  catalog: Catalog,
-): ChildModel {
-  if (ref === undefined) return { table: explicitConfig(own), unneeded: [] };
+/** What a child's model is chosen from. */
+type Choice = Pick<PodModels, "own" | "compaction" | "allowed">;
+
+function childModel(choice: Choice, ref: string | undefined, catalog: Catalog): ChildModel {
+  if (ref === undefined) return { table: explicitConfig(choice.own), unneeded: [] };
   const chosen = resolveModel({ ref }, catalog);
-  const others = allowed.map((other) => resolveModel({ ref: other }, catalog));
-  const used = [chosen, ...(compaction === undefined ? [] : [compaction]), ...others];
+  return { table: explicitConfig(chosen), unneeded: unneededWith(choice, [chosen], catalog) };
+}
+
+/** A table that is none needs nothing; the child itself says what is wrong with it. */
+function unneededBy(choice: Choice, table: unknown, catalog: Catalog): string[] {
+  const { data } = modelTableSchema().safeParse(table);
+  let given: ResolvedModel[] = [];
+  try {
+    if (data !== undefined) given = [resolveModel(data, catalog)];
+  } catch (error) {
+    if (!isPodError(error)) throw error;
+  }
+  return unneededWith(choice, given, catalog);
+}
+
+function unneededWith(
+  { own, compaction, allowed }: Choice,
+  given: readonly ResolvedModel[],
+  catalog: Catalog,
+): string[] {
+  const others = allowed.map((ref) => resolveModel({ ref }, catalog));
+  const used = [...given, ...(compaction === undefined ? [] : [compaction]), ...others];
   const needed = new Set(used.flatMap(keyVariables));
-  return {
-    table: explicitConfig(chosen),
-    unneeded: keyVariables(own).filter((name) => !needed.has(name)),
-  };
+  return keyVariables(own).filter((name) => !needed.has(name));
 }
 
 /** Variables that hold the key of a model. */

@@ -59,6 +59,8 @@ export interface SpawnContext {
       /** Variables with keys that the child must not have. */
       readonly unneeded: readonly string[];
     }>;
+    /** The same for a child that comes back with this `[model]` table. */
+    unneededBy(table: unknown): Promise<readonly string[]>;
   };
   /** The resolved manifest for a child, as plain JSON data. */
   readonly childManifest: (child: ChildConfiguration) => unknown;

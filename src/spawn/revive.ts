@@ -114,6 +114,8 @@ async function reviveChild(
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
   const gone = directoryProblem(setup.cwd);
   if (gone !== undefined) throw new PodError("invalid_argument", gone);
+  const given = setup.manifest as { readonly model?: unknown };
+  const unneeded = await context.models.unneededBy(given.model);
   const instance = crypto.randomUUID();
   const rules = setup.scope.allow.map(canonicalRule);
   const limits = { ...context.limits, takesBack: true };
@@ -126,9 +128,9 @@ async function reviveChild(
   const undo = new SpawnUndo(context, entry);
   try {
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };
-    const manifest = { ...(setup.manifest as object), scope };
+    const manifest = { ...given, scope };
     const earlier = context.children.get(setup.name);
-    const child = start(context, entry, { cwd: setup.cwd, manifest, session }, undo);
+    const child = start(context, entry, { cwd: setup.cwd, manifest, unneeded, session }, undo);
     // The conversation is the same, and so is what was read of it.
     if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
     await becomeReady(context, entry, child, undo, signal);

@@ -3,7 +3,10 @@ import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
-import { eventually, startWorld, type World } from "../support/pod.ts";
+import { runProgram } from "../support/command.ts";
+import { FORMATS } from "../support/wire-formats.ts";
+import { wireServer } from "../support/wire-server.ts";
+import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
 import type { ScenarioRule } from "../support/root-pod.ts";
 import { CONFINES } from "../tools/shell-support.ts";
 
@@ -68,3 +71,44 @@ test.skipIf(!CONFINES)("a key reaches no command of any Pod of a tree", async ()
   const child = world.allocation("child")?.pid ?? 0;
   expect(readFileSync(`/proc/${child}/environ`, "utf8")).toContain("TEAM_LLM=key-in-variable");
 });
+
+test("a child that is brought back gets no key that its model cannot need", async () => {
+  await using world = startWorld();
+  const area = join(world.work, "area");
+  mkdirSync(area);
+  await using cheap = await wireServer(FORMATS.gemini, () => ({ text: "Done." }));
+  const scope = [{ target: area, permission: "write" }];
+  const input = { name: "kid", task: "go", scope, model: "gemini/gemini-2.5-flash" };
+  await using clever = await wireServer(FORMATS.openai_responses, ({ raw }) =>
+    JSON.stringify(raw).includes("spawned pod")
+      ? { text: "I wait." }
+      : { calls: [{ id: "call-1", name: "SpawnPod", input }] },
+  );
+  const config = join(world.home, ".config", "insomnia");
+  mkdirSync(config, { recursive: true, mode: 0o700 });
+  writeFileSync(
+    join(config, "providers.toml"),
+    `[[provider]]\nid = "openai"\nbase_url = "${clever.url}/v1"\n` +
+      `[[provider]]\nid = "gemini"\nbase_url = "${cheap.url}"\n`,
+  );
+  writeFileSync(
+    join(config, "manifest.toml"),
+    '[model]\nref = "openai/gpt-5"\n[limits]\nchild_models = ["gemini/gemini-2.5-flash"]\n',
+  );
+  const keys = { INSOMNIA_API_KEY_OPENAI: "key-clever-1", INSOMNIA_API_KEY_GEMINI: "key-cheap-1" };
+  const cli = async (...args: string[]) =>
+    await runProgram([podBinary(), ...args], { cwd: world.work, env: { ...world.env, ...keys } });
+  const made = await cli("run", "--keep", "delegate");
+  const root = /^pod `(\S+)` works/.exec(made.stderr)?.[1] ?? "";
+  const kid = world.allocation("kid")?.pid ?? 0;
+  process.kill(kid, "SIGKILL");
+  await eventually(() => !isRunning(kid), "the end of the child");
+  for (const name of [root, "kid"]) {
+    const back = await cli("resume", name);
+    expect([back.stderr, back.code]).toEqual(["", 0]);
+  }
+  expect(world.allocation("kid")?.delegated_from).toBe(root);
+  const environment = readFileSync(`/proc/${world.allocation("kid")?.pid ?? 0}/environ`, "utf8");
+  expect(environment).toContain("INSOMNIA_API_KEY_GEMINI=key-cheap-1");
+  expect(environment).not.toContain("key-clever");
+}, 60_000);

@@ -109,6 +109,11 @@ describe("the models of a root", () => {
     const other = await models.forChild("openai/gpt-5-mini");
     expect(other.table).toMatchObject({ scheme: "openai_responses", model_id: "gpt-5-mini" });
     expect(other.unneeded).toEqual(["TEAM_KEY"]);
+    for (const its of [models, again]) {
+      expect(await its.unneededBy(other.table)).toEqual(["TEAM_KEY"]);
+      expect(await its.unneededBy(same.table)).toEqual([]);
+      expect(await its.unneededBy({ scheme: 1 })).toEqual(["TEAM_KEY"]);
+    }
   });
 
   test("leave children no key that none of them can need", async () => {

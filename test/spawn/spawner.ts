@@ -193,6 +193,7 @@ async function assemble(world: World, options: SpawnerOptions): Promise<TestSpaw
           table: { scheme: "script", script, ...(ref === undefined ? {} : { model_id: ref }) },
           unneeded: [],
         }),
+      unneededBy: () => Promise.resolve([]),
     },
     childManifest: (child) =>
       parseResolvedManifest({
