@@ -3,12 +3,13 @@
  * end of a watched connection, an event from a child. The registry decides; every path ends in
  * `Children.apply` with a fresh table. Nothing is released on an event, only on proof of death (W58).
  */
+import { PodError } from "../base/errors.ts";
 import { log } from "../base/log.ts";
 import { isPodName, podPaths } from "../base/paths.ts";
 import { idle } from "../base/process.ts";
 import type { PodEvent } from "../protocol/method.ts";
 import { isReservation } from "../registry/allocation.ts";
-import { type Allocations, ancestorsOf, findByName } from "../registry/kinship.ts";
+import { type Allocations, ancestorsOf, childrenOf, findByName } from "../registry/kinship.ts";
 import type { PodId, Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { ChildEnd } from "../session/setup.ts";
@@ -94,8 +95,8 @@ export class Family {
   }
 
   /**
-   * Asks the registry again and again, ever less often, until it answers, for some hours: what was not
-   * given back, or was left reserved, then is. Keeps no process alive.
+   * Asks the registry again and again, ever less often, for some hours, until nothing is held any more
+   * for a child that has ended or never came up. Keeps no process alive.
    */
   refreshLater(ms: number = FIRST_REFRESH_MS): void {
     if (this.#refreshing) return;
@@ -106,7 +107,8 @@ export class Family {
         await idle(pause);
         if (this.#closed) return;
         try {
-          return await this.refresh();
+          await this.refresh();
+          if (!this.#isOwed()) return;
         } catch (error) {
           if (tries === 0) log("warn", "the registry cannot be asked yet; trying on", error);
         }
@@ -114,6 +116,15 @@ export class Family {
       }
     };
     void attempt().finally(() => (this.#refreshing = false));
+  }
+
+  /** True while the registry holds paths of this Pod for nobody that lives. */
+  #isOwed(): boolean {
+    const { children, registry, self } = this.#deps;
+    return childrenOf(registry.peek(), self.name).some(
+      (entry) =>
+        isReservation(entry) || children.find(entry.pod_name, entry.instance)?.phase === "ended",
+    );
   }
 
   /** Gives a proven-dead Pod's allocation back; returns the children inherited from it. */
@@ -200,16 +211,17 @@ export class Family {
     const clear =
       (await clearGroup(record.owner.pid, CLEAR_MS)) &&
       (await clearCommands(record.owner.pid, paths, CLEAR_MS));
-    if (!clear) {
-      log("warn", `something in the group of pod \`${record.name}\` cannot be killed`);
-    }
-    let returned = `Its scope is yours again: ${describeRules(record.scope)}.`;
+    let kept: string | undefined;
     let heirs = "";
     try {
+      if (!clear) throw new PodError("timed_out", "something it had started cannot be killed");
       heirs = describeHeirs(await this.giveBack(record));
     } catch (error) {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
-      returned = "Its scope could not be given back yet; this is tried again, by ListPods at once.";
+      const why = clear
+        ? "Its scope could not be given back yet"
+        : "Something that it had started cannot be killed and may still write, so its scope is not given back yet";
+      kept = `${why}; this is tried again, by ListPods at once.`;
       this.refreshLater();
     }
     const { name, instance } = record;
@@ -217,8 +229,12 @@ export class Family {
     this.#deps.ended?.({ name, instance, end, at: Date.now() });
     const now = heirs === "" ? "" : ` Now yours: ${heirs}.`;
     const id = exitNoticeId(record);
-    if (!crashed) return this.#notify(record, id, `Pod \`${record.name}\` has stopped.${now}`);
+    if (!crashed) {
+      const more = kept === undefined ? "" : ` ${kept}`;
+      return this.#notify(record, id, `Pod \`${record.name}\` has stopped.${more}${now}`);
+    }
     const how = typeof exit === "string" ? "" : ` (${describeExit(exit)})`;
+    const returned = kept ?? `Its scope is yours again: ${describeRules(record.scope)}.`;
     const said = describeLastWords(tail);
     this.#notify(
       record,

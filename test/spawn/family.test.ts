@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { tryFlock } from "../../src/base/libc.ts";
 import { podPaths } from "../../src/base/paths.ts";
 import type { PodEvent } from "../../src/protocol/method.ts";
 import { joinAsRoot } from "../../src/registry/membership.ts";
@@ -342,6 +343,26 @@ describe("the end of a child", () => {
       () => root.access(join(root.world.work, "src/f")) === "write",
       "its paths to come back",
     );
+  });
+
+  test("while something that it started cannot be killed gives nothing back before that is gone (I1)", async () => {
+    await using root = await family();
+    const file = join(root.world.work, "src/f");
+    // What survives SIGKILL, as in the midst of a write to a dead disk, keeps the lock.
+    const survivor = openSync(podPaths(root.world.runtime, "kid").shellLock, "w");
+    expect(tryFlock(survivor)).toBe("taken");
+    process.kill(root.pid, "SIGKILL");
+    expect(await root.notice("kid")).toBe(
+      "Pod `kid` died unexpectedly (signal SIGKILL). Something that it had started cannot be killed and " +
+        "may still write, so its scope is not given back yet; this is tried again, by ListPods at once.",
+    );
+    await root.context.family.refresh();
+    const stopped = await root.call(stopPodTool(root.context), { name: "kid" });
+    expect(stopped.summary).toContain("cannot be killed and may still write; its scope is kept");
+    expect([root.access(file), root.entry("kid")?.instance]).toEqual(["read", root.instance]);
+    closeSync(survivor);
+    await eventually(() => root.access(file) === "write", "its paths to come back by themselves");
+    expect(root.entry("kid")).toBeUndefined();
   });
 
   test("that StopPod brought about is no news", async () => {
