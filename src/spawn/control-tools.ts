@@ -4,7 +4,6 @@ import { messageOf } from "../base/errors.ts";
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import { childrenOf, findByName } from "../registry/kinship.ts";
-import { commandsLive } from "../registry/life.ts";
 import { describeRules } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { type ChildRecord, hasEnded } from "./children.ts";
@@ -97,14 +96,9 @@ async function stop(
   const before = isThere ? childrenOf(table, name).map((heir) => heir.instance) : [];
   record.stopping = true;
   const target = { socket, owner, ...(exited === undefined ? {} : { exited }) };
-  const result = record.phase === "ended" ? "ended" : await stopPod(target, limits);
-  if (isThere && result === "ended" && commandsLive(registry.base, name)) {
-    throw new ToolError(
-      "execution_failed",
-      `pod \`${name}\` has ended, but a command that it had started cannot be killed and may still ` +
-        "write; its scope is kept",
-    );
-  }
+  // What is not in the registry any more was given back, and the name may be another's.
+  const isOver = record.phase === "ended" && !isThere;
+  const result = isOver ? "ended" : await stopPod(target, limits);
   if (result === "alive") {
     record.stopping = false;
     const seconds = (limits.askMs + limits.termMs + limits.killMs) / 1000;

@@ -7,6 +7,7 @@
 import { basename, dirname } from "node:path";
 import { podPaths } from "../base/paths.ts";
 import { looksUntil, type ProcessIdentity, settlesWithin, stateOf } from "../base/process.ts";
+import { isLockHeld } from "../registry/life.ts";
 import { deliver } from "../transport/client.ts";
 import { clearCommands, clearGroup, signalPod } from "./group.ts";
 
@@ -34,7 +35,7 @@ interface StopTarget {
   readonly exited?: Promise<unknown>;
 }
 
-/** `forced`: a signal was needed. `alive`: it could not be ended; its scope must be kept. */
+/** `forced`: a signal was needed. `alive`: it, or a command of it, could not be ended; its scope must be kept. */
 export type StopResult = "ended" | "forced" | "alive";
 
 /** Ends the Pod; never rejects. */
@@ -42,13 +43,15 @@ export async function stopPod(
   target: StopTarget,
   limits: StopLimits = STOP_LIMITS,
 ): Promise<StopResult> {
-  // Who has been dead for a while has no group any more: its number may be a stranger's by now.
-  if (stateOf(target.owner) === "dead") return "ended";
+  const directory = dirname(target.socket);
+  const paths = podPaths(dirname(directory), basename(directory));
+  if (stateOf(target.owner) === "dead") {
+    // Who has been dead for a while has no group any more: its number may be a stranger's by now.
+    return isLockHeld(paths.shellLock) ? "alive" : "ended";
+  }
   const result = await endLeader(target, limits);
   if (result === "alive") return "alive";
   const { pid } = target.owner;
-  const directory = dirname(target.socket);
-  const paths = podPaths(dirname(directory), basename(directory));
   const clear =
     (await clearGroup(pid, limits.killMs)) && (await clearCommands(pid, paths, limits.killMs));
   return clear ? result : "alive";

@@ -358,7 +358,7 @@ describe("the end of a child", () => {
     );
     await root.context.family.refresh();
     const stopped = await root.call(stopPodTool(root.context), { name: "kid" });
-    expect(stopped.summary).toContain("cannot be killed and may still write; its scope is kept");
+    expect(stopped.summary).toContain("did not stop within 15 s; its scope is kept");
     expect([root.access(file), root.entry("kid")?.instance]).toEqual(["read", root.instance]);
     closeSync(survivor);
     await eventually(() => root.access(file) === "write", "its paths to come back by themselves");

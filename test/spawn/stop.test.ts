@@ -1,10 +1,12 @@
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { tryFlock } from "../../src/base/libc.ts";
+import { podPaths } from "../../src/base/paths.ts";
 import { identityOf } from "../../src/base/process.ts";
 import { clearGroup, signalPod } from "../../src/spawn/group.ts";
 import { type StopLimits, stopPod } from "../../src/spawn/stop.ts";
 import { isRunning } from "../support/pod.ts";
-import { within } from "../support/temp.ts";
+import { temp, within } from "../support/temp.ts";
 
 const FAST: StopLimits = { askMs: 50, termMs: 300, killMs: 2000 };
 const SOCKET = "/tmp/no-such-directory/sock";
@@ -100,6 +102,24 @@ describe("a stranger", () => {
     expect(await clearGroup(stranger.child.pid, 100)).toBe(true);
     expect(stranger.pids.map(isRunning)).toEqual([true, true]);
   });
+});
+
+test("a dead pod whose command lives on is not called ended, so that its scope is kept (I1)", async () => {
+  await using dir = temp();
+  const { directory, shellLock, socket } = podPaths(dir.path, "kid");
+  mkdirSync(directory, { mode: 0o700 });
+  const child = Bun.spawn(["true"]);
+  const target = { socket, owner: identityOf(child.pid) };
+  await child.exited;
+  expect(await stopPod(target, FAST)).toBe("ended");
+  const command = openSync(shellLock, "w");
+  try {
+    expect(tryFlock(command)).toBe("taken");
+    expect(await stopPod(target, FAST)).toBe("alive");
+  } finally {
+    closeSync(command);
+  }
+  expect(await stopPod(target, FAST)).toBe("ended");
 });
 
 test("numbers that mean everybody, or one's own group, are never signalled", async () => {
