@@ -115,37 +115,6 @@ test("a call that was under way is closed as interrupted and not run again", asy
   expect(await conversation(world, "root")).toEqual(before);
 });
 
-test("a call that a person interrupted stays closed when the Pod comes back (worker 11)", async () => {
-  await using world = startWorld();
-  const marks = join(world.work, "marks");
-  const call = { tool: "Bash", input: { command: `echo ran >> ${marks}; sleep 600` } };
-  const root = await world.start({
-    command,
-    rules: [{ match: "^begin$", calls: [call] }, { text: "ok" }],
-  });
-  await root.run("begin");
-  await eventually(() => existsSync(marks), "the tool at work");
-  await root.request({ method: "pause" });
-  expect((await root.waitFor("run_end")).data.result).toBe("paused");
-  await root.runToEnd("something else");
-  const before = await conversation(world, "root");
-  expect(before.slice(1)).toMatchObject([
-    { type: "tool_call" },
-    { type: "tool_result", summary: "[Interrupted by user]", is_error: true },
-    { role: "system", content: [{ text: expect.stringContaining("interrupted by the user") }] },
-    { role: "user", content: [{ text: "something else" }] },
-    { role: "assistant", content: [{ text: "ok" }] },
-  ]);
-  await root.kill();
-  expect((await world.cli("resume")).code).toBe(0);
-  expect(await conversation(world, "root")).toEqual(before);
-  await runToEnd(world, "root", "next");
-  const after = await conversation(world, "root");
-  expect(after.slice(0, before.length)).toEqual(before);
-  expect(after.slice(before.length).some(({ type }) => type !== "message")).toBe(false);
-  expect(readFileSync(marks, "utf8")).toBe("ran\n");
-});
-
 test("a run that was cut off comes back paused, and goes on when it is told to", async () => {
   await using world = startWorld();
   const root = await world.start({
