@@ -2,27 +2,13 @@
  * The scenarios of the specification "worker and tools", section 7, each with the test that is it. In
  * `tools/` a title begins with the number (`31: …`), or ends with it where a shell runs; in `worker/`
  * and `session/` it ends with it (`… (7)`); elsewhere, where other specifications number theirs, it
- * stands as `(worker 87)`, or the test is named here.
+ * stands as `(worker 87)`.
  */
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 const LAST = 107;
-
-/** Scenarios whose tests carry numbers of another specification, or none. */
-const NAMED: Readonly<Record<number, { readonly place: string; readonly title: string }>> = {
-  11: {
-    place: "e2e/",
-    title: "a call that was under way is closed as interrupted and not run again",
-  },
-  23: { place: "controller/", title: "holds 128 notes; the oldest go when more come" },
-  25: { place: "model/", title: "a 429 with Retry-After %p is tried again after that time" },
-  30: {
-    place: "controller/",
-    title: "is in the history with its segments joined, and shown again",
-  },
-};
 
 /** Where titles have numbers, and how they stand there. */
 const NUMBERED: readonly (readonly [place: string, where: Where])[] = [
@@ -31,6 +17,7 @@ const NUMBERED: readonly (readonly [place: string, where: Where])[] = [
   ["worker", "end"],
   ["session", "end"],
   ["controller", "marked"],
+  ["model", "marked"],
   ["e2e", "marked"],
 ];
 
@@ -65,11 +52,9 @@ test("every scenario from 1 to 107 is a test", () => {
       sourcesBelow(place).flatMap((source) => numbersIn(source, where)),
     ),
   );
-  const missing = Array.from({ length: LAST }, (_, index) => index + 1).filter((number) => {
-    const named = NAMED[number];
-    if (named === undefined) return !found.has(number);
-    return !sourcesBelow(named.place).some((source) => source.includes(named.title));
-  });
+  const missing = Array.from({ length: LAST }, (_, index) => index + 1).filter(
+    (number) => !found.has(number),
+  );
   expect(missing).toEqual([]);
 });
 

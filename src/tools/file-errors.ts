@@ -26,6 +26,8 @@ export const fileError = {
     invalid(`path is a ${kind}, not a regular file: ${path}`),
   binary: (path: string, what: string, bytes: number) =>
     invalid(`file is not text (${what}, ${bytes} bytes): ${path}; Read shows text only`),
+  // Not written through, because what it names may lie outside the scope; nor replaced, as the older
+  // system did, because whoever made the link would find a file in its place.
   brokenLink: (path: string) =>
     invalid(
       `path is a symbolic link to something that does not exist: ${path}; ` +

@@ -42,7 +42,7 @@ describe("the queue of notices", () => {
     expect(notices.waking).toBe(false);
   });
 
-  test("holds 128 notes; the oldest go when more come, and that is said (worker scenario 23)", () => {
+  test("holds 128 notes; the oldest go when more come, and that is said (worker 23)", () => {
     const notices = new Notices();
     expect(MAX_NOTICES).toBe(128);
     for (let n = 0; n < MAX_NOTICES; n += 1) expect(notices.add(note(`n${n}`))).toBeUndefined();

@@ -48,6 +48,19 @@ test("60: newer files come first, equal times by path", async () => {
   expect(linesOf(result)).toEqual(["new", "a", "b", "old"].map((name) => b.path(name)));
 });
 
+test("61: a thousand files are all shown, of one more the oldest is not", async () => {
+  await using b = bench();
+  for (let n = 0; n < 1000; n += 1) utimesSync(b.file(`f${n}`, ""), n, n);
+  const whole = await b.call("Glob", { pattern: "*" });
+  expect(whole.summary).toBe("Found 1000 file(s) matching *");
+  expect(linesOf(whole)).toHaveLength(1000);
+  utimesSync(b.file("f1000", ""), 1000, 1000);
+  const cut = await b.call("Glob", { pattern: "*" });
+  expect(cut.summary).toBe("Found 1001+ files matching * (truncated to 1000)");
+  expect(linesOf(cut)).toHaveLength(1000);
+  expect([linesOf(cut)[0], linesOf(cut).at(-1)]).toEqual([b.path("f1000"), b.path("f1")]);
+});
+
 test("61: 1000 files are shown and all are counted; the shown ones are the newest", async () => {
   await using b = bench();
   mkdirSync(b.path("d"));

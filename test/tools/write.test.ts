@@ -73,9 +73,9 @@ test("45: the same bytes written again, at another time, change nothing", async 
 test("46: missing parents are made and the bytes are counted", async () => {
   await using b = bench();
   const path = b.path("a/b/c/d/e/deep.txt");
-  const result = await b.call("Write", { file_path: path, content: "grüß" });
-  expect(result).toEqual({ summary: `Created ${path} (6 bytes)`, isError: false });
-  expect(readFileSync(path, "utf8")).toBe("grüß");
+  const result = await b.call("Write", { file_path: path, content: "grün" });
+  expect(result).toEqual({ summary: `Created ${path} (5 bytes)`, isError: false });
+  expect(readFileSync(path, "utf8")).toBe("grün");
 });
 
 test("47: what was written may be written again without a read", async () => {

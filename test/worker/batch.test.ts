@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { MAX_PARALLEL_TOOLS, runBatch, type BatchOptions } from "../../src/worker/batch.ts";
 import type { PlannedCall } from "../../src/worker/fold.ts";
+import { fileTools } from "../../src/tools/file-tools.ts";
 import type { Tool } from "../../src/tools/tool.ts";
-import { within } from "../support/temp.ts";
+import { temp, within } from "../support/temp.ts";
+import { scopeOf } from "../tools/support.ts";
 import { rendezvous, tool, untilAborted } from "./scripted.ts";
 
 const never = new AbortController().signal;
@@ -99,6 +101,30 @@ describe("a batch", () => {
     const results = await within(runBatch(calls, options(counted), never), 5000, "batch");
     expect(results).toHaveLength(calls.length);
     expect(most).toBe(MAX_PARALLEL_TOOLS);
+  });
+
+  test("edits one file in call order, so that each edit is there in the end (55)", async () => {
+    await using directory = temp();
+    const path = directory.join("a.txt");
+    await Bun.write(path, "one two");
+    const scope = scopeOf(directory.path);
+    const edit = (callId: string, from: string, to: string): PlannedCall => ({
+      callId,
+      name: "Edit",
+      input: { file_path: path, old_string: from, new_string: to },
+    });
+    const calls: PlannedCall[] = [
+      { callId: "c1", name: "Read", input: { file_path: path } },
+      edit("c2", "one", "1"),
+      edit("c3", "two", "2"),
+    ];
+    const set = options(...fileTools({ scope, cwd: directory.path }));
+    expect(summaries(await within(runBatch(calls, set, never), 5000, "the batch"))).toEqual([
+      `Read 1 line(s) from ${path}`,
+      `Edited ${path} (1 replacement)`,
+      `Edited ${path} (1 replacement)`,
+    ]);
+    expect(await Bun.file(path).text()).toBe("1 2");
   });
 
   test("keeps one failing tool from touching the others", async () => {

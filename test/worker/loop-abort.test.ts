@@ -76,15 +76,18 @@ describe("an abort", () => {
   test("during a batch keeps what finished and answers the rest, once and for all (10, 12)", async () => {
     const controller = new AbortController();
     const fast = tool("fast");
-    const slow = tool("slow", async (_input, { signal }) => {
-      controller.abort();
-      return await scripted.untilAborted(signal);
-    });
+    const slow = tool("slow", async (_input, { signal }) => await scripted.untilAborted(signal));
     const model = script(
       [...call("c1", "fast"), ...call("c2", "slow"), finish()],
       [...text("ok"), finish()],
     );
-    const { deps, events, history } = setUp(model, [fast, slow]);
+    const early: string[] = [];
+    const { deps, events, history } = setUp(model, [fast, slow], {
+      recordEarly: ({ call_id }) => {
+        early.push(call_id);
+        controller.abort(); // only now: one has finished, the other hangs
+      },
+    });
     expect(await runTurns(deps, controller.signal)).toEqual({ outcome: "cancelled" });
     expect(outline(history).slice(-2)).toEqual([
       "result c1 fast done",
@@ -94,6 +97,7 @@ describe("an abort", () => {
 
     history.append(textMessage("user", "go on"));
     expect(await runTurns(deps, never)).toEqual({ outcome: "finished" });
+    expect(early).toEqual(["c1"]);
     expect(fast.calls).toHaveLength(1);
     expect(slow.calls).toHaveLength(1);
     expect(pairingFault(model.requests[1]?.items ?? [])).toBeUndefined();

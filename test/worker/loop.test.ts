@@ -79,10 +79,14 @@ describe("a run", () => {
 
   test("answers a call of a tool that does not exist and goes on (3)", async () => {
     const model = script([...call("c1", "nosuch"), finish()], [...text("ok"), finish()]);
-    const { deps, events } = setUp(model);
+    const { deps, events, history } = setUp(model);
     expect(await runTurns(deps, never)).toEqual({ outcome: "finished" });
     expect(dataOf(events, "tool_result")).toEqual([
       { id: "c1", summary: "Tool 'nosuch' not found", is_error: true },
+    ]);
+    expect(outline(history).slice(-2)).toEqual([
+      "result c1 Tool 'nosuch' not found (error)",
+      "assistant: ok",
     ]);
   });
 
@@ -95,7 +99,9 @@ describe("a run", () => {
     await runTurns(deps, never);
     const summary = "Tool execution failed: Execution failed: boom";
     expect(dataOf(events, "tool_result")).toEqual([{ id: "c1", summary, is_error: true }]);
-    expect(history.items.at(-1)).toMatchObject({ type: "tool_result", summary, is_error: true });
+    const result = { type: "tool_result", call_id: "c1", summary, is_error: true } as const;
+    expect(history.items.at(-1)).toEqual({ ...result, id: "i000003" }); // no content
+    expect(model.requests[1]?.items.at(-1)).toMatchObject({ summary });
   });
 
   test("alternates user and assistant over two inputs and counts turns on (6)", async () => {
