@@ -6,15 +6,21 @@
 import { fileError } from "./file-errors.ts";
 
 const MAX_RECENT = 20;
+/** Files that are remembered, 10 MB at the most; one that is forgotten must be read again before it is changed. */
+export const MAX_SEEN = 20_000;
 
 /** What this Pod has read or written. Shared by Read, Write and Edit. */
 export class FileTracker {
+  /** The one that was read longest ago is first. */
   readonly #seen = new Map<string, string>();
   #recent: readonly string[] = [];
 
   /** Notes that the model now knows these bytes as the whole content of the file. */
   record(canonical: string, bytes: Uint8Array): void {
+    this.#seen.delete(canonical);
     this.#seen.set(canonical, digestOf(bytes));
+    const [oldest] = this.#seen.keys();
+    if (this.#seen.size > MAX_SEEN && oldest !== undefined) this.#seen.delete(oldest);
     const others = this.#recent.filter((path) => path !== canonical);
     this.#recent = [canonical, ...others].slice(0, MAX_RECENT);
   }
