@@ -26,6 +26,8 @@ interface ProjectBounds {
 }
 
 const MODES = ["enforce", "warn", "off"];
+/** Numbers in `[limits]` of which a smaller one allows less. */
+const BOUNDS = ["max_depth", "max_children"] as const;
 
 /** Every key with which the project loosens what the user's layers and the defaults say, by line. */
 export function loosenings({ root, file, text, layer, lower, upper }: ProjectBounds): Problem[] {
@@ -59,6 +61,7 @@ export function loosenings({ root, file, text, layer, lower, upper }: ProjectBou
   const passed = own.sandbox?.env ?? [];
   const secret = says("env") ? (sandbox.env ?? []).filter((name) => !passed.includes(name)) : [];
   if (secret.length > 0) complain(["sandbox", "env"], `pass on ${secret.join(", ")}`);
+  for (const [key, message] of raised(layer, own, upper)) complain(key, message);
   const granted = [
     recursive(root),
     ...writeRules(own.scope?.allow ?? []),
@@ -80,6 +83,26 @@ export function loosenings({ root, file, text, layer, lower, upper }: ProjectBou
     }
   }
   return problems.sort((a, b) => a.line - b.line);
+}
+
+/** Bounds of the user's own that the project's layer raises, where no layer above says them anyway. */
+function raised(
+  layer: ManifestLayer,
+  own: ManifestLayer,
+  upper: readonly ManifestLayer[],
+): [key: KeyPath, message: string][] {
+  const numbers = BOUNDS.flatMap((key): [KeyPath, string][] => {
+    const { [key]: bound = Infinity } = own.limits ?? {};
+    const { [key]: wanted = 0 } = layer.limits ?? {};
+    if (wanted <= bound || upper.some(({ limits }) => limits?.[key] !== undefined)) return [];
+    return [[["limits", key], `raise a bound that you set (yours: ${bound})`]];
+  });
+  const models = own.limits?.child_models;
+  const more = (layer.limits?.child_models ?? []).filter((ref) => models?.includes(ref) === false);
+  const said = upper.some(({ limits }) => limits?.child_models !== undefined);
+  if (more.length === 0 || said) return numbers;
+  const message = `let children have models that you do not allow: ${more.join(", ")}`;
+  return [...numbers, [["limits", "child_models"], message]];
 }
 
 function recursive(target: string): ScopeRule {

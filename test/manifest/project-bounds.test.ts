@@ -70,6 +70,28 @@ describe("a project's manifest cannot loosen", () => {
   });
 });
 
+describe("a bound that the user set", () => {
+  const user = "[limits]\nmax_children = 2\nmax_depth = 1\nchild_models = ['openai/a']\n";
+
+  test.each([
+    ["limits.max_children = 3", "1: limits.max_children"],
+    ["limits.max_depth = 2", "1: limits.max_depth"],
+    ["limits.child_models = ['openai/a', 'openai/b']", "1: limits.child_models"],
+  ])(
+    "is not raised by a project's manifest, and may be where there is none: %s",
+    async (line, found) => {
+      expect(await keysBeyond(line, { user })).toEqual([found]);
+      expect(await keysBeyond(line, { overlay: user })).toEqual([]);
+      expect(await keysBeyond(line)).toEqual([]);
+    },
+  );
+
+  test("is lowered by a project's manifest", async () => {
+    const text = "[limits]\nmax_children = 2\nmax_depth = 1\nchild_models = []\n";
+    expect(await keysBeyond(text, { user })).toEqual([]);
+  });
+});
+
 describe("a project's manifest may", () => {
   test("tighten, and grant what lies inside the project", async () => {
     const text =
