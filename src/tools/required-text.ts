@@ -148,9 +148,9 @@ function classEnd(chars: readonly string[], start: number): number | undefined {
   for (let first = true; at < chars.length; at += 1, first = false) {
     if (chars[at] === "\\") at = escapeEnd(chars, at);
     else if (chars[at] === "[" && chars[at + 1] === ":") {
-      const close = chars.indexOf("]", at);
-      if (close === -1) return undefined;
-      at = close;
+      // A name ends with `:]`, wherever that stands; without it the two are characters like others.
+      const close = chars.findIndex((char, i) => i > at && char === ":" && chars[i + 1] === "]");
+      if (close !== -1) at = close + 1;
     } else if (chars[at] === "]" && !first) return at;
   }
   return undefined;

@@ -69,6 +69,16 @@ describe("the text that every match contains", () => {
     expect(regex.test(text)).toBe(true);
   });
 
+  test.each(["[a[:x]b|c]longtext", "[[:ab]|c]longtext", "[^a[:x]|longtext"])(
+    "is not taken from behind the end of a class with a `[:` that begins no name: %s",
+    (pattern) => {
+      const regex = new Regex(pattern, { ignoreCase: false, multiline: false });
+      const text = ["ab", "[ab", "a"].find((it) => regex.test(it)) ?? "";
+      expect(text).not.toBe("");
+      expect(prefilterFor(pattern, false, regex)(Buffer.from(text))).toBe(true);
+    },
+  );
+
   test("leaves out letters with relatives outside ASCII when case is ignored", () => {
     expect(requiredTexts("haystack", true)).toEqual(["hay"]);
     const kelvin = new Regex("Kelvin", { ignoreCase: true, multiline: false });
@@ -85,6 +95,10 @@ test("a file that matches is never filtered out", () => {
     "\\.",
     "[ab]",
     "[^a]",
+    "[:",
+    ":]",
+    ":",
+    "[[:alpha:]]",
     "{2}",
     "{1,}",
     "(?:",
@@ -116,6 +130,9 @@ test("a file that matches is never filtered out", () => {
       "ab",
       "\n",
       "\ufffd",
+      "[",
+      ":",
+      "]",
     ),
     { maxLength: 30 },
   );
