@@ -13,7 +13,9 @@ import {
   openSync,
   read,
   readFileSync,
+  readlinkSync,
   readSync,
+  realpathSync,
   renameSync,
   statSync,
   unlinkSync,
@@ -157,13 +159,19 @@ export function readBytes(path: string): Buffer | undefined {
 /**
  * The bytes of a regular file of at most `limit` bytes, for files that anybody may have put there: a
  * pipe or device is neither waited for nor read, and what grows meanwhile is not read without end.
- * Throws the failures of the system, and errors that say `not a regular file` or what the limit is.
+ * With `within`, a path without links, the opened file must lie there, whatever links led to it.
+ * Throws the failures of the system, and errors that say `not a regular file`, where it really is, or what
+ * the limit is.
  */
-export function readRegularFile(path: string, limit: number): Uint8Array {
+export function readRegularFile(path: string, limit: number, within?: string): Uint8Array {
   const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
   const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   try {
     const info = fstatSync(fd);
+    const real = within === undefined ? undefined : placeOf(fd, path);
+    if (real !== undefined && real !== within && !real.startsWith(`${within}/`)) {
+      throw new Error(`it is a link that leads to ${real}, and must lie at or below ${within}`);
+    }
     if (!info.isFile()) throw new Error("not a regular file");
     if (info.size > limit) throw new Error(`${info.size} bytes, limit is ${limit}`);
     // One byte more than it has, to see its end; files of /proc say that they have none.
@@ -181,6 +189,15 @@ export function readRegularFile(path: string, limit: number): Uint8Array {
     }
   } finally {
     closeSync(fd);
+  }
+}
+
+/** Where an open file is; without /proc, where its path leads now. */
+function placeOf(fd: number, path: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return realpathSync.native(path);
   }
 }
 

@@ -3,7 +3,7 @@
  * socket path limit. Prediction of a socket path by outsiders and its creation by the Pod are the
  * same function here. Nothing in this file touches the disk except `ensurePrivateDirectory`.
  */
-import { mkdirSync, type Stats, statSync } from "node:fs";
+import { lstatSync, mkdirSync, type Stats, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { errnoCode, ioError, PodError } from "./errors.ts";
 import { printable } from "./text.ts";
@@ -198,6 +198,19 @@ function statOf(directory: string): Stats {
     return statSync(directory);
   } catch (error) {
     throw ioError(`cannot look at directory ${directory}`, error);
+  }
+}
+
+/**
+ * True when nothing has that name, not even a link that leads nowhere. What cannot be looked at may be
+ * there: who passes over what is missing must not pass over that.
+ */
+export function isAbsent(path: string): boolean {
+  try {
+    lstatSync(path);
+    return false;
+  } catch (error) {
+    return errnoCode(error) === "ENOENT" || errnoCode(error) === "ENOTDIR";
   }
 }
 

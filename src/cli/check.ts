@@ -19,6 +19,7 @@ import { ManifestError, type Problem, renderProblem } from "../manifest/problem.
 import type { Manifest } from "../manifest/schema.ts";
 import { overlaps } from "../scope/set.ts";
 import { canonicalCwd, guardedDirectories, modelFor, rootScope } from "../serve/configuration.ts";
+import { withFixedPaths } from "../serve/fixed-paths.ts";
 import { prepareInstruction } from "../prompts/system.ts";
 import { effectiveCatalog, type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
@@ -108,7 +109,7 @@ async function examine(
   await attempt("compaction.model", async () => {
     if (models?.compaction !== undefined) await modelFor(models.compaction, manifest, env);
   });
-  await attempt("pod.prompt_pack", () => prepareCatalog(manifest, prompts));
+  await attempt("pod.prompt_pack", () => prepareCatalog(withFixedPaths(manifest), prompts));
   await attempt("worker.instruction", () =>
     prepareInstruction(manifest.worker.instruction, librariesOf(prompts)),
   );

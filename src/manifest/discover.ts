@@ -3,10 +3,11 @@
  * prompt texts beside them (spec manifest 2.1, FIX 10, FIX 20). Reads no file and no TOML, so a child
  * that got its manifest from its spawner can use it too.
  */
-import { lstatSync, realpathSync, statSync } from "node:fs";
+import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 import { errnoCode } from "../base/errors.ts";
-import type { BaseDirectories } from "../base/paths.ts";
+import { type BaseDirectories, isAbsent } from "../base/paths.ts";
+import { isWithin } from "../scope/rule.ts";
 import { assertOwn } from "./owner.ts";
 import { ManifestError } from "./problem.ts";
 
@@ -37,7 +38,8 @@ interface Project {
 
 /**
  * Directories that `$user/…` and `$workspace/…` name, and the files `prompts.toml` beside them, the
- * user's before the project's; absent when there is none. Absolute.
+ * user's before the project's; absent when there is none. Absolute and without links: one that is put
+ * there later is not followed.
  */
 export interface PromptDirectories {
   readonly user?: string;
@@ -62,11 +64,16 @@ export function userManifestPath(
  * one that cannot be seen.
  */
 export function findProject(options: SearchOptions): Project | undefined {
+  const { project, cwd } = options;
+  if (typeof project === "string" && !isKind(resolve(cwd, project), "directory")) {
+    const message = `${resolve(cwd, project)} is not a directory`;
+    throw new ManifestError([{ prefix: "not found", problems: [{ message }] }]);
+  }
   for (const [distance, root] of projectCandidates(options).entries()) {
-    refuseClosed(join(root, MARKER));
+    refuseHidden(join(root, MARKER));
     const manifest = join(root, MARKER, MANIFEST);
     // What cannot be read is told when it is read: it may say what agents must not do.
-    if (!isPresent(manifest) || isKind(manifest, "directory")) continue;
+    if (isAbsent(manifest) || isKind(manifest, "directory")) continue;
     if (!isNamed(options, distance)) assertOwn(root, join(root, MARKER), [manifest]);
     return { root, manifest };
   }
@@ -86,10 +93,13 @@ export function findPromptDirectories(options: SearchOptions): PromptDirectories
     .map((root, distance) => ({ root, distance, ...promptsIn(join(root, MARKER)) }))
     .filter(({ root }) => project === undefined || root === project.root)
     .find(({ directory, pack }) => directory !== undefined || pack !== undefined);
-  if (workspace !== undefined && !isNamed(options, workspace.distance)) {
-    const { root, directory, pack } = workspace;
+  if (workspace !== undefined) {
+    const { root, distance, directory, pack } = workspace;
     const paths = [directory, pack].filter((path) => path !== undefined);
-    assertOwn(root, join(root, MARKER), paths);
+    assertInside(join(root, MARKER), paths);
+    if (!isNamed(options, distance)) {
+      assertOwn(root, join(root, MARKER), [...paths, ...entriesBelow(directory)]);
+    }
   }
   const packs = [user?.pack, workspace?.pack].filter((path) => path !== undefined);
   return {
@@ -107,9 +117,37 @@ function promptsIn(place: string): { directory: string | undefined; pack: string
   const directory = join(place, PROMPTS);
   const pack = join(place, PACK);
   return {
-    directory: isKind(directory, "directory") ? directory : undefined,
-    pack: isKind(pack, "file") ? pack : undefined,
+    directory: isKind(directory, "directory") ? realpathSync.native(directory) : undefined,
+    pack: isKind(pack, "file") ? realpathSync.native(pack) : undefined,
   };
+}
+
+/**
+ * What a project says to models must lie in its `.insomnia`: a link that leads out of it would bring the
+ * text of any file of the user's to a host that the project may have chosen.
+ */
+function assertInside(marker: string, paths: readonly string[]): void {
+  const real = canonicalOrRaw(marker);
+  for (const path of paths) {
+    if (isWithin(path, real)) continue;
+    const message =
+      `a link in ${marker} leads to ${path}, which is not used: what a project says to models must lie ` +
+      `in its ${MARKER}; copy it there`;
+    throw new ManifestError([{ prefix: "not trusted", problems: [{ message }] }]);
+  }
+}
+
+/** Texts and directories of a library that are looked at. */
+const MAX_ENTRIES = 10_000;
+
+function entriesBelow(directory: string | undefined): string[] {
+  if (directory === undefined) return [];
+  const names = readdirSync(directory, { recursive: true, encoding: "utf8" });
+  if (names.length > MAX_ENTRIES) {
+    const message = `${directory} has ${names.length} entries, limit is ${MAX_ENTRIES}`;
+    throw new ManifestError([{ prefix: "not trusted", problems: [{ message }] }]);
+  }
+  return names.map((name) => join(directory, name));
 }
 
 /** The start of the walk and its ancestors, up to but without `$HOME`, or to the repository's root. */
@@ -121,7 +159,7 @@ function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
   while (directory !== stop) {
     candidates.push(directory);
     // What lies above a repository is not the project's, and may be anybody's (FIX 20).
-    if (isPresent(join(directory, ".git"))) break;
+    if (!isAbsent(join(directory, ".git"))) break;
     const parent = dirname(directory);
     if (parent === directory) break;
     directory = parent;
@@ -129,16 +167,20 @@ function projectCandidates({ cwd, project, home }: SearchOptions): string[] {
   return candidates;
 }
 
-/** A directory that cannot be entered may hold what agents must not do: nobody passes it over. */
-function refuseClosed(marker: string): void {
-  if (!isKind(marker, "directory")) return;
+/**
+ * A directory that cannot be entered, or a link that leads nowhere, may be meant to say what agents must
+ * not do: nobody passes it over.
+ */
+function refuseHidden(marker: string): void {
+  if (isAbsent(marker)) return;
   try {
-    lstatSync(join(marker, MANIFEST));
+    if (statSync(marker).isDirectory()) lstatSync(join(marker, MANIFEST));
   } catch (error) {
-    if (errnoCode(error) !== "EACCES") return;
+    const code = errnoCode(error) ?? "unknown error";
+    if (code === "ENOENT" && isKind(marker, "directory")) return;
     const message =
-      `${marker} cannot be entered (EACCES), so what it says of Pods is not known: let yourself in ` +
-      "(chmod u+x), or start without it (--no-project)";
+      `${marker} cannot be entered (${code}), so what it says of Pods is not known: let yourself in ` +
+      "(chmod u+x), mend or remove a broken link, or start without it (--no-project)";
     throw new ManifestError([{ prefix: "not readable", problems: [{ message }] }]);
   }
 }
@@ -148,16 +190,6 @@ function canonicalOrRaw(path: string): string {
     return realpathSync.native(path);
   } catch {
     return resolve(path);
-  }
-}
-
-/** True when something has that name, a link that leads nowhere too. */
-export function isPresent(path: string): boolean {
-  try {
-    lstatSync(path);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -3,9 +3,9 @@
  * (spec manifest 2). Everything that is wrong in any layer is reported at once; nothing is guessed.
  */
 import { dirname, resolve } from "node:path";
+import { isAbsent } from "../base/paths.ts";
 import {
   findProject,
-  isPresent,
   findPromptDirectories,
   type PromptDirectories,
   type SearchOptions,
@@ -150,7 +150,7 @@ async function loadUser(options: LoadOptions): Promise<LoadedLayer[]> {
   if (place === undefined) return [];
   const { path, explicit } = place;
   return await prefixed(`failed to ${explicit ? "load" : "auto-load"} user manifest`, async () => {
-    if (!explicit && !isPresent(path)) return [];
+    if (!explicit && isAbsent(path)) return [];
     return [await readLayer("user", path, dirname(path))];
   });
 }

@@ -16,12 +16,12 @@ interface PackText {
 }
 
 /**
- * Reads a pack. Throws `ManifestError` with `failed to read prompt pack <path>: …` or
+ * Reads a pack at a path without links: one that was put there since is not followed. Throws `ManifestError` with `failed to read prompt pack <path>: …` or
  * `failed to parse prompt pack <path>: …`, the latter with every problem: keys that are not in
  * `known`, values that are no strings, tables other than `[prompt]`.
  */
 export async function readPromptPack(path: string, known: readonly string[]): Promise<PackText[]> {
-  const text = readConfigurationFile(path, "prompt pack");
+  const text = readConfigurationFile(path, "prompt pack", path);
   const prefix = `failed to parse prompt pack ${path}`;
   const data = await parseTomlText(text, prefix, path);
   const lineOf = lineFinder(text);

@@ -4,8 +4,8 @@
  * it. What commands and Pods may write beyond the project's root is for the user to say. Looks at
  * links on disk, changes nothing.
  */
-import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
-import { containsRegion, writeRules } from "../scope/set.ts";
+import { canonicalPath, isWithin, type ScopeRule } from "../scope/rule.ts";
+import { containsRegion, ruleMatches, writeRules } from "../scope/set.ts";
 import { dottedKey } from "./issues.ts";
 import { type KeyPath, lineFinder } from "./locate.ts";
 import { mergeLayers } from "./merge.ts";
@@ -62,6 +62,12 @@ export function loosenings({ root, file, text, layer, lower, upper }: ProjectBou
   const secret = says("env") ? (sandbox.env ?? []).filter((name) => !passed.includes(name)) : [];
   if (secret.length > 0) complain(["sandbox", "env"], `pass on ${secret.join(", ")}`);
   for (const [key, message] of raised(layer, own, upper)) complain(key, message);
+  const pack = layer.pod?.prompt_pack;
+  const isOverridden = upper.some(({ pod }) => pod?.prompt_pack !== undefined);
+  if (pack !== undefined && !isOverridden && !isReadable(pack, root, [own, layer])) {
+    const where = `from outside the project, or from what Pods may not read: ${pack}`;
+    complain(["pod", "prompt_pack"], `take texts for models ${where}`);
+  }
   const granted = [
     recursive(root),
     ...writeRules(own.scope?.allow ?? []),
@@ -103,6 +109,17 @@ function raised(
   if (more.length === 0 || said) return numbers;
   const message = `let children have models that you do not allow: ${more.join(", ")}`;
   return [...numbers, [["limits", "child_models"], message]];
+}
+
+/** True for a path that really lies in the project, where no layer hides it from Pods. */
+function isReadable(path: string, root: string, layers: readonly ManifestLayer[]): boolean {
+  const [place, base] = [canonicalPath(path), canonicalPath(root)];
+  if (!place.ok || !base.ok || !isWithin(place.path, base.path)) return false;
+  const hidden = layers.flatMap(({ scope }) => scope?.deny ?? []);
+  return !hidden.some((rule) => {
+    const denied = rule.permission === "read" ? canonical(rule) : undefined;
+    return denied !== undefined && ruleMatches(denied, place.path);
+  });
 }
 
 function recursive(target: string): ScopeRule {

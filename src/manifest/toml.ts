@@ -10,8 +10,11 @@ import { ManifestError, type Problem } from "./problem.ts";
 const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_EXCERPT_CHARACTERS = 160;
 
-/** Reads a configuration file; `ManifestError` with `failed to read <what> <path>: …`. */
-export function readConfigurationFile(path: string, what: string): string {
+/**
+ * Reads a configuration file; `ManifestError` with `failed to read <what> <path>: …`. `within`: see
+ * `readRegularFile`.
+ */
+export function readConfigurationFile(path: string, what: string, within?: string): string {
   const failure = (message: string, cause?: unknown): ManifestError =>
     new ManifestError(
       [{ prefix: `failed to read ${what} ${path}`, problems: [{ message }] }],
@@ -19,7 +22,7 @@ export function readConfigurationFile(path: string, what: string): string {
     );
   let bytes: Uint8Array;
   try {
-    bytes = readRegularFile(path, MAX_FILE_BYTES);
+    bytes = readRegularFile(path, MAX_FILE_BYTES, within);
   } catch (error) {
     throw failure(messageOf(error), error);
   }

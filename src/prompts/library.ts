@@ -11,7 +11,7 @@ import toolUsageText from "./assets/common/tool-usage.md" with { type: "text" };
 import workspaceText from "./assets/common/workspace.md" with { type: "text" };
 import { type PromptReference, qualifiedName } from "./reference.ts";
 
-/** Directories behind `$user` and `$workspace`; absent: that prefix is not configured. Absolute. */
+/** Directories behind `$user` and `$workspace`; absent: that prefix is not configured. Without links. */
 export interface PromptLibraries {
   readonly user?: string;
   readonly workspace?: string;
@@ -54,15 +54,20 @@ export function loadAsset(reference: PromptReference, libraries: PromptLibraries
     );
   }
   const label = join(directory, `${reference.path}.md`);
-  return { label, text: readText(label, name) };
+  // A project comes with links of its own, and its agents can make some: none may bring another file's
+  // text to the model. What the user's own lead to is the user's affair.
+  return {
+    label,
+    text: readText(label, name, reference.prefix === "user" ? undefined : directory),
+  };
 }
 
 /** Larger than any text for a model. */
 const MAX_ASSET_BYTES = 1024 * 1024;
 
-function readText(file: string, name: string): string {
+function readText(file: string, name: string, within: string | undefined): string {
   try {
-    const bytes = readRegularFile(file, MAX_ASSET_BYTES);
+    const bytes = readRegularFile(file, MAX_ASSET_BYTES, within);
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     const errno = errnoCode(error);

@@ -34,7 +34,7 @@ import type { OpenedSession } from "../session/open.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
-import { withFixedWrites } from "./sandbox-writes.ts";
+import { withFixedPaths } from "./fixed-paths.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -132,7 +132,7 @@ async function complete(
     setup !== undefined
       ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
       : loaded !== undefined
-        ? withFixedWrites(loaded.manifest)
+        ? withFixedPaths(loaded.manifest)
         : receivedManifest(launch?.manifest, launch?.program === VERSION);
   try {
     ensurePrivateDirectory(store);

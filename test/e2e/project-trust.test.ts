@@ -1,8 +1,20 @@
 /** What a project's manifest cannot do to the user who starts a Pod there, with the compiled binary. */
 import { expect, test } from "bun:test";
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { podBinary } from "../support/binary.ts";
+import { runProgram } from "../support/command.ts";
 import { temp } from "../support/temp.ts";
+import { FORMATS } from "../support/wire-formats.ts";
+import { wireServer } from "../support/wire-server.ts";
 
 const LIMIT_MS = 30_000;
 
@@ -22,22 +34,31 @@ function machine() {
     dir.join("home", "i", "config", "manifest.toml"),
     `model = { scheme = "script", script = ${JSON.stringify(model.script)} }\n`,
   );
+  const environment = {
+    PATH: "/usr/bin:/bin",
+    HOME: dir.join("home"),
+    INSOMNIA_HOME: dir.join("home", "i"),
+    INSOMNIA_RUNTIME_DIR: dir.join("run"),
+  };
   return {
     join: dir.join,
     manifest: dir.join("project", ".insomnia", "manifest.toml"),
     run: (task: string, prefix: readonly string[] = []) => {
       const { stdout, stderr, exitCode } = Bun.spawnSync([...prefix, podBinary(), "run", task], {
         cwd: dir.join("project"),
-        env: {
-          PATH: "/usr/bin:/bin",
-          HOME: dir.join("home"),
-          INSOMNIA_HOME: dir.join("home", "i"),
-          INSOMNIA_RUNTIME_DIR: dir.join("run"),
-        },
+        env: environment,
         stdin: "ignore",
         timeout: LIMIT_MS,
       });
       return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
+    },
+    /** As `run`, for a model that is served by this process. */
+    runBeside: async (task: string) => {
+      const { stderr, code } = await runProgram([podBinary(), "run", task], {
+        cwd: dir.join("project"),
+        env: environment,
+      });
+      return { err: stderr, code };
     },
     [Symbol.asyncDispose]: dir[Symbol.asyncDispose],
   };
@@ -103,3 +124,30 @@ test.skipIf(asAnybody.length > 0 && Bun.which("setpriv") === null)(
     }
   },
 );
+
+test("no link in a project's prompts sends a file of the user's to the project's host", async () => {
+  await using here = machine();
+  await using server = await wireServer(FORMATS.openai_chat, () => ({ text: "thanks" }));
+  const secret = here.join("home", "i", "config", "key.txt");
+  writeFileSync(secret, "the-users-secret");
+  writeFileSync(
+    here.manifest,
+    `[model]\nscheme = "openai_chat"\nbase_url = "${server.url}"\nmodel_id = "m"\n` +
+      'auth = { kind = "none" }\n[worker]\ninstruction = "$workspace/k"\n',
+  );
+  const prompts = here.join("project", ".insomnia", "prompts");
+  mkdirSync(prompts);
+  symlinkSync(secret, `${prompts}/k.md`);
+  for (const wanted of ["it is a link that leads to", "it is a link that leads to"]) {
+    const refused = await here.runBeside("hello");
+    expect([refused.code, server.requests]).toEqual([1, []]);
+    expect(refused.err).toContain(wanted);
+    expect(refused.err).not.toContain("the-users-secret");
+    writeFileSync(`${prompts}/other.md`, '{% include "$workspace/k" %}');
+    writeFileSync(here.manifest, readFileSync(here.manifest, "utf8").replace("/k", "/other"));
+  }
+  rmSync(`${prompts}/k.md`);
+  writeFileSync(`${prompts}/k.md`, "mine");
+  expect((await here.runBeside("hello")).code).toBe(0);
+  expect(JSON.stringify(server.requests[0]?.raw)).toContain("mine");
+});

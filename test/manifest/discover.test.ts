@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { findProject, findPromptDirectories } from "../../src/manifest/discover.ts";
 import { temp } from "../support/temp.ts";
 
@@ -87,7 +87,9 @@ test("`project` names another start, relative to the working directory, or switc
   put(dir.join("a", ".insomnia", "manifest.toml"));
   expect(findProject({ cwd: dir.path, bases, project: "a" })?.root).toBe(dir.join("a"));
   expect(findProject({ cwd: dir.join("a"), bases, project: false })).toBeUndefined();
-  expect(findProject({ cwd: dir.path, bases, project: "missing", home: dir.path })).toBeUndefined();
+  expect(() => findProject({ cwd: dir.path, bases, project: "missing" })).toThrow(
+    `not found: ${dir.join("missing")} is not a directory`,
+  );
 });
 
 test("prompt directories are found without manifests beside them", async () => {
@@ -117,6 +119,43 @@ test("with a project manifest, only that project's prompts count", async () => {
   put(dir.join(".insomnia", "manifest.toml"));
   mkdirSync(dir.join("a", ".insomnia", "prompts"), { recursive: true });
   expect(findPromptDirectories({ cwd: dir.join("a"), bases })).toEqual({});
+});
+
+test("a project's prompts that lie elsewhere are refused, and the user's are taken from where they are", async () => {
+  await using dir = temp();
+  const pack = put(dir.join("private", "prompts.toml"));
+  mkdirSync(dir.join("private", "prompts"));
+  for (const [name, place] of [
+    ["prompts", dir.join("a", ".insomnia")],
+    ["prompts.toml", dir.join("b", ".insomnia")],
+  ] as const) {
+    mkdirSync(place, { recursive: true });
+    symlinkSync(dir.join("private", name), join(place, name));
+    const search = { cwd: join(place, ".."), bases, home: dir.path };
+    const message = `a link in ${place} leads to ${dir.join("private", name)}, which is not used`;
+    expect(() => findPromptDirectories(search)).toThrow(message);
+    expect(() => findPromptDirectories({ ...search, project: search.cwd })).toThrow(message);
+  }
+  symlinkSync(dir.join("private"), dir.join("config"));
+  const own = findPromptDirectories({ cwd: dir.path, bases: { config: dir.join("config") } });
+  expect(own).toEqual({ user: dir.join("private", "prompts"), packs: [pack] });
+});
+
+test("what cannot be seen is not passed over: a link to nowhere, in a circle, into what is closed", async () => {
+  await using dir = temp();
+  const links = { nowhere: dir.join("missing"), circle: ".insomnia" };
+  for (const [name, target] of Object.entries(links)) {
+    const root = dir.join(name);
+    mkdirSync(root);
+    symlinkSync(target, join(root, ".insomnia"));
+    expect(() => findProject({ cwd: root, bases, home: dir.path })).toThrow(
+      `not readable: ${root}/.insomnia cannot be entered`,
+    );
+  }
+  // A plain file of that name is somebody else's affair.
+  mkdirSync(dir.join("file"));
+  writeFileSync(dir.join("file", ".insomnia"), "");
+  expect(findProject({ cwd: dir.join("file"), bases, home: dir.path })).toBeUndefined();
 });
 
 test("packs of prompt texts are found beside the directories, the user's first", async () => {

@@ -123,6 +123,17 @@ describe("the cascade", () => {
     expect(manifest.scope.allow[0]?.target).toBe(`${here.project}/ci`);
   });
 
+  test("a place of the user's manifest that cannot be looked at is no place without one", async () => {
+    await using here = machine();
+    rmSync(here.config, { recursive: true });
+    symlinkSync("insomnia", here.config); // to itself, as good as closed
+    const told = await messageFrom(here.load({ overlay: MINIMAL }));
+    expect(told).toStartWith(
+      `failed to auto-load user manifest: failed to read manifest ${here.config}`,
+    );
+    expect(told).toContain("ELOOP");
+  });
+
   test("user and project layers can be switched off", async () => {
     await using here = machine();
     here.putUser("broken");

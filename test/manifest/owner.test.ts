@@ -55,6 +55,24 @@ describe("a project that a stranger may change is refused", () => {
     });
   }
 
+  test("everybody may write a text or a directory in its library", async () => {
+    await using here = project();
+    const search = { cwd: here.sub, bases };
+    const [deep, text] = [`${here.marker}/prompts/sub`, `${here.marker}/prompts/sub/a.md`];
+    mkdirSync(deep);
+    writeFileSync(text, "");
+    for (const [path, own, open] of [
+      [deep, 0o755, 0o777],
+      [text, 0o644, 0o666],
+    ] as const) {
+      expect(() => findPromptDirectories(search)).not.toThrow();
+      chmodSync(path, open);
+      expect(() => findPromptDirectories(search)).toThrow(`${path} can be changed by everybody`);
+      expect(() => findPromptDirectories({ ...search, project: here.root })).not.toThrow();
+      chmodSync(path, own);
+    }
+  });
+
   test.skipIf(!isRoot)(
     "another user owns the directory, the manifest or a link to it",
     async () => {

@@ -48,6 +48,21 @@ describe("a project's manifest cannot loosen", () => {
     expect(await keysBeyond(line)).toEqual([found]);
   });
 
+  test("where texts for models come from: not from outside, nor from what is hidden", async () => {
+    const pack = (path: string): string => `pod.prompt_pack = "${path}"`;
+    const hidden = '[[scope.deny]]\ntarget = "DIR/project/in"\npermission = "read"\n';
+    expect(await keysBeyond(pack("in/texts.toml"))).toEqual([]);
+    for (const path of ["DIR/out/texts.toml", "link/texts.toml"]) {
+      expect(await keysBeyond(pack(path)), path).toEqual(["1: pod.prompt_pack"]);
+    }
+    expect(await keysBeyond(pack("in/texts.toml"), { user: hidden })).toEqual([
+      "1: pod.prompt_pack",
+    ]);
+    expect(await keysBeyond(pack("DIR/out/a.toml"), { overlay: pack("DIR/out/b.toml") })).toEqual(
+      [],
+    );
+  });
+
   test("and everything it tries is told at once", async () => {
     const text =
       '[sandbox]\nmode = "off"\nenv = ["A"]\n[[scope.allow]]\ntarget = "/etc"\npermission = "write"\n';

@@ -34,8 +34,28 @@ describe("the libraries", () => {
       label: dir.join("sub", "a.md"),
       text: "text of a",
     });
-    const linked = loadAsset(parseReference("$workspace/b"), { workspace: dir.path });
-    expect(linked.text).toBe("text of a");
+    for (const prefix of ["user", "workspace"] as const) {
+      const linked = loadAsset(parseReference(`$${prefix}/b`), { [prefix]: dir.path });
+      expect(linked.text).toBe("text of a");
+    }
+  });
+
+  test("a link of the workspace's brings no text from elsewhere; the user's may", async () => {
+    await using dir = temp();
+    for (const name of ["prompts", "private"]) mkdirSync(dir.join(name));
+    writeFileSync(dir.join("private", "key.md"), "secret");
+    symlinkSync(dir.join("private", "key.md"), dir.join("prompts", "file.md"));
+    symlinkSync(dir.join("private"), dir.join("prompts", "sub"));
+    for (const name of ["file", "sub/key"]) {
+      expect(() =>
+        loadAsset(parseReference(`$workspace/${name}`), { workspace: dir.join("prompts") }),
+      ).toThrow(
+        `failed to read prompt asset '$workspace/${name}': it is a link that leads to ` +
+          `${dir.join("private", "key.md")}, and must lie at or below ${dir.join("prompts")}`,
+      );
+      const own = loadAsset(parseReference(`$user/${name}`), { user: dir.join("prompts") });
+      expect(own.text).toBe("secret");
+    }
   });
 });
 

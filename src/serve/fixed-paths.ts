@@ -1,6 +1,7 @@
 /**
- * `[sandbox] write` as it holds for the whole life of a Pod and its children: resolved once, when the
- * root starts, before any command could put a link where a directory was. Nothing follows a link later.
+ * `[sandbox] write` and `pod.prompt_pack` as they hold for the whole life of a Pod and its children:
+ * resolved once, when the root starts, before any command could put a link where a directory or file
+ * was. Nothing follows a link later.
  */
 import { lstatSync } from "node:fs";
 import { dirname } from "node:path";
@@ -10,24 +11,33 @@ import { canonicalPath, canonicalTarget, componentsOf } from "../scope/rule.ts";
 import { accessTo, buildScope, type Scope } from "../scope/set.ts";
 
 /**
- * The manifest with canonical paths in `sandbox.write`. Throws `invalid_manifest` for a path that cannot
- * be resolved, and for one that leads over a link which a command of an earlier start can have made.
+ * The manifest with canonical paths there. Throws `invalid_manifest` for a path that cannot be resolved,
+ * and for one that leads over a link which a command of an earlier start can have made.
  */
-export function withFixedWrites<M extends Pick<Manifest, "scope" | "sandbox">>(manifest: M): M {
+export function withFixedPaths<M extends Pick<Manifest, "pod" | "scope" | "sandbox">>(
+  manifest: M,
+): M {
   const { write } = manifest.sandbox;
-  if (write.length === 0) return manifest;
+  const { prompt_pack: pack } = manifest.pod;
+  if (write.length === 0 && pack === undefined) return manifest;
   const extras = write.map((target) => ({ target, permission: "write", recursive: true }) as const);
   const reach = buildScope([...manifest.scope.allow, ...extras], manifest.scope.deny);
   return {
     ...manifest,
-    sandbox: { ...manifest.sandbox, write: write.map((p) => fixed(p, reach)) },
+    ...(pack === undefined
+      ? {}
+      : { pod: { ...manifest.pod, prompt_pack: fixed("pod.prompt_pack", pack, reach) } }),
+    sandbox: {
+      ...manifest.sandbox,
+      write: write.map((path) => fixed("sandbox.write", path, reach)),
+    },
   };
 }
 
-function fixed(path: string, reach: Scope): string {
+function fixed(key: string, path: string, reach: Scope): string {
   const target = canonicalTarget(path);
   if (!target.ok) {
-    throw new PodError("invalid_manifest", `sandbox.write: ${path}: ${target.reason}`);
+    throw new PodError("invalid_manifest", `${key}: ${path}: ${target.reason}`);
   }
   const names = componentsOf(path);
   for (let length = 1; length <= names.length; length += 1) {
@@ -37,7 +47,7 @@ function fixed(path: string, reach: Scope): string {
     if (parent.ok && accessTo(reach, parent.path) === "write") {
       throw new PodError(
         "invalid_manifest",
-        `sandbox.write: ${head} is a symbolic link where the pod itself may write, so that a command ` +
+        `${key}: ${head} is a symbolic link where the pod itself may write, so that a command ` +
           `can have made it; remove it, or name the place it leads to (${target.path})`,
       );
     }
