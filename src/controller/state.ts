@@ -183,8 +183,9 @@ function runEnded(
       ? { ...state, phase: "paused", abort: "none" }
       : { ...INITIAL_STATE, stopping };
   if (stopping) return { state: next, effects: [ended, { type: "finish" }] };
-  // After a cancel the person decides what comes next; a pause keeps notices until it is left.
-  if (!input.waking || outcome === "paused" || abort === "cancel") {
+  // After a cancel or a pause, also one that came while the end was being recorded, the person decides what
+  // comes next.
+  if (!input.waking || outcome === "paused" || abort !== "none") {
     return { state: next, effects: [ended] };
   }
   const woken = wakeFor(next, input.allowed);

@@ -1,5 +1,5 @@
 /**
- * The shell commands of one Pod: made with the first one, ended before the Pod leaves. Until then
+ * The shell commands of one Pod: made when the first is announced, ended before the Pod leaves. Until then
  * nothing of the sandbox is loaded; only the first run asks the kernel what it can do, for the alert.
  */
 import { type Environment, type PodPaths, resolveBases, roomsDirectory } from "../base/paths.ts";

@@ -4,6 +4,7 @@ import type { RunOutcome } from "../../src/protocol/event.ts";
 import {
   type AbortReason,
   type ControllerState,
+  endingOf,
   type Effect,
   INITIAL_STATE,
   type Input,
@@ -246,6 +247,26 @@ const described = (effects: readonly Effect[]): string =>
   "nothing to do";
 
 for (const state of names(STATES)) {
+  test.each(["cancel", "finished"] as const)(
+    "no run starts after a pause that was accepted while the end of a run (%s) was being recorded",
+    (how) => {
+      const before: ControllerState = asked(how === "cancel" ? "cancel" : "none");
+      const end: RunEndKind = how === "cancel" ? "cancelled" : "finished";
+      const ending = endingOf(before, end);
+      const { state, effects } = transition(before, { type: "pause" });
+      expect(effects[0]).toEqual({ type: "accept" });
+      const last = transition(state, {
+        type: "run_ended",
+        end,
+        ending,
+        waking: true,
+        allowed: true,
+      });
+      expect(last.effects).toEqual([{ type: "end_run", ...ending }]);
+      expect(last.state.phase).toBe("idle");
+    },
+  );
+
   describe(`a pod that is ${state}`, () => {
     for (const input of names(INPUTS)) {
       const [next, ...effects] = TABLE[input][state];

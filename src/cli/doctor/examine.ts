@@ -52,9 +52,12 @@ export async function examine(env: Environment): Promise<Finding[]> {
     const options = { privacy: "private", variable: "INSOMNIA_DATA_DIR", me } as const;
     findings.push(checkDirectory("sessions-directory", sessionsFacts(sessions), options));
     findings.push(...(await part("sessions-space", () => spaceOf("sessions-space", sessions))));
-    const rooms = roomsDirectory({ data }) ?? "";
+  }
+  const rooms = roomsDirectory({ data });
+  if (rooms !== undefined) {
     const facts = directoryFacts(rooms);
-    // The first command of a Pod makes it.
+    const options = { privacy: "private", variable: "INSOMNIA_DATA_DIR", me } as const;
+    // The first Pod whose model wants a command makes it.
     if (facts.state !== "missing") findings.push(checkDirectory("rooms-directory", facts, options));
     findings.push(...(await part("rooms", () => checkRooms(roomFacts(rooms)))));
   }

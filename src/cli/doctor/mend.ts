@@ -44,7 +44,7 @@ export async function mend(what: Mend): Promise<string | undefined> {
     case "sweep":
       return await sweep(what.base);
     case "remove-rooms":
-      return removeRooms(what.base);
+      return await removeRooms(what.base);
     case "remove-empty":
       return removeEmpty(what.path);
   }
@@ -149,8 +149,8 @@ function removeProbe(path: string): void {
 }
 
 /** As the next Pod that runs a command would do it. */
-function removeRooms(base: string): string | undefined {
-  const removed = removeAbandonedRooms(base);
+async function removeRooms(base: string): Promise<string | undefined> {
+  const removed = await removeAbandonedRooms(base);
   if (removed.length === 0) return undefined;
   return `removed what killed Pods left in ${base}: ${listed(removed, 3)}`;
 }

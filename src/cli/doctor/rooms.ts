@@ -42,5 +42,7 @@ export function checkRooms({ base, rooms }: RoomFacts): Finding[] {
       ),
     );
   }
-  return findings.length > 0 ? findings : [ok("rooms", `${owned.length}, all of live Pods`)];
+  return findings.length > 0
+    ? findings
+    : [ok("rooms", owned.length === 0 ? "none" : `${owned.length}, all of live Pods`)];
 }

@@ -17,9 +17,11 @@ export class Ahead {
     this.#waitMs = waitMs;
   }
 
-  /** Starts one, unless one waits. Throws what `startTrampoline` throws. */
-  start(place: ShellPlace): void {
-    if (this.#next !== undefined || this.#waitMs === 0 || place.trampoline === undefined) return;
+  /** Starts one, unless one waits, in the place that `placeOf` gives. Throws what that and `startTrampoline` throw. */
+  start(placeOf: () => ShellPlace): void {
+    if (this.#next !== undefined || this.#waitMs === 0) return;
+    const place = placeOf();
+    if (place.trampoline === undefined) return;
     const starting = startTrampoline(place, place.trampoline);
     starting.child.unref();
     const timer = setTimeout(() => {

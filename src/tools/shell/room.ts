@@ -4,7 +4,16 @@
  * would keep every Pod of this user from being registered. A lock in it is held while its Pod lives;
  * one whose Pod was killed is removed by the next that needs room.
  */
-import { closeSync, constants, lstatSync, mkdirSync, openSync, readdirSync, rmSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rm,
+  rmSync,
+} from "node:fs";
 import { join } from "node:path";
 import { tryFlock } from "../../base/libc.ts";
 
@@ -25,10 +34,13 @@ const ROOM = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 /** A room without a lock is being made, for an instant; or its removal was cut off. */
 const LOCKLESS_MS = 60_000;
 
-/** Makes a room below `base` (made if missing, 0700). Throws what the file system throws. */
+/**
+ * Makes a room below `base` (made if missing, 0700), and begins to remove those of Pods that were killed.
+ * Throws what the file system throws.
+ */
 export function makeRoom(base: string): Room {
   mkdirSync(base, { mode: 0o700, recursive: true });
-  removeAbandonedRooms(base);
+  void removeAbandonedRooms(base).catch(() => undefined); // the next one tries again
   for (let attempt = 1; ; attempt += 1) {
     const directory = join(base, crypto.randomUUID());
     try {
@@ -73,12 +85,14 @@ export interface Rooms {
 export function roomsBelow(base: string): Rooms {
   const rooms = { owned: [] as string[], abandoned: [] as string[], strange: [] as string[] };
   for (const name of readdirSync(base)) {
+    if (!isRoom(base, name)) {
+      rooms.strange.push(name);
+      continue;
+    }
     const fd = openLock(join(base, name));
     if (fd === "missing") {
-      const isRoom = ROOM.test(name) && isDirectory(join(base, name));
       // One that is just being made is in use.
-      const list = !isRoom ? "strange" : isOld(join(base, name)) ? "abandoned" : "owned";
-      rooms[list].push(name);
+      rooms[isOld(join(base, name)) ? "abandoned" : "owned"].push(name);
       continue;
     }
     rooms[tryFlock(fd) === "taken" ? "abandoned" : "owned"].push(name);
@@ -87,36 +101,48 @@ export function roomsBelow(base: string): Rooms {
   return rooms;
 }
 
-/** Removes the rooms of Pods that were killed, as far as that can be done; returns their names. */
-export function removeAbandonedRooms(base: string): string[] {
-  return readdirSync(base).filter((name) => removeAbandoned(base, name));
+/**
+ * Removes the rooms of Pods that were killed, as far as that can be done, off the event loop: there may be
+ * a hundred thousand files in one. Returns their names. Rejects with what reading `base` throws.
+ */
+export async function removeAbandonedRooms(base: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of readdirSync(base)) if (await removeAbandoned(base, name)) removed.push(name);
+  return removed;
 }
 
-function removeAbandoned(base: string, name: string): boolean {
+async function removeAbandoned(base: string, name: string): Promise<boolean> {
+  if (!isRoom(base, name)) return false;
   const directory = join(base, name);
   let fd = openLock(directory);
-  if (fd === "missing") {
-    if (!ROOM.test(name) || !isDirectory(directory) || !isOld(directory)) return false;
-    fd = openLock(directory, constants.O_CREAT);
-    if (fd === "missing") return false;
-  }
+  if (fd === "missing" && isOld(directory)) fd = openLock(directory, constants.O_CREAT);
+  if (fd === "missing") return false;
   try {
-    if (tryFlock(fd) !== "taken") return false;
-    rmSync(directory, { recursive: true, force: true });
-    return true;
-  } catch {
-    return false; // removed by somebody else at the same time; or the next one tries again
+    // Locked until all of it is gone: for others it is owned meanwhile.
+    return tryFlock(fd) === "taken" && (await remove(directory));
   } finally {
     closeSync(fd);
   }
+}
+
+/** False when something stays: somebody else removes it too, or the next one tries again. */
+function remove(directory: string): Promise<boolean> {
+  return new Promise((resolve) =>
+    rm(directory, { recursive: true, force: true }, (error) => resolve(error === null)),
+  );
 }
 
 function openLock(directory: string, flags = 0): number | "missing" {
   try {
     return openSync(join(directory, LOCK), OPEN | flags, 0o600);
   } catch {
-    return "missing"; // or nothing of ours
+    return "missing";
   }
+}
+
+/** True for a directory with the name of a room; nothing else here is ours to touch. */
+function isRoom(base: string, name: string): boolean {
+  return ROOM.test(name) && isDirectory(join(base, name));
 }
 
 function isDirectory(path: string): boolean {

@@ -57,7 +57,7 @@ export function planRules(
     ruleset,
     kernel: {
       fs: support.fs,
-      net: policy.network === "deny" ? support.net : 0,
+      net: policy.network === "allow" ? 0 : support.net,
       scoped: support.scoped,
       rules: ruleset.rules,
     },

@@ -1,6 +1,7 @@
 /**
  * All shell commands of one Pod: started under its scope of that moment, noted there as writers until
- * nothing of them is left, ended with the Pod. The Pod's directories for them are made at the first.
+ * nothing of them is left, ended with the Pod. The Pod's directories for them are made when the first is
+ * announced.
  */
 import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
@@ -93,8 +94,9 @@ export class Shells {
   /** A command is likely to come soon: what can be started ahead of it is. Never throws. */
   prepare(): void {
     if (this.#closed || this.confinement.kind === "refused") return;
+    if (this.#deps.trampoline() === undefined) return;
     try {
-      this.#ahead.start(this.#place(this.#prepare()));
+      this.#ahead.start(() => this.#place(this.#prepare()));
     } catch {
       // The command itself tries again, and says what is wrong.
     }
@@ -146,7 +148,9 @@ export class Shells {
       this.#deps,
       this.#here.temporary,
     );
-    const denyLocalSockets = policy.mode !== "off" && policy.local_sockets === "deny";
+    // Where a key is missing, as in a manifest from another version, nothing is opened by that.
+    const filters = policy.mode !== "off" && place.trampoline !== undefined;
+    const denyLocalSockets = filters && policy.local_sockets !== "allow";
     if (policy.mode !== "off" && !denyLocalSockets) this.#deps.opensSockets();
     const output = new CommandOutput(() =>
       this.#spills.open(
@@ -161,7 +165,7 @@ export class Shells {
       place,
       waiting: this.#ahead.take(),
       ruleset: kernel,
-      denyNetwork: policy.mode !== "off" && policy.network === "deny",
+      denyNetwork: filters && policy.network !== "allow",
       denyLocalSockets,
       sweep: kernel !== undefined && kernel.scoped !== 0 ? "domain" : "group",
       mark: shellMark(process.pid, (this.#count += 1)),
@@ -200,11 +204,11 @@ export class Shells {
   }
 
   get #here(): Room {
-    if (this.#room === undefined) throw new Error("no room before the first command");
+    if (this.#room === undefined) throw new Error("no room before the first announcement");
     return this.#room;
   }
 
-  /** Directories and lock, at the first command; returns the lock's descriptor. */
+  /** Directories and lock, made once; returns the lock's descriptor. */
   #prepare(): number {
     const { paths, scope, rooms = join(paths.directory, "room") } = this.#deps;
     if (this.#lock !== undefined) return this.#lock;
