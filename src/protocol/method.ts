@@ -12,6 +12,7 @@ import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { printable } from "../base/text.ts";
 import { scopeRuleSchema } from "../scope/rule.ts";
+import { textExcess } from "./json-text.ts";
 import { MAX_SEGMENTS, segmentSchema } from "./segment.ts";
 
 const MAX_ID_CHARACTERS = 128;
@@ -97,20 +98,23 @@ type DecodedMethod =
 const MAX_NESTING = 128;
 /** Values in a line, keys not counted: a million tiny ones would keep everybody else waiting. */
 const MAX_VALUES = 32_768;
+const EXCESS = {
+  depth: `nested deeper than ${MAX_NESTING} levels`,
+  values: `more than ${MAX_VALUES} values in a line (an input has at most ${MAX_SEGMENTS} segments)`,
+} as const;
 
 /** Decodes one line; never throws. */
 export function decodeMethod(line: string): DecodedMethod {
+  const outgrown = textExcess(line, { depth: MAX_NESTING, values: MAX_VALUES });
+  if (outgrown !== undefined) return { ok: false, reason: EXCESS[outgrown] };
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (error) {
     return { ok: false, reason: error instanceof Error ? error.message : "not JSON" };
   }
-  const excess = excessOf(value);
-  if (excess === "depth") {
-    return { ok: false, reason: `nested deeper than ${MAX_NESTING} levels` };
-  }
-  if (excess === undefined && isPlainRun(value)) return { ok: true, method: value };
+  const tooMany = exceedsValues(value);
+  if (!tooMany && isPlainRun(value)) return { ok: true, method: value };
   const { method: name, id: requestId } = (value ?? {}) as { method?: unknown; id?: unknown };
   const known = id().safeParse(requestId);
   const bad = (reason: string): DecodedMethod => ({
@@ -123,11 +127,7 @@ export function decodeMethod(line: string): DecodedMethod {
     const expected = Object.keys(METHODS).join("`, `");
     return bad(`unknown variant \`${printable(name)}\`, expected one of \`${expected}\``);
   }
-  if (excess === "values") {
-    return bad(
-      `more than ${MAX_VALUES} values in a line (an input has at most ${MAX_SEGMENTS} segments)`,
-    );
-  }
+  if (tooMany) return bad(EXCESS.values);
   const parsed = METHODS[name as keyof typeof METHODS]().safeParse(value);
   if (parsed.success) return { ok: true, method: parsed.data };
   const issue = parsed.error.issues[0];
@@ -172,19 +172,15 @@ function hasOnly<Key extends string>(
   );
 }
 
-/** Which limit a value exceeds, if any; looks at no more than it must. */
-function excessOf(line: unknown): "depth" | "values" | undefined {
+/** True when there are too many values; looks at no more than it must. Their depth is known to be bounded. */
+function exceedsValues(line: unknown): boolean {
   let values = 0;
-  const walk = (value: unknown, depth: number): "depth" | "values" | undefined => {
+  const walk = (value: unknown): boolean => {
     values += 1;
-    if (values > MAX_VALUES) return "values";
-    if (typeof value !== "object" || value === null) return undefined;
-    if (depth === 0) return "depth";
-    for (const key in value) {
-      const excess = walk(Reflect.get(value, key), depth - 1);
-      if (excess !== undefined) return excess;
-    }
-    return undefined;
+    if (values > MAX_VALUES) return true;
+    if (typeof value !== "object" || value === null) return false;
+    for (const key in value) if (walk(Reflect.get(value, key))) return true;
+    return false;
   };
-  return walk(line, MAX_NESTING);
+  return walk(line);
 }
