@@ -3,9 +3,9 @@
  * now: they cannot be its children again (I3), so it stays out of what they write (I1). Pure.
  */
 import { describeRules } from "../scope/rule.ts";
-import { covers, overlaps, type Scope, writeRules } from "../scope/set.ts";
+import { overlaps, type Scope, writeRules } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
-import { type Allocations, findByName } from "./kinship.ts";
+import { type Allocations, descendsFrom, fitsInto, isParentless } from "./kinship.ts";
 
 /** Those without a parent that descend from `name`, and write both inside of `allow` and outside of it. */
 export function standingApart(
@@ -15,11 +15,11 @@ export function standingApart(
 ): Allocation[] {
   const own = writeRules(allow);
   return table.filter(
-    ({ lineage, delegated_from, scope_allow }) =>
-      lineage.some((ancestor) => ancestor.pod_name === name) &&
-      (delegated_from === null || findByName(table, delegated_from) === undefined) &&
-      !scope_allow.every((rule) => allow.some((held) => covers(held, rule))) &&
-      writeRules(scope_allow).some((rule) => own.some((held) => overlaps(held, rule))),
+    (entry) =>
+      descendsFrom(entry, name) &&
+      isParentless(table, entry) &&
+      !fitsInto(entry, allow) &&
+      writeRules(entry.scope_allow).some((rule) => own.some((held) => overlaps(held, rule))),
   );
 }
 
