@@ -6,6 +6,7 @@
 import { closeSync } from "node:fs";
 import { EXIT, PodError } from "../base/errors.ts";
 import { openPrivateLog, readTailOf, removeFile } from "../base/files.ts";
+import { readMounts } from "../base/mounts.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
 import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
@@ -103,8 +104,8 @@ export async function resumePod(
   }
   const now = registry.peek();
   const { scope_allow = [] } = findByName(now, setup.name) ?? {};
-  for (const other of standingApart(now, setup.name, scope_allow)) {
-    err.write(`${describeApart(other)}\n`);
+  for (const other of standingApart(now, setup.name, scope_allow, readMounts())) {
+    err.write(`${describeApart(other, setup.name)}\n`);
   }
   const branch = branchOf(now, setup.name).map((entry) => entry.pod_name);
   const came = options.tree && branch.length > 1 ? `, with ${branch.slice(1).join(", ")}` : "";

@@ -104,7 +104,7 @@ export class MailFile {
     // One flush serves all who ask while another one is under way.
     this.#next ??= (this.#syncing ?? Promise.resolve()).then(() => {
       this.#next = undefined;
-      this.#syncing = this.#flush();
+      this.#syncing = this.#flush().finally(() => (this.#syncing = undefined));
       return this.#syncing;
     });
     await this.#next;
@@ -127,8 +127,9 @@ export class MailFile {
   async close(needed: boolean): Promise<void> {
     await this.synced();
     this.#closed = true;
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+    // Somebody may wait for the flush of what came meanwhile.
+    await (this.#next ?? this.#syncing);
+    await this.#leave();
     if (needed) return;
     try {
       removeFile(this.#path);
@@ -184,15 +185,36 @@ export class MailFile {
       .map((line) => `${JSON.stringify(line)}\n`)
       .join("");
     replaceFile(this.#path, text, { durable: true });
-    if (this.#fd !== undefined) closeSync(this.#fd);
-    this.#fd = undefined;
+    void this.#leave();
     this.#size = Buffer.byteLength(text);
     this.#failed = false;
   }
 
-  async #flush(): Promise<void> {
+  /**
+   * Lets go of the open file. It is closed when no flush is under way, which would reach whatever has its
+   * number by then; resolves when it is, and never rejects.
+   */
+  async #leave(): Promise<void> {
+    const fd = this.#fd;
+    if (fd === undefined) return;
+    this.#fd = undefined;
+    if (this.#syncing !== undefined) await this.#syncing;
     try {
-      if (this.#fd !== undefined) await fsyncAsync(this.#fd);
+      closeSync(fd);
+    } catch {
+      // Nothing hangs on it: it was flushed, or another file is in its place.
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const fd = this.#fd;
+    try {
+      if (fd !== undefined) {
+        await fsyncAsync(fd).catch((error: unknown) => {
+          // Of a file that was replaced meanwhile, all that matters is in the new one, and on disk.
+          if (fd === this.#fd) throw error;
+        });
+      }
       // A name that is not on disk is as good as no file (fsync(2)).
       if (this.#named !== this.#path) syncDirectory(this.#directory);
       this.#named = this.#path;

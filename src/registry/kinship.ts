@@ -3,6 +3,7 @@
  * looks at names and lineages, decides nothing. A table may have been edited, so no walk relies on its
  * being a tree.
  */
+import type { ScopeRule } from "../scope/rule.ts";
 import { covers } from "../scope/set.ts";
 import type { Allocation } from "./allocation.ts";
 
@@ -32,12 +33,24 @@ export function ancestorsOf(table: Allocations, entry: Allocation): Allocation[]
   return chain;
 }
 
+/** True for a root, and for an entry whose parent is not in the table, which counts as one. */
+export function isParentless(table: Allocations, { delegated_from }: Allocation): boolean {
+  return delegated_from === null || findByName(table, delegated_from) === undefined;
+}
+
+/** True when an entry descends from some run of this name. */
+export function descendsFrom({ lineage }: Allocation, name: string): boolean {
+  return lineage.some((ancestor) => ancestor.pod_name === name);
+}
+
+/** True when all that an entry holds lies within these rules: otherwise their owner is no parent for it (I3). */
+export function fitsInto({ scope_allow }: Allocation, allow: readonly ScopeRule[]): boolean {
+  return scope_allow.every((rule) => allow.some((held) => covers(held, rule)));
+}
+
 /** Pods without a parent that descend from an earlier run of this name, and hold nothing outside its scope. */
 export function strandedOf(table: Allocations, entry: Allocation): Allocation[] {
-  return descendedFrom(table, entry).filter(
-    ({ delegated_from }) =>
-      delegated_from === null || findByName(table, delegated_from) === undefined,
-  );
+  return descendedFrom(table, entry).filter((other) => isParentless(table, other));
 }
 
 /** Those that descend from an earlier run of this name, and hold nothing outside its scope. */
@@ -45,11 +58,7 @@ export function descendedFrom(
   entries: readonly Allocation[],
   { pod_name, scope_allow }: Allocation,
 ): Allocation[] {
-  return entries.filter(
-    (other) =>
-      other.lineage.some((ancestor) => ancestor.pod_name === pod_name) &&
-      other.scope_allow.every((rule) => scope_allow.some((held) => covers(held, rule))),
-  );
+  return entries.filter((other) => descendsFrom(other, pod_name) && fitsInto(other, scope_allow));
 }
 
 /** These entries and everything below them. */

@@ -13,7 +13,7 @@ import { stateOf } from "../base/process.ts";
 import { canonicalPath } from "../scope/rule.ts";
 import { type Allocation, allocationSchema, isReservation, ownerOf } from "./allocation.ts";
 import { lifeState } from "./life.ts";
-import { type Allocations, findByName } from "./kinship.ts";
+import { type Allocations, findByName, fitsInto } from "./kinship.ts";
 import { release } from "./operations.ts";
 
 /**
@@ -89,14 +89,16 @@ export function withLostPods(
 }
 
 /**
- * The entries below the nearest of their ancestors that is there. Without one they keep the parent
- * they have: a reservation of an earlier version has no lineage.
+ * The entries below the nearest of their ancestors that is there and has all that they hold: what was
+ * delegated lies within it, and a root that came back alone may hold what that one never had (I3).
+ * Without one they keep the parent they have: a reservation of an earlier version has no lineage.
  */
 function linkToAncestors(table: Allocations): Allocations {
-  const isThere = (parent: Allocation["lineage"][number]): boolean =>
-    findByName(table, parent.pod_name)?.instance === parent.instance;
   return table.map((entry) => {
-    const parent = entry.lineage.find(isThere);
+    const parent = entry.lineage.find(({ pod_name, instance }) => {
+      const ancestor = findByName(table, pod_name);
+      return ancestor?.instance === instance && fitsInto(entry, ancestor.scope_allow);
+    });
     return parent === undefined ? entry : { ...entry, delegated_from: parent.pod_name };
   });
 }

@@ -23,7 +23,7 @@ function moved(path: string, from: string, to: string): string {
   return `/${[...componentsOf(to), ...componentsOf(path).slice(componentsOf(from).length)].join("/")}`;
 }
 
-/** A region under another name: by `name` some files of `part`, a part of the region, are reached. */
+/** A region under another name: `name` and `part`, a part of the region, are two names of the same files. */
 interface View {
   readonly name: ScopeRule;
   readonly part: ScopeRule;
@@ -37,8 +37,14 @@ export function viewsOf(rule: ScopeRule, mounts: MountTree): View[] {
   return reachedBy(rule, mounts).flatMap(([mount, part]) => {
     const inside = { ...part, target: moved(part.target, mount.point, mount.root) };
     return mounts.sharing(mount.device).flatMap((other): View[] => {
-      const name = other === mount ? undefined : seenThrough(other, inside);
-      return name === undefined ? [] : [{ name, part }];
+      const shown = other === mount ? undefined : shownBy(other, inside);
+      if (shown === undefined) return [];
+      return [
+        {
+          name: { ...shown, target: moved(shown.target, other.root, other.point) },
+          part: { ...shown, target: moved(shown.target, inside.target, part.target) },
+        },
+      ];
     });
   });
 }
@@ -61,13 +67,11 @@ function reachedBy(rule: ScopeRule, mounts: MountTree): [Mount, ScopeRule][] {
   ];
 }
 
-/** How much of a region, given by its path inside the file system, `mount` shows, and where. */
-function seenThrough(mount: Mount, inside: ScopeRule): ScopeRule | undefined {
-  if (isWithin(inside.target, mount.root)) {
-    return { ...inside, target: moved(inside.target, mount.root, mount.point) };
-  }
+/** How much of a region, both given by paths inside the file system, `mount` shows; undefined for nothing. */
+function shownBy(mount: Mount, inside: ScopeRule): ScopeRule | undefined {
+  if (isWithin(inside.target, mount.root)) return inside;
   const part = { ...inside, target: mount.root };
-  return overlaps(inside, part) ? { ...inside, target: mount.point } : undefined;
+  return overlaps(inside, part) ? part : undefined;
 }
 
 /** A write rule, and the denies by which its owner keeps itself out of parts of it. */
@@ -90,13 +94,23 @@ export function isContested(
   const { rule } = wanted;
   const isLeft = (part: ScopeRule): boolean =>
     wanted.denies.some((deny) => containsRegion(deny, part));
+  const isLeftThrough = ({ name, part }: View): boolean => {
+    if (isLeft(part)) return true;
+    if (isWithin(held.rule.target, name.target)) {
+      return isLeft({ ...held.rule, target: moved(held.rule.target, name.target, part.target) });
+    }
+    // A flat rule above reaches only the view's own target.
+    return !held.rule.recursive && wanted.denies.some((deny) => ruleMatches(deny, part.target));
+  };
   const plainly = overlaps(held.rule, rule);
   if (plainly && !writeDenied([...held.denies, ...wanted.denies], held.rule, rule)) return true;
   if (isLeft(rule)) return false;
   return (
     views.some(
-      ({ name, part }) =>
-        overlaps(held.rule, name) && !writeDenied(held.denies, held.rule, name) && !isLeft(part),
+      (view) =>
+        overlaps(held.rule, view.name) &&
+        !writeDenied(held.denies, held.rule, view.name) &&
+        !isLeftThrough(view),
     ) ||
     (!plainly && isFoldedOnto(held.rule, rule, names))
   );

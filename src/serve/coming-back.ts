@@ -3,6 +3,7 @@
  * its earlier run come back to it.
  */
 import { log } from "../base/log.ts";
+import { readMounts } from "../base/mounts.ts";
 import { describeApart, standingApart } from "../registry/apart.ts";
 import { findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
@@ -30,8 +31,10 @@ export class ComingBack {
     this.#told = restored === undefined;
     const { registry, self } = context;
     const table = restored === undefined ? [] : registry.peek();
-    const allow = findByName(table, self.name)?.scope_allow ?? [];
-    this.apart = standingApart(table, self.name, allow).map(describeApart);
+    const own = findByName(table, self.name);
+    const apart =
+      own === undefined ? [] : standingApart(table, self.name, own.scope_allow, readMounts());
+    this.apart = apart.map((other) => describeApart(other, self.name));
   }
 
   get #isUnderWay(): boolean {

@@ -1,7 +1,7 @@
 /** How a Pod enters the registry: a root with its manifest's scope, a child with exactly what was reserved. */
 import { PodError } from "../base/errors.ts";
+import { readMounts } from "../base/mounts.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import type { Allocation } from "../registry/allocation.ts";
 import { standingApart, withoutThem } from "../registry/apart.ts";
 import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -28,7 +28,7 @@ export async function join(
       // whose it was.
       const { formerParents } = await import("./restore.ts");
       const lineage = formerParents(configuration.store, parentOf(configuration));
-      const free = withoutThem(scope, await apart(registry, self.name, scope));
+      const free = await withoutApart(registry, self.name, scope);
       return await joinAsRoot(registry, self, free, session, { keep: ["stderr.log"], lineage });
     } catch (error) {
       const what = configuration.restored === undefined ? "create" : "restore";
@@ -50,11 +50,15 @@ export async function join(
   }
 }
 
-/** Descendants that live and cannot be this Pod's again; the table is brought up to date when it names some. */
-async function apart(registry: Registry, name: string, { allow }: Scope): Promise<Allocation[]> {
-  const seen = standingApart(registry.peek(), name, allow);
-  if (seen.length === 0) return seen;
-  return standingApart((await registry.reclaim()).table, name, allow);
+/**
+ * The scope of a Pod that comes back, without what descendants write that live and cannot be its own
+ * again; the table is brought up to date when it names some.
+ */
+async function withoutApart(registry: Registry, name: string, scope: Scope): Promise<Scope> {
+  const mounts = readMounts();
+  if (standingApart(registry.peek(), name, scope.allow, mounts).length === 0) return scope;
+  const { table } = await registry.reclaim();
+  return withoutThem(scope, standingApart(table, name, scope.allow, mounts), mounts);
 }
 
 /** What a Pod holds in the registry. */

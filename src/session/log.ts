@@ -58,6 +58,9 @@ export class SessionLog {
   #end: number;
   #synced: number;
   #syncing: Promise<void> | undefined;
+  /** Calls of `sync` that are under way: they need the descriptor. */
+  #waiting = 0;
+  #isClosed = false;
   #isNew: boolean;
   #isListed: boolean;
   /** Set when the disk said that it may have lost what it had taken: then nothing is certain. */
@@ -97,6 +100,7 @@ export class SessionLog {
    */
   append(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
+    if (this.#isClosed) throw this.#failure("it was closed");
     if (this.#lost !== undefined) throw this.#failure(this.#lost);
     const lines: string[] = [];
     let head = this.#head;
@@ -125,14 +129,21 @@ export class SessionLog {
    */
   async sync(): Promise<void> {
     const wanted = this.#end;
-    while (this.#synced < wanted) {
-      this.#syncing ??= this.#flush().finally(() => (this.#syncing = undefined));
-      await this.#syncing;
+    this.#waiting += 1;
+    try {
+      while (this.#synced < wanted) {
+        this.#syncing ??= this.#flush().finally(() => (this.#syncing = undefined));
+        await this.#syncing;
+      }
+    } finally {
+      this.#waiting -= 1;
+      if (this.#isClosed) this.#letGo();
     }
   }
 
   async #flush(): Promise<void> {
     if (this.#lost !== undefined) throw this.#failure(this.#lost);
+    if (this.#fd < 0) throw this.#failure("it was closed");
     const end = this.#end;
     try {
       await syncDataAsync(this.#fd);
@@ -180,11 +191,21 @@ export class SessionLog {
     removeFile(this.#isListed ? this.path : this.path + UNLISTED);
   }
 
-  /** Gives the log up; safe to call again. */
+  /**
+   * Takes no more entries and gives the log up, at once or when all who wait for a `sync` have been
+   * served; safe to call again.
+   */
   close(): void {
-    if (this.#fd < 0) return;
-    closeSync(this.#fd);
+    this.#isClosed = true;
+    this.#letGo();
+  }
+
+  /** A flush that is under way would reach whatever has the number of a descriptor that was closed. */
+  #letGo(): void {
+    if (this.#waiting > 0 || this.#fd < 0) return;
+    const fd = this.#fd;
     this.#fd = -1;
+    closeSync(fd);
   }
 
   #takeBack(): void {

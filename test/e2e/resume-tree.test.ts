@@ -258,7 +258,7 @@ test("a child that was brought back with more than its parent has stays alone: t
     cwd: held.target,
     scope: { allow: [held, writes(other)] },
   });
-  const said = `Pod \`mid\`, once spawned below this one, lives on its own and keeps write:${held.target}`;
+  const said = `Pod \`mid\`, once spawned below pod \`root\`, lives on its own and keeps write:${held.target}`;
   const resumed = await world.cli("resume", "root");
   expect([resumed.stderr, resumed.code]).toEqual([expect.stringContaining(said), 0]);
   expect(world.allocation("mid")?.delegated_from).toBeNull();

@@ -3,14 +3,16 @@ import { expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readMounts } from "../../src/base/mounts.ts";
 import { rootScope } from "../../src/serve/configuration.ts";
 import { accessTo } from "../../src/scope/set.ts";
 import { parseResolvedManifest } from "../../src/manifest/render.ts";
+import { standingApart, withoutThem } from "../../src/registry/apart.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { Children } from "../../src/spawn/children.ts";
 import { LiveScope } from "../../src/tools/live-scope.ts";
 import { temp } from "../support/temp.ts";
-import { rejection, rule } from "./entries.ts";
+import { names, rejection, rule } from "./entries.ts";
 import { id, LIMITS } from "./household.ts";
 
 /** Mounts `from` at `to` until disposed; undefined where this process may not mount. */
@@ -85,5 +87,32 @@ test.skipIf(!mayMount())(
     expect(accessTo(scope, dir.join("p/x/secret"))).toBe("none");
     expect(accessTo(scope, dir.join("p/rx/pods.json"))).toBe("read");
     expect(accessTo(scope, dir.join("p/else"))).toBe("write");
+  },
+);
+
+test.skipIf(!mayMount())(
+  "a root that comes back is granted its scope without one that stands apart, mounts of its paths included",
+  async () => {
+    await using dir = temp();
+    for (const path of ["p", "p/a", "p/a/b", "p/x", "q", "run"]) {
+      mkdirSync(dir.join(path), { mode: 0o700 });
+    }
+    using mounted = bind(dir.join("p/a"), dir.join("p/x"));
+    if (mounted === undefined) throw new Error("root may not mount here");
+    const registry = new Registry(dir.join("run"));
+    const lineage = [{ pod_name: "root", instance: "root-0" }];
+    const held = { allow: [rule(dir.join("p/a/b")), rule(dir.join("q"))], deny: [] };
+    await registry.register(id("leaf"), held, "L", lineage);
+    const scope = { allow: [rule(dir.join("p"))], deny: [] };
+    const error = await rejection(registry.register(id("root"), scope, "R"));
+    expect(error.code).toBe("write_conflict");
+    const apart = standingApart(registry.peek(), "root", scope.allow, readMounts());
+    expect(names(apart)).toEqual(["leaf"]);
+    const free = withoutThem(scope, apart, readMounts());
+    const { value } = await registry.register(id("root"), free, "R");
+    const own = { allow: value.scope_allow, deny: value.scope_deny };
+    expect(accessTo(own, dir.join("p/x/b/f"))).toBe("read");
+    expect(accessTo(own, dir.join("p/a/b/f"))).toBe("read");
+    expect(accessTo(own, dir.join("p/x/f"))).toBe("write");
   },
 );

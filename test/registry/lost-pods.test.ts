@@ -10,12 +10,14 @@ import {
   writeFileSync,
 } from "node:fs";
 import { heldFlocks } from "../../src/base/held-locks.ts";
+import { joinAsRoot } from "../../src/registry/membership.ts";
 import { podsWithoutDirectory } from "../../src/registry/recovery.ts";
 import { Registry } from "../../src/registry/registry.ts";
 import { inspectTable, tablePaths } from "../../src/registry/table.ts";
+import type { Scope } from "../../src/scope/set.ts";
 import { temp } from "../support/temp.ts";
 import { actor } from "./actor.ts";
-import { deadOwner, entry, names, one, rejection, rule } from "./entries.ts";
+import { deadOwner, entry, names, one, reads, rejection, rule } from "./entries.ts";
 import { save } from "./stored.ts";
 import { id, LIMITS, writing } from "./household.ts";
 
@@ -60,6 +62,48 @@ test("a live Pod whose entry was removed by hand keeps its paths, and its childr
   const { table } = await new Registry(home.base).reclaim();
   expect(names(table)).toEqual(["a", "kid"]);
   expect(one(table, "kid").delegated_from).toBe("a");
+});
+
+test.each(["lost", "older"])(
+  "a root that holds what its former parent never had stays a root when the table was %s (I3)",
+  async (what) => {
+    await using dir = temp();
+    const registry = new Registry(dir.path);
+    await using pods = new AsyncDisposableStack();
+    const join = async (name: string, scope: Scope, ...above: string[]) => {
+      const lineage = above.map((other) => ({ pod_name: other, instance: `${other}-1` }));
+      const pod = await joinAsRoot(registry, id(name), scope, name, { lineage });
+      pods.defer(() => pod.leave());
+    };
+    await join("root", writing("/p"));
+    await join("mid", writing("/m"));
+    await join("leaf", writing("/q"), "root");
+    await join("wide", { allow: [reads("/m/w"), rule("/w")], deny: [] }, "mid", "root");
+    const before = registry.peek();
+    const { file, backup } = tablePaths(dir.path);
+    if (what === "older") save(dir.path);
+    else for (const path of [file, backup]) truncateSync(path);
+    const { table } = await registry.reclaim();
+    expect(table).toHaveLength(4);
+    expect(table).toEqual(expect.arrayContaining([...before]));
+  },
+);
+
+test("a Pod is linked to the nearest ancestor that had its paths when the table lacks some", async () => {
+  await using dir = temp();
+  const registry = new Registry(dir.path);
+  const lineage = ["mid", "root"].map((name) => ({ pod_name: name, instance: `${name}-1` }));
+  const other = await joinAsRoot(registry, id("other"), writing("/o"), "O");
+  await using _other = { [Symbol.asyncDispose]: () => other.leave() };
+  save(
+    dir.path,
+    entry("root", [rule("/p")]),
+    entry("mid", [rule("/p/a")], { delegated_from: "root" }),
+    entry("leaf", [rule("/p/b")], { delegated_from: "root", lineage }),
+  );
+  const { table } = await registry.reclaim();
+  expect(names(table)).toEqual(["root", "mid", "leaf", "other"]);
+  expect(one(table, "leaf").delegated_from).toBe("root");
 });
 
 test("a look brings a removed entry back, and nothing is written when none is missing", async () => {

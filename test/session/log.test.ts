@@ -1,5 +1,5 @@
 /** Session logs as files: what is promised after cuts, damage, second writers and failures. */
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import {
   appendFileSync,
   copyFileSync,
@@ -11,6 +11,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import * as files from "../../src/base/files.ts";
 import { forkSession, salvage } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
@@ -224,6 +225,37 @@ test("two writers never meet: the second is refused before it has read anything 
   expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "session_conflict" });
   first.log.close();
   openSession(dir.path, ID).log.close();
+});
+
+test("a log that is closed while a flush waits keeps its file, and its lock, until all who wait have been served", async () => {
+  await using dir = temp();
+  const real = files.syncDataAsync;
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const flush = spyOn(files, "syncDataAsync").mockImplementation(async (fd) => {
+    begun.resolve();
+    await gate.promise;
+    await real(fd);
+  });
+  try {
+    const log = createLog(dir.path, ID);
+    log.append(VECTOR_ENTRIES);
+    const first = log.sync();
+    await begun.promise;
+    log.append([{ kind: "run_completed", ts: 3, interrupted: false, result: "finished" }]);
+    const second = log.sync();
+    log.close();
+    log.close();
+    expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "session_conflict" });
+    expect(errorOf(() => log.append(VECTOR_ENTRIES))).toMatchObject({ code: "session_store" });
+    gate.resolve();
+    await Promise.all([first, second]);
+    expect(flush).toHaveBeenCalledTimes(2);
+    expect(log.lost).toBeUndefined();
+    openSession(dir.path, ID).log.close();
+  } finally {
+    flush.mockRestore();
+  }
 });
 
 test("what somebody else does to the file is noticed (98)", async () => {
