@@ -73,6 +73,11 @@ export class LiveScope {
     return this.#snapshot;
   }
 
+  /** What the Pod was given and will not lose while it lives. */
+  given(): Scope {
+    return this.#base;
+  }
+
   /** What is the Pod's own now: `current` without the places that the program added for itself. */
   own(): Scope {
     return { allow: this.#base.allow, deny: this.#snapshot.deny };

@@ -61,7 +61,8 @@ export function planRules(
       scoped: support.scoped,
       rules: ruleset.rules,
     },
-    writes: { allow: [...now.allow, ...extras], deny: now.deny },
+    // What children hold now may be written later: rules go with a directory that is moved there.
+    writes: { allow: [...now.allow, ...extras], deny: scope.given().deny },
   };
 }
 
