@@ -145,6 +145,21 @@ test("glob follows the rules of ignore files and knows braces", async () => {
   }
 });
 
+test("two stars in the braces of glob are any number of directories", async () => {
+  await using b = bench();
+  for (const name of ["x.ts", "d/y.ts", "d/e/z.tsx", "src/q/f.js"]) b.file(name, "needle");
+  const by = async (glob: string) => await found(b, "needle", { glob });
+  expect(await by("{**/*.ts,**/*.tsx}")).toEqual(["d/e/z.tsx", "d/y.ts", "x.ts"]);
+  expect(await by("{src/**,d/**}")).toEqual(["d/e/z.tsx", "d/y.ts", "src/q/f.js"]);
+  expect(await by("d/{**,none}")).toEqual(["d/e/z.tsx", "d/y.ts"]);
+  expect(await by("{**/{**/z,f}.*,none/x}")).toEqual(["d/e/z.tsx", "src/q/f.js"]);
+  // Neither escaped nor outside braces do these characters begin anything.
+  for (const name of ["{d/x", ",d/x"]) b.file(name, "needle");
+  expect(await by("/\\{**/x")).toEqual(["{d/x"]);
+  expect(await by("/,**/x")).toEqual([",d/x"]);
+  expect(await by("/,**")).toEqual([]);
+});
+
 test("types choose by name; all means any of them", async () => {
   await using b = bench();
   for (const name of ["a.rs", "b.py", "c.pyi", "d.unknown", "Makefile"]) b.file(name, "needle");
