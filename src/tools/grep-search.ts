@@ -30,7 +30,7 @@ export interface GrepQuery extends ContentOptions {
   readonly offset: number;
 }
 
-/** What was found; `shown` counts files, or matches in `content` mode. */
+/** What was found and is shown. `limited`: there is more, which `limit` leaves out. */
 export interface GrepResult {
   readonly lines: readonly string[];
   readonly files: number;
@@ -48,7 +48,7 @@ interface GrepPlace {
   readonly filter: (names: readonly string[]) => DirectoryFilter;
 }
 
-/** Searches until everything is seen, the limit is reached or the time is up. */
+/** Searches until everything is seen, something is found above the limit, or the time is up. */
 export async function search(place: GrepPlace, query: GrepQuery, pace: Pace): Promise<GrepResult> {
   return await new Search(place, query, pace).run();
 }
@@ -102,6 +102,12 @@ class Search {
 
   get #oversized(): boolean {
     return this.#size >= MAX_OUTPUT_CHARACTERS;
+  }
+
+  /** Nothing more is shown; what else matches is looked for only to say that there is more. */
+  get #complete(): boolean {
+    const { limit, mode } = this.#query;
+    return limit > 0 && (mode === "content" ? this.#matches : this.#files) >= limit;
   }
 
   get #full(): boolean {
@@ -161,16 +167,22 @@ class Search {
     let any = false;
     for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
       printer.enter(portion);
+      if (this.#full) return; // of context
       const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
       for await (const span of spans) {
         if (this.#toSkip > 0) {
           this.#toSkip -= 1;
           continue;
         }
+        if (this.#complete) {
+          printer.contextUntil(span.start);
+          this.#limited = true;
+          return;
+        }
         if (!any) this.#files += 1;
         any = true;
+        this.#matches += 1;
         printer.match(span);
-        this.#took(1);
         if (this.#full) return;
       }
     }
@@ -180,34 +192,32 @@ class Search {
   async #countMatches(fd: number, shown: string): Promise<void> {
     const { regex, multiline, mode } = this.#query;
     const options = { whole: multiline, overlap: 0 };
+    const one = mode === "files_with_matches" || this.#complete;
     let count = 0;
     for await (const { text, fresh } of portionsOf(fd, this.#buffer, options, this.#pace)) {
       const spans = matchingLines(regex, text, fresh, multiline, this.#pace);
       for await (const _ of spans) {
         count += 1;
-        if (mode === "files_with_matches") break;
+        if (one) break;
       }
-      if (count > 0 && mode === "files_with_matches") break;
+      if (count > 0 && one) break;
     }
     if (count === 0) return;
     if (this.#toSkip > 0) {
       this.#toSkip -= 1;
       return;
     }
+    if (this.#complete) {
+      this.#limited = true;
+      return;
+    }
     this.#files += 1;
+    this.#matches += count;
     this.#print(mode === "count" ? `${shown}:${count}` : shown);
-    this.#took(count);
   }
 
   #print(line: string): void {
     this.#lines.push(line);
     this.#size += line.length + 1;
-  }
-
-  #took(matches: number): void {
-    this.#matches += matches;
-    const { limit, mode } = this.#query;
-    const used = mode === "content" ? this.#matches : this.#files;
-    this.#limited = limit > 0 && used >= limit;
   }
 }

@@ -229,13 +229,58 @@ test("67: head_limit and offset cut pages out of the sorted result", async () =>
   expect(all.summary).toBe("Found matches in 5 file(s)");
 });
 
-test("in content mode the limit counts matches, and context ends with the last", async () => {
+test("what is exactly as much as head_limit is not called truncated", async () => {
+  await using b = bench();
+  for (const name of ["a", "b"]) b.file(name, "needle\nneedle\n");
+  b.file("c", "none");
+  const by = async (input: Input) =>
+    (await b.call("Grep", { pattern: "needle", ...input })).summary;
+  expect(await by({ head_limit: 2 })).toBe("Found matches in 2 file(s)");
+  expect(await by({ head_limit: 1 })).toBe("Found matches in 1 file(s) (truncated at 1)");
+  expect(await by({ head_limit: 1, offset: 1 })).toBe("Found matches in 1 file(s)");
+  const count = { output_mode: "count" };
+  expect(await by({ ...count, head_limit: 2 })).toBe("Found matches in 2 file(s), 4 total line(s)");
+  expect(await by({ ...count, head_limit: 1 })).toBe(
+    "Found matches in 1 file(s), 2 total line(s) (truncated at 1)",
+  );
+  const content = { output_mode: "content" };
+  expect(await by({ ...content, head_limit: 4 })).toBe("4 matching line(s) in 2 file(s)");
+  for (const limit of [1, 2, 3]) {
+    expect(await by({ ...content, head_limit: limit })).toEndWith(`(truncated at ${limit})`);
+  }
+});
+
+test("in content mode the limit counts matches, and context ends at the next", async () => {
   await using b = bench();
   b.file("a", TEN);
   const input = { pattern: "line", output_mode: "content", head_limit: 2, offset: 2, "-A": 1 };
   const result = await b.call("Grep", input);
   expect(result.summary).toBe("2 matching line(s) in 1 file(s) (truncated at 2)");
   expect(linesOf(result)).toEqual([`${b.path("a")}:3:line 3`, `${b.path("a")}:4:line 4`]);
+});
+
+test("the last match that head_limit lets through has its context too", async () => {
+  await using b = bench();
+  b.file("a", "1\nm\n2\n3\nm\n4\n");
+  const show = async (input: Input) =>
+    await found(b, "m", { output_mode: "content", head_limit: 1, ...input });
+  expect(await show({ "-A": 2 })).toEqual(["a:2:m", "a-3-2", "a-4-3"]);
+  expect(await show({ "-A": 1 })).toEqual(["a:2:m", "a-3-2"]);
+  expect(await show({ "-C": 9 })).toEqual(["a-1-1", "a:2:m", "a-3-2", "a-4-3"]);
+  expect(await show({ "-A": 9, offset: 1 })).toEqual(["a:5:m", "a-6-4"]);
+  // The context lies beyond the portion that holds the match.
+  b.file("a", `${`${"x".repeat(1023)}\n`.repeat(1023)}m\n${"y".repeat(2000)}\nz\nz\nm\n`);
+  const shown = await show({ "-A": 2 });
+  expect(shown.map((line) => line.slice(0, 8))).toEqual(["a:1024:m", "a-1025-y", "a-1026-z"]);
+});
+
+test("context without end is cut off as matches are", async () => {
+  await using b = bench();
+  b.file("a", `m\n${`${"x".repeat(99)}\n`.repeat(50_000)}`);
+  const input = { pattern: "m", output_mode: "content", "-A": 1_000_000, head_limit: 1 };
+  const result = await b.call("Grep", input);
+  expect(result.summary).toBe("1 matching line(s) in 1 file(s) (truncated at 1 MiB of output)");
+  expect(linesOf(result).length).toBeLessThan(25_000);
 });
 
 test("68: a NUL near the start makes a file binary, a later one ends the search", async () => {
@@ -328,8 +373,8 @@ test("a file of many portions is searched with the right numbers and context", a
   expect(await found(b, "number", { output_mode: "count" })).toEqual(["log:300000"]);
   const every = await found(b, "00$", { output_mode: "content", "-A": 1, head_limit: 2500 });
   expect(every.slice(0, 2)).toEqual(["log:100:line number 100", "log-101-line number 101"]);
-  expect(every).toHaveLength(4999);
-  expect(every.at(-1)).toBe("log:250000:line number 250000");
+  expect(every).toHaveLength(5000);
+  expect(every.at(-1)).toBe("log-250001-line number 250001");
 });
 
 test("a base that is relative or missing is refused, one outside has nothing", async () => {
