@@ -36,6 +36,10 @@ export interface GrepResult {
   readonly files: number;
   readonly matches: number;
   readonly skipped: number;
+  /** Files of which nothing after a NUL was searched. */
+  readonly torn: number;
+  /** The base is a binary file. */
+  readonly binary: boolean;
   readonly limited: boolean;
   readonly oversized: boolean;
 }
@@ -64,6 +68,8 @@ class Search {
   #files = 0;
   #matches = 0;
   #skipped = 0;
+  #torn = 0;
+  #binary = false;
   #limited = false;
 
   constructor(place: GrepPlace, query: GrepQuery, pace: Pace) {
@@ -95,6 +101,8 @@ class Search {
       files: this.#files,
       matches: this.#matches,
       skipped: this.#skipped,
+      torn: this.#torn,
+      binary: this.#binary,
       limited: this.#limited,
       oversized: this.#oversized,
     };
@@ -152,6 +160,7 @@ class Search {
   #mayMatch(fd: number): boolean {
     const info = fstatSync(fd);
     assertRegular(info, "");
+    if (this.#place.base.kind === "file") return true; // whatever it is, the answer says so
     const { prefilter } = this.#query;
     // Files of /proc say 0 and have content all the same.
     if (info.size === 0 || info.size >= PORTION_BYTES) return true;
@@ -163,7 +172,7 @@ class Search {
   async #showContent(fd: number, shown: string): Promise<void> {
     const { regex, multiline, before } = this.#query;
     const printer = new ContentPrinter(shown, this.#query, (line) => this.#print(line));
-    const options = { whole: multiline, overlap: before };
+    const options = { whole: multiline, overlap: before, stopped: this.#stopped };
     let any = false;
     for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
       printer.enter(portion);
@@ -191,7 +200,7 @@ class Search {
 
   async #countMatches(fd: number, shown: string): Promise<void> {
     const { regex, multiline, mode } = this.#query;
-    const options = { whole: multiline, overlap: 0 };
+    const options = { whole: multiline, overlap: 0, stopped: this.#stopped };
     const one = mode === "files_with_matches" || this.#complete;
     let count = 0;
     for await (const { text, fresh } of portionsOf(fd, this.#buffer, options, this.#pace)) {
@@ -215,6 +224,12 @@ class Search {
     this.#matches += count;
     this.#print(mode === "count" ? `${shown}:${count}` : shown);
   }
+
+  /** Among other files, binary ones are left out without a word. */
+  readonly #stopped = (at: "start" | "later"): void => {
+    if (at === "later") this.#torn += 1;
+    else this.#binary = this.#place.base.kind === "file";
+  };
 
   #print(line: string): void {
     this.#lines.push(line);

@@ -293,6 +293,47 @@ test("68: a NUL near the start makes a file binary, a later one ends the search"
   expect(await by("content")).toEqual(["late:1:needle"]);
 });
 
+test("what a NUL keeps from being searched is said", async () => {
+  await using b = bench();
+  const late = b.file("late", `needle\n${"x\n".repeat(40_000)}\0\nneedle\nhidden\n`);
+  const binary = b.file("binary", "needle\n\0");
+  const by = async (input: Input) =>
+    (await b.call("Grep", { pattern: "needle", ...input })).summary;
+  const note = ", 1 file(s) searched only up to a NUL byte";
+  for (const path of [b.root, late]) {
+    // What is listed is listed: nothing of the answer is missing.
+    expect(await by({ path })).toBe("Found matches in 1 file(s)");
+    expect(await by({ path, output_mode: "count" })).toBe(
+      `Found matches in 1 file(s), 1 total line(s)${note}`,
+    );
+    expect(await by({ path, output_mode: "content" })).toBe(
+      `1 matching line(s) in 1 file(s)${note}`,
+    );
+    expect(await by({ path, pattern: "hidden" })).toBe(`No files matched${note}`);
+  }
+  for (const output_mode of ["files_with_matches", "content", "count"]) {
+    for (const pattern of ["needle", "none"]) {
+      expect(await by({ path: binary, output_mode, pattern })).toBe(
+        `Binary file, not searched: ${binary}`,
+      );
+    }
+  }
+});
+
+test("a path that is neither a directory nor a file is refused, unless it is out of reach", async () => {
+  await using b = bench();
+  const fifo = b.path("fifo");
+  Bun.spawnSync(["mkfifo", fifo, `${b.outside}/fifo`]);
+  const grep = async (path: string) => await b.call("Grep", { pattern: "x", path });
+  const refusal = refused(`path is a FIFO, not a regular file: ${fifo}`);
+  expect(await within(grep(fifo), 2000, "searching a FIFO")).toEqual(refusal);
+  expect(await b.call("Glob", { pattern: "*", path: fifo })).toEqual(refusal);
+  expect((await grep(`${b.outside}/fifo`)).summary).toBe("No files matched");
+  expect((await grep("/dev/zero")).summary).toBe("No files matched");
+  // Those in a directory are passed over.
+  expect((await grep(b.root)).summary).toBe("No files matched");
+});
+
 test("69: a bad pattern, an unknown type and a wrong mode are refused", async () => {
   await using b = bench();
   const open = await b.call("Grep", { pattern: "(" });
