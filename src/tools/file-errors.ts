@@ -48,6 +48,14 @@ export const fileError = {
     invalid(`file would become too large: ${path} with ${bytes} bytes, the limit is ${limit}`),
 } as const;
 
+/** Refuses a text that would not be in a file as it was sent: UTF-8 has no halves of surrogate pairs. */
+export function assertStorable(field: string, text: string): void {
+  if (text.isWellFormed()) return;
+  throw invalid(
+    `${field} has half of a surrogate pair, which no file can hold; send the whole character`,
+  );
+}
+
 /**
  * Any other operating-system failure, as `I/O error at {path}: Not a directory (os error 20)`. What
  * is already meant for the model, and a cancel, pass unchanged.

@@ -216,3 +216,17 @@ test("a cancelled call writes nothing", async () => {
   expect(result.isError).toBe(true);
   expect(readdirSync(b.root)).toEqual([]);
 });
+
+test("text that no file can hold is refused, and nothing is made", async () => {
+  await using b = bench();
+  const path = b.path("a/b.txt");
+  for (const content of ["x \ud83d y", "\ude00"]) {
+    expect(await b.call("Write", { file_path: path, content })).toEqual(
+      refused(
+        "content has half of a surrogate pair, which no file can hold; send the whole character",
+      ),
+    );
+  }
+  expect(readdirSync(b.root)).toEqual([]);
+  expect((await b.call("Write", { file_path: path, content: "\ud83d\ude00" })).isError).toBe(false);
+});
