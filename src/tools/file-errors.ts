@@ -3,7 +3,11 @@
  * always the path as the model gave it, so that it recognises its own call.
  */
 import { errnoCode, isPodError, messageOf } from "../base/errors.ts";
+import { printable } from "../base/text.ts";
 import { ToolError } from "./tool.ts";
+
+/** Characters that are repeated of a path which is longer than a path can be. */
+const MAX_SHOWN_PATH = 256;
 
 /** The file or a directory above it was exchanged between check and open; nothing was read or written. */
 export class MovedError extends ToolError {
@@ -19,6 +23,8 @@ const failed = (message: string): ToolError => new ToolError("execution_failed",
 /** One function for each failure; each takes the path as given. */
 export const fileError = {
   notAbsolute: (path: string) => invalid(`path must be absolute: ${path}`),
+  unusable: (path: string, reason: string) =>
+    invalid(`${reason}, which is not accepted: ${printable(path, MAX_SHOWN_PATH)}`),
   outside: (path: string) => invalid(`path is outside allowed scope: ${path}`),
   readOnly: (path: string) => invalid(`path is read-only in this scope: ${path}`),
   directory: (path: string) => invalid(`path is a directory: ${path}`),

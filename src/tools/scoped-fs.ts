@@ -17,9 +17,10 @@ import {
 import { basename, dirname, join } from "node:path";
 import { errnoCode } from "../base/errors.ts";
 import { readAsync } from "../base/files.ts";
-import { canonicalPath, componentsOf } from "../scope/rule.ts";
+import { componentsOf } from "../scope/rule.ts";
 import { accessTo, ruleMatches } from "../scope/set.ts";
 import { fileError, ioFailure, MovedError } from "./file-errors.ts";
+import { canonicalOf } from "./given-path.ts";
 import type { LiveScope } from "./live-scope.ts";
 import { assertNotCancelled } from "./pace.ts";
 import { replaceIn } from "./replace-in.ts";
@@ -152,15 +153,8 @@ export class ScopedFiles {
     }
   }
 
-  #canonical(path: string): string {
-    if (!path.startsWith("/")) throw fileError.notAbsolute(path);
-    const canonical = canonicalPath(path);
-    if (!canonical.ok) throw fileError.outside(path);
-    return canonical.path;
-  }
-
   #writable(path: string): string {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     const access = this.scope.accessTo(canonical);
     if (access === "none") throw fileError.outside(path);
     if (access === "read") throw fileError.readOnly(path);
@@ -168,7 +162,7 @@ export class ScopedFiles {
   }
 
   #openReadable(path: string): { fd: number; canonical: string } {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     if (this.scope.accessTo(canonical) === "none") throw fileError.outside(path);
     assertRegular(statSync(canonical), path);
     this.#checked(canonical);
@@ -177,7 +171,7 @@ export class ScopedFiles {
 
   /** The file, or undefined when nothing is there; a name that is a broken link counts as nothing yet. */
   async #readIfExists(path: string): Promise<FileContent | undefined> {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     // Outside the scope even whether something is there is nobody's business.
     if (this.scope.accessTo(canonical) === "none") throw fileError.outside(path);
     try {

@@ -4,9 +4,9 @@
  * the depth and the largest directory, and the walk gives way to other work.
  */
 import { type Dirent, lstatSync, type Stats } from "node:fs";
-import { canonicalPath } from "../scope/rule.ts";
 import { accessTo, containsRegion, overlaps, type Scope } from "../scope/set.ts";
 import { fileError, ioFailure } from "./file-errors.ts";
+import { canonicalOf } from "./given-path.ts";
 import type { Pace } from "./pace.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";
 import { assertRegular, type VerifiedDirectory } from "./verified-path.ts";
@@ -55,10 +55,7 @@ export interface SearchBase {
  * files inside the scope; outside the scope there is nothing to find, and nothing is told (spec 3.7).
  */
 export function searchBase(scope: Scope, path: string): SearchBase {
-  if (!path.startsWith("/")) throw fileError.notAbsolute(path);
-  const resolved = canonicalPath(path);
-  if (!resolved.ok) throw fileError.outside(path);
-  const canonical = resolved.path;
+  const canonical = canonicalOf(path);
   const base = { shown: path.replace(/\/+$/, ""), canonical };
   if (reach(scope, canonical) === "none") return { ...base, kind: "nothing" };
   let info: Stats;

@@ -93,12 +93,39 @@ test("39: missing inside the scope is not found, missing or there outside is out
   }
 });
 
-test("40: `..` below a missing directory leads nowhere", async () => {
+test("40: a path that cannot be used as it is written is refused with the reason", async () => {
   await using b = bench();
-  const path = b.path("nosuch/../../etc/passwd");
-  expect(await b.call("Read", { file_path: path })).toEqual(
-    refused(`path is outside allowed scope: ${path}`),
-  );
+  b.file("a.txt", "x");
+  const long = b.path("x/".repeat(2100));
+  for (const [path, message] of [
+    [b.path("nosuch/../../etc/passwd"), "path contains `..`, which is not accepted: PATH"],
+    [`${b.outside}/../work/a.txt`, "path contains `..`, which is not accepted: PATH"],
+    [
+      b.path("a\0.txt"),
+      `path contains a NUL character, which is not accepted: ${b.path("a")}\\u0000.txt`,
+    ],
+    [b.path("\ud83d"), "path is not valid Unicode, which is not accepted: PATH"],
+    [long, `path is longer than 4095 bytes, which is not accepted: ${long.slice(0, 256)}…`],
+  ] as const) {
+    const refusal = refused(message.replace("PATH", path));
+    expect(await b.call("Read", { file_path: path })).toEqual(refusal);
+    expect(await b.call("Write", { file_path: path, content: "x" })).toEqual(refusal);
+    expect(await b.call("Grep", { pattern: "x", path })).toEqual(refusal);
+    expect(await b.call("Glob", { pattern: "*", path })).toEqual(refusal);
+  }
+});
+
+test("a link to a name that is no text is outside, wherever it is", async () => {
+  await using b = bench();
+  for (const directory of [b.root, b.outside]) {
+    const bad = Buffer.concat([Buffer.from(`${directory}/bad`), Buffer.from([0xff])]);
+    writeFileSync(bad, "x");
+    symlinkSync(bad, `${directory}/link`);
+    const path = `${directory}/link`;
+    expect(await b.call("Read", { file_path: path })).toEqual(
+      refused(`path is outside allowed scope: ${path}`),
+    );
+  }
 });
 
 test("41: a link to a file outside is refused for reading and writing", async () => {
