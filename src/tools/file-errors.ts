@@ -28,6 +28,8 @@ export const fileError = {
   outside: (path: string) => invalid(`path is outside allowed scope: ${path}`),
   readOnly: (path: string) => invalid(`path is read-only in this scope: ${path}`),
   directory: (path: string) => invalid(`path is a directory: ${path}`),
+  directoryName: (path: string) =>
+    invalid(`path ends like that of a directory, not of a file: ${path}`),
   special: (path: string, kind: string) =>
     invalid(`path is a ${kind}, not a regular file: ${path}`),
   binary: (path: string, what: string, bytes: number) =>

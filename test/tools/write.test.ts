@@ -166,6 +166,20 @@ test("a directory, a relative path and a path outside are refused", async () => 
   expect(readdirSync(b.outside)).toEqual([]);
 });
 
+test("a path that can only name a directory makes no file", async () => {
+  await using b = bench();
+  const write = async (path: string) => await b.call("Write", { file_path: path, content: "x" });
+  for (const path of [b.path("new/"), b.path("sub/new//"), b.path("new/.")]) {
+    expect(await write(path)).toEqual(
+      refused(`path ends like that of a directory, not of a file: ${path}`),
+    );
+  }
+  expect(await write(`${b.root}/`)).toEqual(refused(`path is a directory: ${b.root}/`));
+  const outside = `${b.outside}/new/`;
+  expect(await write(outside)).toEqual(refused(`path is outside allowed scope: ${outside}`));
+  expect(readdirSync(b.root)).toEqual([]);
+});
+
 test("a parent that is a file is an I/O error", async () => {
   await using b = bench();
   const path = `${b.file("a.txt", "x")}/b`;
