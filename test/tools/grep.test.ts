@@ -98,6 +98,15 @@ test("a repository inside another one has rules of its own, with info/exclude", 
   expect(await found(b, "needle")).toEqual(["a.bak", "inner/b.tmp"]);
 });
 
+test("in a worktree the excludes of its repository count", async () => {
+  await using b = bench();
+  b.file("main/.git/info/exclude", "*.bak\n");
+  b.file("main/.git/worktrees/tree/commondir", "../..\n");
+  b.file("tree/.git", `gitdir: ${b.path("main/.git/worktrees/tree")}\n`);
+  for (const name of ["tree/a.bak", "tree/sub/b.bak", "tree/c"]) b.file(name, "needle");
+  expect(await found(b, "needle")).toEqual(["tree/c"]);
+});
+
 test("hidden files are left out unless an ignore file, a type or glob names them", async () => {
   await using b = bench();
   for (const name of [".env", ".hidden/a.rs", ".b.rs", "c.rs"]) b.file(name, "needle");
