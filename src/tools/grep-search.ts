@@ -174,28 +174,32 @@ class Search {
     const printer = new ContentPrinter(shown, this.#query, (line) => this.#print(line));
     const options = { whole: multiline, overlap: before, stopped: this.#stopped };
     let any = false;
-    for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
-      printer.enter(portion);
-      if (this.#full) return; // of context
-      const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
-      for await (const span of spans) {
-        if (this.#toSkip > 0) {
-          this.#toSkip -= 1;
-          continue;
+    try {
+      for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
+        printer.enter(portion);
+        if (this.#full) return; // of context
+        const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
+        for await (const span of spans) {
+          if (this.#toSkip > 0) {
+            this.#toSkip -= 1;
+            continue;
+          }
+          if (this.#complete) {
+            printer.contextUntil(span.start);
+            this.#limited = true;
+            return;
+          }
+          if (!any) this.#files += 1;
+          any = true;
+          this.#matches += 1;
+          printer.match(span);
+          if (this.#full) return;
         }
-        if (this.#complete) {
-          printer.contextUntil(span.start);
-          this.#limited = true;
-          return;
-        }
-        if (!any) this.#files += 1;
-        any = true;
-        this.#matches += 1;
-        printer.match(span);
-        if (this.#full) return;
       }
+    } finally {
+      // Also when the rest of the file cannot be searched.
+      if (!this.#full) printer.finish();
     }
-    printer.finish();
   }
 
   async #countMatches(fd: number, shown: string): Promise<void> {

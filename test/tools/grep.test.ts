@@ -283,6 +283,20 @@ test("the last match that head_limit lets through has its context too", async ()
   expect(shown.map((line) => line.slice(0, 8))).toEqual(["a:1024:m", "a-1025-y", "a-1026-z"]);
 });
 
+test("a match before a line too long to search keeps its context", async () => {
+  await using b = bench();
+  b.file("a", `m\n1\n2\n3\n${"x".repeat(1_040_000)}\nm\n`);
+  // So many steps that the long line is refused although it is within a portion.
+  const input = { pattern: "(m{40}|[a-z]{0,40}){1,3}m|^m", output_mode: "content", "-A": 2 };
+  const result = await b.call("Grep", input);
+  expect(result.summary).toBe("1 matching line(s) in 1 file(s), 1 file(s) skipped");
+  expect(linesOf(result).map((line) => line.slice(b.root.length + 1))).toEqual([
+    "a:1:m",
+    "a-2-1",
+    "a-3-2",
+  ]);
+});
+
 test("context without end is cut off as matches are", async () => {
   await using b = bench();
   b.file("a", `m\n${`${"x".repeat(99)}\n`.repeat(50_000)}`);
