@@ -4,7 +4,7 @@
  */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
-import { fileError } from "./file-errors.ts";
+import { assertStorable, fileError } from "./file-errors.ts";
 import { renderLines } from "./lines.ts";
 import { Pace } from "./pace.ts";
 import { FILE_TOOL_LIMIT_MS, MAX_FILE_BYTES, type ScopedFiles } from "./scoped-fs.ts";
@@ -49,6 +49,8 @@ export function editTool({ files, tracker }: { files: ScopedFiles; tracker: File
       if (from === to) {
         throw new ToolError("invalid_argument", "old_string and new_string are identical");
       }
+      assertStorable("old_string", from); // in the text, it would be found inside a character
+      assertStorable("new_string", to);
       let count = 0;
       let line = 0;
       const { bytes } = await files.replace(

@@ -3,7 +3,11 @@
  * always the path as the model gave it, so that it recognises its own call.
  */
 import { errnoCode, isPodError, messageOf } from "../base/errors.ts";
+import { printable } from "../base/text.ts";
 import { ToolError } from "./tool.ts";
+
+/** Characters that are repeated of a path which is longer than a path can be. */
+const MAX_SHOWN_PATH = 256;
 
 /** The file or a directory above it was exchanged between check and open; nothing was read or written. */
 export class MovedError extends ToolError {
@@ -19,9 +23,13 @@ const failed = (message: string): ToolError => new ToolError("execution_failed",
 /** One function for each failure; each takes the path as given. */
 export const fileError = {
   notAbsolute: (path: string) => invalid(`path must be absolute: ${path}`),
+  unusable: (path: string, reason: string) =>
+    invalid(`${reason}, which is not accepted: ${printable(path, MAX_SHOWN_PATH)}`),
   outside: (path: string) => invalid(`path is outside allowed scope: ${path}`),
   readOnly: (path: string) => invalid(`path is read-only in this scope: ${path}`),
   directory: (path: string) => invalid(`path is a directory: ${path}`),
+  directoryName: (path: string) =>
+    invalid(`path ends like that of a directory, not of a file: ${path}`),
   special: (path: string, kind: string) =>
     invalid(`path is a ${kind}, not a regular file: ${path}`),
   binary: (path: string, what: string, bytes: number) =>
@@ -47,6 +55,14 @@ export const fileError = {
   resultTooLarge: (path: string, bytes: number, limit: number) =>
     invalid(`file would become too large: ${path} with ${bytes} bytes, the limit is ${limit}`),
 } as const;
+
+/** Refuses a text that would not be in a file as it was sent: UTF-8 has no halves of surrogate pairs. */
+export function assertStorable(field: string, text: string): void {
+  if (text.isWellFormed()) return;
+  throw invalid(
+    `${field} has half of a surrogate pair, which no file can hold; send the whole character`,
+  );
+}
 
 /**
  * Any other operating-system failure, as `I/O error at {path}: Not a directory (os error 20)`. What

@@ -1,11 +1,13 @@
 /**
- * The user's own ignore file for all repositories, as git finds it: `core.excludesFile` of the user's
- * configuration, else `git/ignore` in the configuration directory (gitignore(5), git-config(1)).
+ * Where git looks for ignore files that are not in the tree itself: the user's own for all repositories,
+ * `core.excludesFile` of the user's configuration or else `git/ignore` in the configuration directory
+ * (gitignore(5), git-config(1)), and that of one repository, `info/exclude` (gitrepository-layout(5)).
  */
 import { join, resolve } from "node:path";
 import { readRegularFile } from "../base/files.ts";
 
 const MAX_CONFIG_BYTES = 256 * 1024;
+const MAX_LINK_BYTES = 8 * 1024;
 
 /** Where the user's things are. */
 interface UserDirectories {
@@ -24,6 +26,28 @@ export function globalExcludesFile({ home, config }: UserDirectories): string | 
   const named = files.flatMap((file) => excludesIn(file) ?? []).at(-1);
   if (named === undefined || named === "") return join(directory, "git/ignore");
   return home === undefined ? named : resolve(home, named.replace(/^~\//, ""));
+}
+
+/**
+ * The path of `info/exclude` of the repository whose tree begins at `directory`, whether or not it exists.
+ * In a worktree or a submodule `.git` is a file that names the real directory, and a worktree's names the
+ * one that it shares with others.
+ */
+export function excludesFileOf(directory: string): string {
+  const git = join(directory, ".git");
+  const named = /^gitdir: (.+)$/.exec(lineIn(git) ?? "")?.[1];
+  if (named === undefined) return join(git, "info/exclude");
+  const own = resolve(directory, named);
+  return join(resolve(own, lineIn(join(own, "commondir")) ?? ""), "info/exclude");
+}
+
+/** A file of one line, without its end; undefined when there is none. */
+function lineIn(file: string): string | undefined {
+  try {
+    return new TextDecoder().decode(readRegularFile(file, MAX_LINK_BYTES)).replace(/[\r\n]+$/, "");
+  } catch {
+    return undefined;
+  }
 }
 
 /** The value of `core.excludesFile` in a git configuration file. */

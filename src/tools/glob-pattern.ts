@@ -1,7 +1,7 @@
 /**
  * File name patterns turned into regular expressions for paths. One syntax, two habits: for Glob `*`
  * and `?` also match `/`, which no library has, for Grep's filter they stop at it.
- * Syntax: `*`, `?`, `**` between slashes, `[ab]`, `[!a]`, `[a-z]`, `{a,b}`, backslash escapes.
+ * Syntax: `*`, `?`, `**` between slashes (or the ends of a choice), `[ab]`, `[!a]`, `[a-z]`, `{a,b}`, backslash escapes.
  */
 import { Regex, RegexSyntaxError } from "./regex.ts";
 
@@ -41,6 +41,10 @@ class Translator {
   readonly #chars: readonly string[];
   readonly #any: string;
   #at = 0;
+  /** Where a name of the path, or a choice in braces, begins. */
+  #begin = 0;
+  /** Braces that are open. */
+  #open = 0;
 
   constructor(glob: string, options: GlobOptions) {
     this.#glob = glob;
@@ -49,7 +53,6 @@ class Translator {
   }
 
   translate(): string {
-    let open = 0;
     let result = "";
     for (; this.#at < this.#chars.length; this.#at += 1) {
       const char = this.#chars[this.#at] ?? "";
@@ -58,16 +61,17 @@ class Translator {
       else if (char === "[") result += this.#class();
       else if (char === "\\") result += this.#escaped();
       else if (char === "{") {
-        open += 1;
-        result += "(?:";
+        this.#open += 1;
+        result += this.#beginWith("(?:");
       } else if (char === "}") {
-        if (open === 0) throw this.#error("unopened alternate group; missing '{'");
-        open -= 1;
+        if (this.#open === 0) throw this.#error("unopened alternate group; missing '{'");
+        this.#open -= 1;
         result += ")";
-      } else if (char === "," && open > 0) result += "|";
+      } else if (char === "," && this.#open > 0) result += this.#beginWith("|");
+      else if (char === "/") result += this.#beginWith("/");
       else result += literal(char);
     }
-    if (open > 0) throw this.#error("unclosed alternate group; missing '}'");
+    if (this.#open > 0) throw this.#error("unclosed alternate group; missing '}'");
     return result;
   }
 
@@ -75,19 +79,23 @@ class Translator {
     return new GlobSyntaxError(this.#glob, detail);
   }
 
-  /** `**` is any number of directories when it stands alone between slashes, else like `*`. */
+  #beginWith(result: string): string {
+    this.#begin = this.#at + 1;
+    return result;
+  }
+
+  /** `**` is any number of directories when it stands alone between slashes or ends of a choice, else like `*`. */
   #stars(): string {
     const start = this.#at;
     while (this.#chars[this.#at + 1] === "*") this.#at += 1;
-    const before = this.#chars[start - 1];
     const after = this.#chars[this.#at + 1];
-    const begins = before === undefined || before === "/";
-    if (this.#at > start && begins && (after === undefined || after === "/")) {
-      if (after === undefined) return ".*";
+    if (this.#at === start || start !== this.#begin) return `${this.#any}*`;
+    if (after === "/") {
       this.#at += 1; // the slash belongs to the directories
-      return "(?:.*/)?";
+      return this.#beginWith("(?:.*/)?");
     }
-    return `${this.#any}*`;
+    const ends = after === undefined || (this.#open > 0 && (after === "," || after === "}"));
+    return ends ? ".*" : `${this.#any}*`;
   }
 
   #escaped(): string {

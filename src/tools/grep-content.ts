@@ -34,7 +34,7 @@ export class ContentPrinter {
 
   /** Goes on to the next portion of the file. */
   enter({ text, dropped }: Portion): void {
-    this.#payOwed(this.#text.length);
+    this.contextUntil(this.#text.length);
     // The number is carried to the first line of the new text, which begins inside the old one.
     if (this.#options.numbers) this.#numberAt(dropped);
     this.#counted -= dropped;
@@ -44,7 +44,7 @@ export class ContentPrinter {
 
   /** Prints a match and what comes before it. */
   match({ start, end }: Span): void {
-    this.#payOwed(start);
+    this.contextUntil(start);
     let from = start;
     for (let count = 0; count < this.#options.before && from > this.#printed; count += 1) {
       from = lineStart(this.#text, from - 1);
@@ -56,10 +56,11 @@ export class ContentPrinter {
 
   /** Prints what is owed after the last match. */
   finish(): void {
-    this.#payOwed(this.#text.length);
+    this.contextUntil(this.#text.length);
   }
 
-  #payOwed(end: number): void {
+  /** Prints what is owed after the last match and lies before `end`. */
+  contextUntil(end: number): void {
     while (this.#owed > 0 && this.#printed < end) {
       this.#printed = this.#line(this.#printed, lineEnd(this.#text, this.#printed), "-");
       this.#owed -= 1;

@@ -25,6 +25,7 @@ export async function grep(
   );
   const pace = new Pace(signal, SEARCH_LIMIT_MS);
   const result = await search({ files, scope, base, filter }, query, pace);
+  if (result.binary) return { summary: `Binary file, not searched: ${base.shown}` };
   return present(query, result, pace.expired);
 }
 
@@ -66,6 +67,7 @@ function present(query: GrepQuery, result: GrepResult, stopped: boolean): ToolOu
     result.oversized ? " (truncated at 1 MiB of output)" : "",
     stopped ? STOPPED_NOTE : "",
     result.skipped > 0 ? `, ${result.skipped} file(s) skipped` : "",
+    result.torn > 0 ? `, ${result.torn} file(s) searched only up to a NUL byte` : "",
   ].join("");
   const { files, matches, lines } = result;
   if (files === 0) {

@@ -30,12 +30,16 @@ export interface GrepQuery extends ContentOptions {
   readonly offset: number;
 }
 
-/** What was found; `shown` counts files, or matches in `content` mode. */
+/** What was found and is shown. `limited`: there is more, which `limit` leaves out. */
 export interface GrepResult {
   readonly lines: readonly string[];
   readonly files: number;
   readonly matches: number;
   readonly skipped: number;
+  /** Files of which nothing after a NUL was searched. */
+  readonly torn: number;
+  /** The base is a binary file. */
+  readonly binary: boolean;
   readonly limited: boolean;
   readonly oversized: boolean;
 }
@@ -48,7 +52,7 @@ interface GrepPlace {
   readonly filter: (names: readonly string[]) => DirectoryFilter;
 }
 
-/** Searches until everything is seen, the limit is reached or the time is up. */
+/** Searches until everything is seen, something is found above the limit, or the time is up. */
 export async function search(place: GrepPlace, query: GrepQuery, pace: Pace): Promise<GrepResult> {
   return await new Search(place, query, pace).run();
 }
@@ -64,6 +68,8 @@ class Search {
   #files = 0;
   #matches = 0;
   #skipped = 0;
+  #torn = 0;
+  #binary = false;
   #limited = false;
 
   constructor(place: GrepPlace, query: GrepQuery, pace: Pace) {
@@ -95,6 +101,8 @@ class Search {
       files: this.#files,
       matches: this.#matches,
       skipped: this.#skipped,
+      torn: this.#torn,
+      binary: this.#binary,
       limited: this.#limited,
       oversized: this.#oversized,
     };
@@ -102,6 +110,12 @@ class Search {
 
   get #oversized(): boolean {
     return this.#size >= MAX_OUTPUT_CHARACTERS;
+  }
+
+  /** Nothing more is shown; what else matches is looked for only to say that there is more. */
+  get #complete(): boolean {
+    const { limit, mode } = this.#query;
+    return limit > 0 && (mode === "content" ? this.#matches : this.#files) >= limit;
   }
 
   get #full(): boolean {
@@ -146,6 +160,7 @@ class Search {
   #mayMatch(fd: number): boolean {
     const info = fstatSync(fd);
     assertRegular(info, "");
+    if (this.#place.base.kind === "file") return true; // whatever it is, the answer says so
     const { prefilter } = this.#query;
     // Files of /proc say 0 and have content all the same.
     if (info.size === 0 || info.size >= PORTION_BYTES) return true;
@@ -157,57 +172,71 @@ class Search {
   async #showContent(fd: number, shown: string): Promise<void> {
     const { regex, multiline, before } = this.#query;
     const printer = new ContentPrinter(shown, this.#query, (line) => this.#print(line));
-    const options = { whole: multiline, overlap: before };
+    const options = { whole: multiline, overlap: before, stopped: this.#stopped };
     let any = false;
-    for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
-      printer.enter(portion);
-      const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
-      for await (const span of spans) {
-        if (this.#toSkip > 0) {
-          this.#toSkip -= 1;
-          continue;
+    try {
+      for await (const portion of portionsOf(fd, this.#buffer, options, this.#pace)) {
+        printer.enter(portion);
+        if (this.#full) return; // of context
+        const spans = matchingLines(regex, portion.text, portion.fresh, multiline, this.#pace);
+        for await (const span of spans) {
+          if (this.#toSkip > 0) {
+            this.#toSkip -= 1;
+            continue;
+          }
+          if (this.#complete) {
+            printer.contextUntil(span.start);
+            this.#limited = true;
+            return;
+          }
+          if (!any) this.#files += 1;
+          any = true;
+          this.#matches += 1;
+          printer.match(span);
+          if (this.#full) return;
         }
-        if (!any) this.#files += 1;
-        any = true;
-        printer.match(span);
-        this.#took(1);
-        if (this.#full) return;
       }
+    } finally {
+      // Also when the rest of the file cannot be searched.
+      if (!this.#full) printer.finish();
     }
-    printer.finish();
   }
 
   async #countMatches(fd: number, shown: string): Promise<void> {
     const { regex, multiline, mode } = this.#query;
-    const options = { whole: multiline, overlap: 0 };
+    const options = { whole: multiline, overlap: 0, stopped: this.#stopped };
+    const one = mode === "files_with_matches" || this.#complete;
     let count = 0;
     for await (const { text, fresh } of portionsOf(fd, this.#buffer, options, this.#pace)) {
       const spans = matchingLines(regex, text, fresh, multiline, this.#pace);
       for await (const _ of spans) {
         count += 1;
-        if (mode === "files_with_matches") break;
+        if (one) break;
       }
-      if (count > 0 && mode === "files_with_matches") break;
+      if (count > 0 && one) break;
     }
     if (count === 0) return;
     if (this.#toSkip > 0) {
       this.#toSkip -= 1;
       return;
     }
+    if (this.#complete) {
+      this.#limited = true;
+      return;
+    }
     this.#files += 1;
+    this.#matches += count;
     this.#print(mode === "count" ? `${shown}:${count}` : shown);
-    this.#took(count);
   }
+
+  /** Among other files, binary ones are left out without a word. */
+  readonly #stopped = (at: "start" | "later"): void => {
+    if (at === "later") this.#torn += 1;
+    else this.#binary = this.#place.base.kind === "file";
+  };
 
   #print(line: string): void {
     this.#lines.push(line);
     this.#size += line.length + 1;
-  }
-
-  #took(matches: number): void {
-    this.#matches += matches;
-    const { limit, mode } = this.#query;
-    const used = mode === "content" ? this.#matches : this.#files;
-    this.#limited = limit > 0 && used >= limit;
   }
 }

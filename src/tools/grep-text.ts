@@ -29,6 +29,8 @@ export class UnsearchableError extends Error {
 interface PortionOptions {
   readonly whole: boolean;
   readonly overlap: number;
+  /** Told when a NUL ended the reading: so early that the file is binary and yielded nothing, or later. */
+  readonly stopped?: (at: "start" | "later") => void;
 }
 
 /**
@@ -38,7 +40,7 @@ interface PortionOptions {
 export async function* portionsOf(
   fd: number,
   buffer: Buffer,
-  { whole, overlap }: PortionOptions,
+  { whole, overlap, stopped }: PortionOptions,
   pace: Pace,
 ): AsyncGenerator<Portion> {
   let decoder: TextDecoder | undefined;
@@ -52,7 +54,10 @@ export async function* portionsOf(
     decoder ??= new TextDecoder(encodingOf(bytes)); // drops the byte order mark
     const nul = decoder.encoding === "utf-8" ? bytes.indexOf(0) : -1;
     if (nul >= 0) {
-      if (first && nul < BINARY_CHECK_BYTES) return;
+      if (first && nul < BINARY_CHECK_BYTES) {
+        stopped?.("start");
+        return;
+      }
       bytes = bytes.subarray(0, nul);
       last = true;
     }
@@ -68,6 +73,8 @@ export async function* portionsOf(
       kept = portion.slice(tailStart(portion, overlap));
       dropped = portion.length - kept.length;
     }
+    // Not earlier: who has seen enough does not come back for more.
+    if (nul >= 0) stopped?.("later");
     if (last) return;
     if (pace.due) await pace.rest();
     if (pace.expired) return;

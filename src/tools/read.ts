@@ -3,7 +3,7 @@ import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import { fileError } from "./file-errors.ts";
 import { kindOfFile } from "./file-kind.ts";
-import { renderLines } from "./lines.ts";
+import { LONG_LINE_BYTES, renderLines } from "./lines.ts";
 import { FILE_TOOL_LIMIT_MS, type ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool, type ToolOutput } from "./tool.ts";
 import type { FileTracker } from "./tracker.ts";
@@ -66,12 +66,24 @@ export function readTool({ files, tracker }: { files: ScopedFiles; tracker: File
           ? bytes
           : Buffer.from(new TextDecoder(file.encoding).decode(bytes));
       const slice = renderLines(text, start, Math.max(1, limit ?? DEFAULT_LINES));
-      const { shown, total } = slice;
+      const { shown, total, long } = slice;
       const part =
         start === 0 && shown === total ? "" : ` [${start + 1}..${start + shown}] of ${total}`;
-      return { summary: `Read ${shown} line(s)${part} from ${path}`, content: slice.text };
+      const note =
+        long !== undefined
+          ? ` (line ${long.number} has ${long.bytes} bytes; ${howToSee(long.number)})`
+          : start > 0 && shown === 0
+            ? ` (the file has only ${total} line(s))`
+            : "";
+      return { summary: `Read ${shown} line(s)${part} from ${path}${note}`, content: slice.text };
     },
   });
+}
+
+/** Output is cut by bytes, and `offset` cannot reach into a line. Bash shows 12 KiB whole. */
+function howToSee(line: number): string {
+  const columns = `${LONG_LINE_BYTES + 1}-${LONG_LINE_BYTES + 12_000}`;
+  return `what is cut off of it can be seen with Bash: sed -n ${line}p FILE | cut -b ${columns}`;
 }
 
 async function cellsOf(path: string, bytes: Uint8Array): Promise<ToolOutput | undefined> {

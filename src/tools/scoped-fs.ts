@@ -14,14 +14,16 @@ import {
   type Stats,
   statSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename } from "node:path";
 import { errnoCode } from "../base/errors.ts";
 import { readAsync } from "../base/files.ts";
-import { canonicalPath, componentsOf } from "../scope/rule.ts";
+import { componentsOf } from "../scope/rule.ts";
 import { accessTo, ruleMatches } from "../scope/set.ts";
 import { fileError, ioFailure, MovedError } from "./file-errors.ts";
+import { canonicalOf } from "./given-path.ts";
 import type { LiveScope } from "./live-scope.ts";
 import { assertNotCancelled } from "./pace.ts";
+import { ParentDirectory } from "./parent-directory.ts";
 import { replaceIn } from "./replace-in.ts";
 import { assertRegular, openVerifiedFile, VerifiedDirectory } from "./verified-path.ts";
 
@@ -84,9 +86,9 @@ export class ScopedFiles {
 
   /**
    * Replaces or creates the file in one step: readers see the old content or the new, and after any
-   * failure (disk full, cancel) the old one. A link is followed and stays. Missing parents are made.
-   * Between the read that `decide` saw and the rename the file must not have changed. `written` runs
-   * before the next write may begin.
+   * failure (disk full, cancel) the old one. A link is followed and stays. Missing parents are made, and
+   * after a failure removed again. Between the read that `decide` saw and the rename the file must not
+   * have changed. `written` runs before the next write may begin.
    */
   async replace(
     path: string,
@@ -97,6 +99,7 @@ export class ScopedFiles {
     return await this.scope.exclusive(async () => {
       assertNotCancelled(signal);
       const before = await this.#readIfExists(path);
+      if (/\/\.?$/.test(path)) throw fileError.directoryName(path);
       const bytes = await decide(before);
       if (bytes.length > MAX_FILE_BYTES) {
         throw fileError.resultTooLarge(path, bytes.length, MAX_FILE_BYTES);
@@ -105,9 +108,13 @@ export class ScopedFiles {
       if (before !== undefined && before.canonical !== canonical) throw fileError.changed(path);
       this.#checked(canonical);
       try {
-        using parent = this.#openParent(canonical, path);
-        const target = { parent, name: basename(canonical), path, before: before?.info };
+        using parent = ParentDirectory.open(canonical, path, (directory) =>
+          this.#assertCreatable(directory, path),
+        );
+        const name = basename(canonical);
+        const target = { parent: parent.directory, name, path, before: before?.info };
         await replaceIn(target, bytes, signal);
+        parent.keep();
       } catch (error) {
         throw ioFailure(path, error);
       }
@@ -152,15 +159,8 @@ export class ScopedFiles {
     }
   }
 
-  #canonical(path: string): string {
-    if (!path.startsWith("/")) throw fileError.notAbsolute(path);
-    const canonical = canonicalPath(path);
-    if (!canonical.ok) throw fileError.outside(path);
-    return canonical.path;
-  }
-
   #writable(path: string): string {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     const access = this.scope.accessTo(canonical);
     if (access === "none") throw fileError.outside(path);
     if (access === "read") throw fileError.readOnly(path);
@@ -168,7 +168,7 @@ export class ScopedFiles {
   }
 
   #openReadable(path: string): { fd: number; canonical: string } {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     if (this.scope.accessTo(canonical) === "none") throw fileError.outside(path);
     assertRegular(statSync(canonical), path);
     this.#checked(canonical);
@@ -177,7 +177,7 @@ export class ScopedFiles {
 
   /** The file, or undefined when nothing is there; a name that is a broken link counts as nothing yet. */
   async #readIfExists(path: string): Promise<FileContent | undefined> {
-    const canonical = this.#canonical(path);
+    const canonical = canonicalOf(path);
     // Outside the scope even whether something is there is nobody's business.
     if (this.scope.accessTo(canonical) === "none") throw fileError.outside(path);
     try {
@@ -187,27 +187,6 @@ export class ScopedFiles {
       throw ioFailure(path, error);
     }
     return await this.read(path);
-  }
-
-  /** The directory of `canonical`, opened and proved, with missing ones made on the way down. */
-  #openParent(canonical: string, path: string): VerifiedDirectory {
-    const missing: string[] = [];
-    let directory = ((): VerifiedDirectory => {
-      for (let existing = dirname(canonical); ; existing = dirname(existing)) {
-        try {
-          return VerifiedDirectory.open(existing, path);
-        } catch (error) {
-          if (errnoCode(error) !== "ENOENT" || existing === "/") throw error;
-          missing.unshift(basename(existing));
-        }
-      }
-    })();
-    for (const name of missing) {
-      using above: VerifiedDirectory = directory;
-      this.#assertCreatable(join(above.path, name), path);
-      directory = above.enter(name, path);
-    }
-    return directory;
   }
 
   /** A directory may be made where we may write, or on the way to a granted place that is not there yet. */

@@ -7,6 +7,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { componentsOf } from "../scope/rule.ts";
+import { excludesFileOf } from "./git-excludes.ts";
 import { compileGlob } from "./glob-pattern.ts";
 import { IgnoreRules, type IgnoreVerdict } from "./ignore-rules.ts";
 import type { Regex } from "./regex.ts";
@@ -82,7 +83,7 @@ interface Level {
   readonly inRepository: boolean;
   readonly own: IgnoreRules | undefined;
   readonly git: IgnoreRules | undefined;
-  /** `.git/info/exclude`, and before it the user's file for all repositories. */
+  /** The repository's `info/exclude`, and before it the user's file for all repositories. */
   readonly exclude: IgnoreRules | undefined;
 }
 
@@ -106,9 +107,7 @@ function levelOf(
   const git = rules(".gitignore");
   if (!isRepository && own === undefined && git === undefined) return above;
   const inRepository = isRepository || above?.inRepository === true;
-  const exclude = isRepository
-    ? rulesOf(globalExcludes, join(directory, ".git/info/exclude"))
-    : undefined;
+  const exclude = isRepository ? rulesOf(globalExcludes, excludesFileOf(directory)) : undefined;
   return { directory, above, isRepository, inRepository, own, git, exclude };
 }
 

@@ -14,6 +14,7 @@ import {
   openSync,
   readlinkSync,
   realpathSync,
+  rmdirSync,
   type Stats,
 } from "node:fs";
 import { join } from "node:path";
@@ -131,13 +132,28 @@ export class VerifiedDirectory implements Disposable {
     return isAt(this.fd, this.path);
   }
 
-  /** Makes the directory `name` unless it is there, and opens it under the same proof. */
-  enter(name: string, given: string): VerifiedDirectory {
+  /** Makes the directory `name`; false when something of that name is there. */
+  make(name: string): boolean {
     try {
       mkdirSync(this.at(name));
+      return true;
     } catch (error) {
       if (errnoCode(error) !== "EEXIST") throw error;
+      return false;
     }
+  }
+
+  /** Removes the directory `name` if it is empty. */
+  removeEmpty(name: string): void {
+    try {
+      rmdirSync(this.at(name));
+    } catch {
+      // Someone uses it, or took it away.
+    }
+  }
+
+  /** Opens the directory `name` under the same proof. */
+  enter(name: string, given: string): VerifiedDirectory {
     return VerifiedDirectory.#open(this.at(name), join(this.path, name), given);
   }
 

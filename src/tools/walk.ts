@@ -4,12 +4,12 @@
  * the depth and the largest directory, and the walk gives way to other work.
  */
 import { type Dirent, lstatSync, type Stats } from "node:fs";
-import { canonicalPath } from "../scope/rule.ts";
 import { accessTo, containsRegion, overlaps, type Scope } from "../scope/set.ts";
 import { fileError, ioFailure } from "./file-errors.ts";
+import { canonicalOf } from "./given-path.ts";
 import type { Pace } from "./pace.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";
-import type { VerifiedDirectory } from "./verified-path.ts";
+import { assertRegular, type VerifiedDirectory } from "./verified-path.ts";
 
 /** A file found. `relative` is below the root; `canonical` was canonical when it was found. */
 interface WalkedFile {
@@ -51,14 +51,11 @@ export interface SearchBase {
 }
 
 /**
- * Finds the base of a Glob or Grep. Refused: relative and unresolvable paths, missing ones inside the
- * scope; outside the scope there is nothing to find, and nothing is told (spec 3.7).
+ * Finds the base of a Glob or Grep. Refused: relative and unresolvable paths, missing ones and special
+ * files inside the scope; outside the scope there is nothing to find, and nothing is told (spec 3.7).
  */
 export function searchBase(scope: Scope, path: string): SearchBase {
-  if (!path.startsWith("/")) throw fileError.notAbsolute(path);
-  const resolved = canonicalPath(path);
-  if (!resolved.ok) throw fileError.outside(path);
-  const canonical = resolved.path;
+  const canonical = canonicalOf(path);
   const base = { shown: path.replace(/\/+$/, ""), canonical };
   if (reach(scope, canonical) === "none") return { ...base, kind: "nothing" };
   let info: Stats;
@@ -70,8 +67,9 @@ export function searchBase(scope: Scope, path: string): SearchBase {
   // Still a link after resolving: it leads nowhere.
   if (info.isSymbolicLink()) throw fileError.missing(path);
   if (info.isDirectory()) return { ...base, kind: "directory" };
-  const readable = info.isFile() && accessTo(scope, canonical) !== "none";
-  return { ...base, kind: readable ? "file" : "nothing" };
+  if (accessTo(scope, canonical) === "none") return { ...base, kind: "nothing" };
+  assertRegular(info, path);
+  return { ...base, kind: "file" };
 }
 
 /** How much of the tree below a directory the scope lets us read. */

@@ -1,6 +1,7 @@
 /** The `Write` tool (spec worker-and-tools 3.5): creates a file or replaces all of it. */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
+import { assertStorable } from "./file-errors.ts";
 import { FILE_TOOL_LIMIT_MS, type ScopedFiles } from "./scoped-fs.ts";
 import { defineTool, type Tool } from "./tool.ts";
 import type { FileTracker } from "./tracker.ts";
@@ -29,6 +30,7 @@ export function writeTool({ files, tracker }: { files: ScopedFiles; tracker: Fil
     serial: true,
     limitMs: FILE_TOOL_LIMIT_MS,
     async execute({ file_path: path, content }, { signal }) {
+      assertStorable("content", content);
       const { created, bytes } = await files.replace(
         path,
         (before) => {

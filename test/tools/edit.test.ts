@@ -155,3 +155,17 @@ test("null for replace_all is an input error", async () => {
   expect(result.summary).toContain("invalid Edit input: replace_all");
   writeFileSync(path, "x");
 });
+
+test("half of a character is neither replaced nor put in", async () => {
+  await using b = bench();
+  const path = await readable(b, "a.txt", "x 😀 y");
+  const half = (field: string) =>
+    refused(
+      `${field} has half of a surrogate pair, which no file can hold; send the whole character`,
+    );
+  expect(await edit(b, path, "\ud83d", "z")).toEqual(half("old_string"));
+  expect(await edit(b, path, "x", "\ude00")).toEqual(half("new_string"));
+  expect(readFileSync(path, "utf8")).toBe("x 😀 y");
+  expect((await edit(b, path, "😀", "🙂")).isError).toBe(false);
+  expect(readFileSync(path, "utf8")).toBe("x 🙂 y");
+});

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
-import { globalExcludesFile } from "../../src/tools/git-excludes.ts";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { excludesFileOf, globalExcludesFile } from "../../src/tools/git-excludes.ts";
 import { temp } from "../support/temp.ts";
 
 test("the file is git's default unless the user's configuration names another", async () => {
@@ -16,4 +16,20 @@ test("the file is git's default unless the user's configuration names another", 
   expect(globalExcludesFile({ home })).toBe(dir.join("mine"));
   writeFileSync(dir.join(".gitconfig"), '[core] excludesfile = "/abs/mine"\n');
   expect(globalExcludesFile({ home })).toBe("/abs/mine");
+});
+
+test("a repository's own file is in the directory that its worktrees share", async () => {
+  await using dir = temp();
+  mkdirSync(dir.join("main/.git/worktrees/tree"), { recursive: true });
+  mkdirSync(dir.join("main/.git/modules/sub"), { recursive: true });
+  for (const name of ["tree", "sub", "odd"]) mkdirSync(dir.join(name));
+  writeFileSync(dir.join("tree/.git"), `gitdir: ${dir.join("main/.git/worktrees/tree")}\n`);
+  writeFileSync(dir.join("main/.git/worktrees/tree/commondir"), "../..\n");
+  writeFileSync(dir.join("sub/.git"), "gitdir: ../main/.git/modules/sub\n");
+  writeFileSync(dir.join("odd/.git"), "neither a link\nnor a directory\n");
+  const shared = dir.join("main/.git/info/exclude");
+  expect(excludesFileOf(dir.join("main"))).toBe(shared);
+  expect(excludesFileOf(dir.join("tree"))).toBe(shared);
+  expect(excludesFileOf(dir.join("sub"))).toBe(dir.join("main/.git/modules/sub/info/exclude"));
+  expect(excludesFileOf(dir.join("odd"))).toBe(dir.join("odd/.git/info/exclude"));
 });

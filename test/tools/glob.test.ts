@@ -33,6 +33,13 @@ test("59: a star crosses directories; hidden and ignored files are found", async
   }
 });
 
+test("two stars are any number of directories in braces too", async () => {
+  await using b = bench();
+  for (const name of ["x.ts", "d/y.ts", "d/e/z.tsx", "src/q/f.js"]) b.file(name, "");
+  expect(await found(b, "{**/*.ts,**/*.tsx}")).toEqual(["d/e/z.tsx", "d/y.ts", "x.ts"]);
+  expect(await found(b, "{d,src/{**/f,none}}*")).toEqual(["d/e/z.tsx", "d/y.ts", "src/q/f.js"]);
+});
+
 test("60: newer files come first, equal times by path", async () => {
   await using b = bench();
   for (const [name, time] of [

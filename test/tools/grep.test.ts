@@ -98,6 +98,15 @@ test("a repository inside another one has rules of its own, with info/exclude", 
   expect(await found(b, "needle")).toEqual(["a.bak", "inner/b.tmp"]);
 });
 
+test("in a worktree the excludes of its repository count", async () => {
+  await using b = bench();
+  b.file("main/.git/info/exclude", "*.bak\n");
+  b.file("main/.git/worktrees/tree/commondir", "../..\n");
+  b.file("tree/.git", `gitdir: ${b.path("main/.git/worktrees/tree")}\n`);
+  for (const name of ["tree/a.bak", "tree/sub/b.bak", "tree/c"]) b.file(name, "needle");
+  expect(await found(b, "needle")).toEqual(["tree/c"]);
+});
+
 test("hidden files are left out unless an ignore file, a type or glob names them", async () => {
   await using b = bench();
   for (const name of [".env", ".hidden/a.rs", ".b.rs", "c.rs"]) b.file(name, "needle");
@@ -143,6 +152,21 @@ test("glob follows the rules of ignore files and knows braces", async () => {
     const bad = await b.call("Grep", { pattern: "x", glob });
     expect(bad.summary).toContain(`invalid glob pattern: error parsing glob '${glob}'`);
   }
+});
+
+test("two stars in the braces of glob are any number of directories", async () => {
+  await using b = bench();
+  for (const name of ["x.ts", "d/y.ts", "d/e/z.tsx", "src/q/f.js"]) b.file(name, "needle");
+  const by = async (glob: string) => await found(b, "needle", { glob });
+  expect(await by("{**/*.ts,**/*.tsx}")).toEqual(["d/e/z.tsx", "d/y.ts", "x.ts"]);
+  expect(await by("{src/**,d/**}")).toEqual(["d/e/z.tsx", "d/y.ts", "src/q/f.js"]);
+  expect(await by("d/{**,none}")).toEqual(["d/e/z.tsx", "d/y.ts"]);
+  expect(await by("{**/{**/z,f}.*,none/x}")).toEqual(["d/e/z.tsx", "src/q/f.js"]);
+  // Neither escaped nor outside braces do these characters begin anything.
+  for (const name of ["{d/x", ",d/x"]) b.file(name, "needle");
+  expect(await by("/\\{**/x")).toEqual(["{d/x"]);
+  expect(await by("/,**/x")).toEqual([",d/x"]);
+  expect(await by("/,**")).toEqual([]);
 });
 
 test("types choose by name; all means any of them", async () => {
@@ -214,13 +238,72 @@ test("67: head_limit and offset cut pages out of the sorted result", async () =>
   expect(all.summary).toBe("Found matches in 5 file(s)");
 });
 
-test("in content mode the limit counts matches, and context ends with the last", async () => {
+test("what is exactly as much as head_limit is not called truncated", async () => {
+  await using b = bench();
+  for (const name of ["a", "b"]) b.file(name, "needle\nneedle\n");
+  b.file("c", "none");
+  const by = async (input: Input) =>
+    (await b.call("Grep", { pattern: "needle", ...input })).summary;
+  expect(await by({ head_limit: 2 })).toBe("Found matches in 2 file(s)");
+  expect(await by({ head_limit: 1 })).toBe("Found matches in 1 file(s) (truncated at 1)");
+  expect(await by({ head_limit: 1, offset: 1 })).toBe("Found matches in 1 file(s)");
+  const count = { output_mode: "count" };
+  expect(await by({ ...count, head_limit: 2 })).toBe("Found matches in 2 file(s), 4 total line(s)");
+  expect(await by({ ...count, head_limit: 1 })).toBe(
+    "Found matches in 1 file(s), 2 total line(s) (truncated at 1)",
+  );
+  const content = { output_mode: "content" };
+  expect(await by({ ...content, head_limit: 4 })).toBe("4 matching line(s) in 2 file(s)");
+  for (const limit of [1, 2, 3]) {
+    expect(await by({ ...content, head_limit: limit })).toEndWith(`(truncated at ${limit})`);
+  }
+});
+
+test("in content mode the limit counts matches, and context ends at the next", async () => {
   await using b = bench();
   b.file("a", TEN);
   const input = { pattern: "line", output_mode: "content", head_limit: 2, offset: 2, "-A": 1 };
   const result = await b.call("Grep", input);
   expect(result.summary).toBe("2 matching line(s) in 1 file(s) (truncated at 2)");
   expect(linesOf(result)).toEqual([`${b.path("a")}:3:line 3`, `${b.path("a")}:4:line 4`]);
+});
+
+test("the last match that head_limit lets through has its context too", async () => {
+  await using b = bench();
+  b.file("a", "1\nm\n2\n3\nm\n4\n");
+  const show = async (input: Input) =>
+    await found(b, "m", { output_mode: "content", head_limit: 1, ...input });
+  expect(await show({ "-A": 2 })).toEqual(["a:2:m", "a-3-2", "a-4-3"]);
+  expect(await show({ "-A": 1 })).toEqual(["a:2:m", "a-3-2"]);
+  expect(await show({ "-C": 9 })).toEqual(["a-1-1", "a:2:m", "a-3-2", "a-4-3"]);
+  expect(await show({ "-A": 9, offset: 1 })).toEqual(["a:5:m", "a-6-4"]);
+  // The context lies beyond the portion that holds the match.
+  b.file("a", `${`${"x".repeat(1023)}\n`.repeat(1023)}m\n${"y".repeat(2000)}\nz\nz\nm\n`);
+  const shown = await show({ "-A": 2 });
+  expect(shown.map((line) => line.slice(0, 8))).toEqual(["a:1024:m", "a-1025-y", "a-1026-z"]);
+});
+
+test("a match before a line too long to search keeps its context", async () => {
+  await using b = bench();
+  b.file("a", `m\n1\n2\n3\n${"x".repeat(1_040_000)}\nm\n`);
+  // So many steps that the long line is refused although it is within a portion.
+  const input = { pattern: "(m{40}|[a-z]{0,40}){1,3}m|^m", output_mode: "content", "-A": 2 };
+  const result = await b.call("Grep", input);
+  expect(result.summary).toBe("1 matching line(s) in 1 file(s), 1 file(s) skipped");
+  expect(linesOf(result).map((line) => line.slice(b.root.length + 1))).toEqual([
+    "a:1:m",
+    "a-2-1",
+    "a-3-2",
+  ]);
+});
+
+test("context without end is cut off as matches are", async () => {
+  await using b = bench();
+  b.file("a", `m\n${`${"x".repeat(99)}\n`.repeat(50_000)}`);
+  const input = { pattern: "m", output_mode: "content", "-A": 1_000_000, head_limit: 1 };
+  const result = await b.call("Grep", input);
+  expect(result.summary).toBe("1 matching line(s) in 1 file(s) (truncated at 1 MiB of output)");
+  expect(linesOf(result).length).toBeLessThan(25_000);
 });
 
 test("68: a NUL near the start makes a file binary, a later one ends the search", async () => {
@@ -231,6 +314,47 @@ test("68: a NUL near the start makes a file binary, a later one ends the search"
   expect(await by("files_with_matches")).toEqual(["late"]);
   expect(await by("count")).toEqual(["late:1"]);
   expect(await by("content")).toEqual(["late:1:needle"]);
+});
+
+test("what a NUL keeps from being searched is said", async () => {
+  await using b = bench();
+  const late = b.file("late", `needle\n${"x\n".repeat(40_000)}\0\nneedle\nhidden\n`);
+  const binary = b.file("binary", "needle\n\0");
+  const by = async (input: Input) =>
+    (await b.call("Grep", { pattern: "needle", ...input })).summary;
+  const note = ", 1 file(s) searched only up to a NUL byte";
+  for (const path of [b.root, late]) {
+    // What is listed is listed: nothing of the answer is missing.
+    expect(await by({ path })).toBe("Found matches in 1 file(s)");
+    expect(await by({ path, output_mode: "count" })).toBe(
+      `Found matches in 1 file(s), 1 total line(s)${note}`,
+    );
+    expect(await by({ path, output_mode: "content" })).toBe(
+      `1 matching line(s) in 1 file(s)${note}`,
+    );
+    expect(await by({ path, pattern: "hidden" })).toBe(`No files matched${note}`);
+  }
+  for (const output_mode of ["files_with_matches", "content", "count"]) {
+    for (const pattern of ["needle", "none"]) {
+      expect(await by({ path: binary, output_mode, pattern })).toBe(
+        `Binary file, not searched: ${binary}`,
+      );
+    }
+  }
+});
+
+test("a path that is neither a directory nor a file is refused, unless it is out of reach", async () => {
+  await using b = bench();
+  const fifo = b.path("fifo");
+  Bun.spawnSync(["mkfifo", fifo, `${b.outside}/fifo`]);
+  const grep = async (path: string) => await b.call("Grep", { pattern: "x", path });
+  const refusal = refused(`path is a FIFO, not a regular file: ${fifo}`);
+  expect(await within(grep(fifo), 2000, "searching a FIFO")).toEqual(refusal);
+  expect(await b.call("Glob", { pattern: "*", path: fifo })).toEqual(refusal);
+  expect((await grep(`${b.outside}/fifo`)).summary).toBe("No files matched");
+  expect((await grep("/dev/zero")).summary).toBe("No files matched");
+  // Those in a directory are passed over.
+  expect((await grep(b.root)).summary).toBe("No files matched");
 });
 
 test("69: a bad pattern, an unknown type and a wrong mode are refused", async () => {
@@ -313,8 +437,8 @@ test("a file of many portions is searched with the right numbers and context", a
   expect(await found(b, "number", { output_mode: "count" })).toEqual(["log:300000"]);
   const every = await found(b, "00$", { output_mode: "content", "-A": 1, head_limit: 2500 });
   expect(every.slice(0, 2)).toEqual(["log:100:line number 100", "log-101-line number 101"]);
-  expect(every).toHaveLength(4999);
-  expect(every.at(-1)).toBe("log:250000:line number 250000");
+  expect(every).toHaveLength(5000);
+  expect(every.at(-1)).toBe("log-250001-line number 250001");
 });
 
 test("a base that is relative or missing is refused, one outside has nothing", async () => {

@@ -22,12 +22,16 @@ test("32: offset and limit choose lines, and the summary says which", async () =
   expect(result.content).toBe("     2\t2\n     3\t3\n");
 });
 
-test("33: an offset past the end shows nothing", async () => {
+test("33: an offset past the end shows nothing and says where the end is", async () => {
   await using b = bench();
   const path = b.file("a.txt", "1\n2\n3\n4\n5\n");
   const result = await b.call("Read", { file_path: path, offset: 10 });
-  expect(result.summary).toBe(`Read 0 line(s) [11..10] of 5 from ${path}`);
+  expect(result.summary).toBe(
+    `Read 0 line(s) [11..10] of 5 from ${path} (the file has only 5 line(s))`,
+  );
   expect(result.content).toBe("");
+  const next = await b.call("Read", { file_path: path, offset: 5 });
+  expect(next.summary).toEndWith("(the file has only 5 line(s))");
 });
 
 test("34: limit 0 shows one line; null means the default", async () => {
@@ -93,12 +97,39 @@ test("39: missing inside the scope is not found, missing or there outside is out
   }
 });
 
-test("40: `..` below a missing directory leads nowhere", async () => {
+test("40: a path that cannot be used as it is written is refused with the reason", async () => {
   await using b = bench();
-  const path = b.path("nosuch/../../etc/passwd");
-  expect(await b.call("Read", { file_path: path })).toEqual(
-    refused(`path is outside allowed scope: ${path}`),
-  );
+  b.file("a.txt", "x");
+  const long = b.path("x/".repeat(2100));
+  for (const [path, message] of [
+    [b.path("nosuch/../../etc/passwd"), "path contains `..`, which is not accepted: PATH"],
+    [`${b.outside}/../work/a.txt`, "path contains `..`, which is not accepted: PATH"],
+    [
+      b.path("a\0.txt"),
+      `path contains a NUL character, which is not accepted: ${b.path("a")}\\u0000.txt`,
+    ],
+    [b.path("\ud83d"), "path is not valid Unicode, which is not accepted: PATH"],
+    [long, `path is longer than 4095 bytes, which is not accepted: ${long.slice(0, 256)}…`],
+  ] as const) {
+    const refusal = refused(message.replace("PATH", path));
+    expect(await b.call("Read", { file_path: path })).toEqual(refusal);
+    expect(await b.call("Write", { file_path: path, content: "x" })).toEqual(refusal);
+    expect(await b.call("Grep", { pattern: "x", path })).toEqual(refusal);
+    expect(await b.call("Glob", { pattern: "*", path })).toEqual(refusal);
+  }
+});
+
+test("a link to a name that is no text is outside, wherever it is", async () => {
+  await using b = bench();
+  for (const directory of [b.root, b.outside]) {
+    const bad = Buffer.concat([Buffer.from(`${directory}/bad`), Buffer.from([0xff])]);
+    writeFileSync(bad, "x");
+    symlinkSync(bad, `${directory}/link`);
+    const path = `${directory}/link`;
+    expect(await b.call("Read", { file_path: path })).toEqual(
+      refused(`path is outside allowed scope: ${path}`),
+    );
+  }
 });
 
 test("41: a link to a file outside is refused for reading and writing", async () => {
@@ -146,12 +177,24 @@ test("bytes that are not UTF-8 are shown as replacement characters and a BOM sta
   expect(result.content).toBe("     1\t\uFEFFa\uFFFD\n     2\t\uFFFD\n");
 });
 
-test("a line of a megabyte is one line", async () => {
+test("a line of a megabyte is one line, and how to see the end of it is said", async () => {
   await using b = bench();
-  const path = b.file("wide.txt", "x".repeat(1024 * 1024));
-  const result = await b.call("Read", { file_path: path });
-  expect(result.summary).toBe(`Read 1 line(s) from ${path}`);
+  const path = b.file("wide.txt", `short\n${"x".repeat(1024 * 1024)}\nshort\n`);
+  const read = async (offset: number) =>
+    await b.call("Read", { file_path: path, offset, limit: 1 });
+  const result = await read(1);
+  const command = "sed -n 2p FILE | cut -b 16001-28000";
+  expect(result.summary).toBe(
+    `Read 1 line(s) [2..2] of 3 from ${path} ` +
+      `(line 2 has 1048576 bytes; what is cut off of it can be seen with Bash: ${command})`,
+  );
   expect(result.content?.length).toBe(1024 * 1024 + 8);
+  const whole = await b.call("Read", { file_path: path });
+  expect(whole.summary).toContain(`Read 3 line(s) from ${path} (line 2 has 1048576 bytes; `);
+  for (const offset of [0, 2]) expect((await read(offset)).summary).toEndWith(path);
+  // The command shows what it is said to show.
+  const shown = Bun.spawnSync(["sh", "-c", command.replace("FILE", "wide.txt")], { cwd: b.root });
+  expect(shown.stdout.toString()).toBe(`${"x".repeat(12_000)}\n`);
 });
 
 test("numbers that are negative, fractional or text are input errors", async () => {

@@ -221,6 +221,38 @@ test("a cancel while the content is written leaves the old content and nothing e
   expect(readdirSync(`${s.root}/dir`)).toEqual(["file"]);
 });
 
+test("directories made for a file that is not written after all are removed, no others", async () => {
+  await using s = stage();
+  const after = (act: () => void) => {
+    const controller = new AbortController();
+    const files = new ScopedFiles(scopeOf(s.root), () =>
+      queueMicrotask(() => {
+        act();
+        controller.abort();
+      }),
+    );
+    return async (path: string) => await files.replace(path, bytesOf("x"), controller.signal);
+  };
+  mkdirSync(`${s.root}/empty`);
+  await expect(after(() => {})(`${s.root}/a/b/c`)).rejects.toThrow("cancelled");
+  await expect(after(() => {})(`${s.root}/empty/d/e`)).rejects.toThrow("cancelled");
+  expect(readdirSync(s.root).sort()).toEqual(["dir", "empty"]);
+  expect(readdirSync(`${s.root}/empty`)).toEqual([]);
+  // What someone else put there meanwhile stays, and what holds it.
+  const other = after(() => writeFileSync(`${s.root}/a/theirs`, ""));
+  await expect(other(`${s.root}/a/b/c`)).rejects.toThrow("cancelled");
+  expect(readdirSync(`${s.root}/a`)).toEqual(["theirs"]);
+  // A name that cannot be made, below some that can.
+  const files = new ScopedFiles(scopeOf(s.root));
+  await expect(
+    files.replace(`${s.root}/n/${"x".repeat(300)}/c`, bytesOf("x"), never),
+  ).rejects.toThrow();
+  await expect(
+    files.replace(`${s.root}/n/${"x".repeat(300)}`, bytesOf("x"), never),
+  ).rejects.toThrow();
+  expect(readdirSync(s.root).sort()).toEqual(["a", "dir", "empty"]);
+});
+
 const root = process.getuid?.() === 0;
 
 test.skipIf(root)("a file that its owner made read-only is not replaced", async () => {

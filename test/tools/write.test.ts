@@ -166,6 +166,20 @@ test("a directory, a relative path and a path outside are refused", async () => 
   expect(readdirSync(b.outside)).toEqual([]);
 });
 
+test("a path that can only name a directory makes no file", async () => {
+  await using b = bench();
+  const write = async (path: string) => await b.call("Write", { file_path: path, content: "x" });
+  for (const path of [b.path("new/"), b.path("sub/new//"), b.path("new/.")]) {
+    expect(await write(path)).toEqual(
+      refused(`path ends like that of a directory, not of a file: ${path}`),
+    );
+  }
+  expect(await write(`${b.root}/`)).toEqual(refused(`path is a directory: ${b.root}/`));
+  const outside = `${b.outside}/new/`;
+  expect(await write(outside)).toEqual(refused(`path is outside allowed scope: ${outside}`));
+  expect(readdirSync(b.root)).toEqual([]);
+});
+
 test("a parent that is a file is an I/O error", async () => {
   await using b = bench();
   const path = `${b.file("a.txt", "x")}/b`;
@@ -215,4 +229,18 @@ test("a cancelled call writes nothing", async () => {
   const result = await b.call("Write", { file_path: b.path("a"), content: "x" }, signal);
   expect(result.isError).toBe(true);
   expect(readdirSync(b.root)).toEqual([]);
+});
+
+test("text that no file can hold is refused, and nothing is made", async () => {
+  await using b = bench();
+  const path = b.path("a/b.txt");
+  for (const content of ["x \ud83d y", "\ude00"]) {
+    expect(await b.call("Write", { file_path: path, content })).toEqual(
+      refused(
+        "content has half of a surrogate pair, which no file can hold; send the whole character",
+      ),
+    );
+  }
+  expect(readdirSync(b.root)).toEqual([]);
+  expect((await b.call("Write", { file_path: path, content: "\ud83d\ude00" })).isError).toBe(false);
 });
