@@ -14,7 +14,7 @@ import {
   type Stats,
 } from "node:fs";
 import { join } from "node:path";
-import { errnoCode } from "../../base/errors.ts";
+import { errnoCode, PodError } from "../../base/errors.ts";
 import { removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
 import { ensurePrivateDirectory } from "../../base/paths.ts";
@@ -150,7 +150,8 @@ function removeProbe(path: string): void {
 
 /** As the next Pod that runs a command would do it. */
 async function removeRooms(base: string): Promise<string | undefined> {
-  const removed = await removeAbandonedRooms(base);
+  const { removed, failed } = await removeAbandonedRooms(base);
+  if (failed.length > 0) throw new PodError("io", listed(failed, 3));
   if (removed.length === 0) return undefined;
   return `removed what killed Pods left in ${base}: ${listed(removed, 3)}`;
 }

@@ -11,18 +11,20 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  rm,
-  rmSync,
+  rmdirSync,
 } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
+import { removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
+import { emptyDirectory } from "./empty-directory.ts";
 
 /** A directory of one Pod. */
 export interface Room {
   readonly temporary: string;
   readonly shellOutput: string;
-  /** Removes it with all that is in it. */
-  close(): void;
+  /** Removes it with all that is in it. Rejects with what could not be removed; then the lock is given up. */
+  close(): Promise<void>;
 }
 
 const LOCK = "lock";
@@ -67,9 +69,12 @@ function furnish(directory: string, fd: number): Room {
   return {
     temporary,
     shellOutput,
-    close: () => {
-      rmSync(directory, { recursive: true, force: true });
-      closeSync(fd);
+    close: async () => {
+      try {
+        await remove(directory);
+      } finally {
+        closeSync(fd);
+      }
     },
   };
 }
@@ -101,35 +106,49 @@ export function roomsBelow(base: string): Rooms {
   return rooms;
 }
 
-/**
- * Removes the rooms of Pods that were killed, as far as that can be done, off the event loop: there may be
- * a hundred thousand files in one. Returns their names. Rejects with what reading `base` throws.
- */
-export async function removeAbandonedRooms(base: string): Promise<string[]> {
-  const removed: string[] = [];
-  for (const name of readdirSync(base)) if (await removeAbandoned(base, name)) removed.push(name);
-  return removed;
+/** What became of abandoned rooms; `failed` says of each why it is still there. */
+interface Removal {
+  readonly removed: readonly string[];
+  readonly failed: readonly string[];
 }
 
-async function removeAbandoned(base: string, name: string): Promise<boolean> {
-  if (!isRoom(base, name)) return false;
+/** Removes the rooms of Pods that were killed. Rejects with what reading `base` throws. */
+export async function removeAbandonedRooms(base: string): Promise<Removal> {
+  const removed: string[] = [];
+  const failed: string[] = [];
+  for (const name of readdirSync(base)) {
+    const fd = claim(base, name);
+    if (fd === undefined) continue;
+    try {
+      // Locked until all of it is gone: for others it is owned meanwhile.
+      await remove(join(base, name));
+      removed.push(name);
+    } catch (error) {
+      failed.push(`${join(base, name)}: ${messageOf(error)}`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+  return { removed, failed };
+}
+
+/** The locked lock of a room that nobody owns; undefined for any other. */
+function claim(base: string, name: string): number | undefined {
+  if (!isRoom(base, name)) return undefined;
   const directory = join(base, name);
   let fd = openLock(directory);
   if (fd === "missing" && isOld(directory)) fd = openLock(directory, constants.O_CREAT);
-  if (fd === "missing") return false;
-  try {
-    // Locked until all of it is gone: for others it is owned meanwhile.
-    return tryFlock(fd) === "taken" && (await remove(directory));
-  } finally {
-    closeSync(fd);
-  }
+  if (fd === "missing") return undefined;
+  if (tryFlock(fd) === "taken") return fd;
+  closeSync(fd);
+  return undefined;
 }
 
-/** False when something stays: somebody else removes it too, or the next one tries again. */
-function remove(directory: string): Promise<boolean> {
-  return new Promise((resolve) =>
-    rm(directory, { recursive: true, force: true }, (error) => resolve(error === null)),
-  );
+/** The lock goes last: a removal that is cut off is taken up again by its lock. */
+async function remove(directory: string): Promise<void> {
+  await emptyDirectory(directory, LOCK);
+  removeFile(join(directory, LOCK));
+  rmdirSync(directory);
 }
 
 function openLock(directory: string, flags = 0): number | "missing" {

@@ -7,7 +7,9 @@ import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { ioError, PodError } from "../../base/errors.ts";
 import { tryFlock } from "../../base/libc.ts";
+import { log } from "../../base/log.ts";
 import type { Environment, PodPaths } from "../../base/paths.ts";
+import { settlesWithin } from "../../base/process.ts";
 import {
   type Confinement,
   decideConfinement,
@@ -70,6 +72,8 @@ export interface Shell {
 const MAX_COMMAND_BYTES = 100_000;
 
 const LABEL_CHARACTERS = 60;
+/** How long the end of a Pod waits for the removal of its temporary files. */
+const ROOM_MS = 2000;
 
 /** The commands of a Pod. */
 export class Shells {
@@ -130,8 +134,12 @@ export class Shells {
     await this.#ahead.close();
     if (this.#lock !== undefined) closeSync(this.#lock);
     this.#lock = undefined;
-    this.#room?.close();
+    const room = this.#room?.close().catch((error: unknown) => {
+      log("warn", "the temporary files of commands cannot be removed", error);
+    });
     this.#room = undefined;
+    // What takes longer is left to the next Pod that runs a command.
+    if (room !== undefined) await settlesWithin(room, ROOM_MS);
     return this.#clear && ends.every((end) => end.clear);
   }
 
