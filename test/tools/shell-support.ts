@@ -118,3 +118,8 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
   };
   return bench;
 }
+
+/** The file that a result names as the place of its whole output; empty when it names none. */
+export function pathIn(content: string | undefined): string {
+  return / at (\/\S+)\]/.exec(content ?? "")?.[1] ?? "";
+}
