@@ -1,4 +1,4 @@
-/** What is special about single wire formats; what they share is in conformance.test.ts. */
+/** What is special about single wire formats; what they share is in conformance*.test.ts. */
 import { describe, expect, test } from "bun:test";
 import { type ResolvedRemoteModel, resolveModel } from "../../src/model/catalog.ts";
 import type { ModelCapability, ModelConfig, ModelScheme } from "../../src/model/config.ts";
