@@ -200,3 +200,11 @@ export function runOf(text: string, id?: string): Method {
 export function notifyOf(message: string, id?: string): Method {
   return { method: "notify", ...(id === undefined ? {} : { id }), params: { message } };
 }
+
+/** A run that ended as runs do. */
+export const finished: RunEnd = { outcome: "finished" };
+
+/** The refusal of a request, or what all are told of a failure. */
+export function errorOf(code: string, message: string, id?: string) {
+  return { event: "error", data: { code, message, ...(id === undefined ? {} : { id }) } };
+}
