@@ -1,16 +1,23 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { fileTools } from "../../src/tools/file-tools.ts";
-import { within } from "../support/temp.ts";
-import { type Bench, bench, failed, linesOf, refused, rule } from "./support.ts";
+import {
+  type Bench,
+  bench,
+  cancelled,
+  failed,
+  linesOf,
+  longestPause,
+  refused,
+  rule,
+  searched,
+} from "./support.ts";
 
 type Input = Record<string, unknown>;
 
 /** Paths (or lines) found, relative to the root. */
 async function found(b: Bench, pattern: string, input: Input = {}): Promise<string[]> {
-  const result = await b.call("Grep", { pattern, ...input });
-  expect(result).toMatchObject({ isError: false });
-  return linesOf(result).map((line) => line.replaceAll(`${b.root}/`, ""));
+  return await searched(b, "Grep", { pattern, ...input });
 }
 
 test("files that match are listed by path and counted", async () => {
@@ -330,20 +337,11 @@ test("the event loop goes on while large files are searched, and a cancel ends i
   await using b = bench();
   const line = "const a=1;".repeat(100_000);
   for (let n = 0; n < 8; n += 1) b.file(`min${n}.js`, line);
-  let longest = 0;
-  let last = performance.now();
-  const clock = setInterval(() => {
-    longest = Math.max(longest, performance.now() - last);
-    last = performance.now();
-  }, 1);
-  expect(await found(b, "a.*b")).toEqual([]);
-  clearInterval(clock);
+  const longest = await longestPause(async () => {
+    expect(await found(b, "a.*b")).toEqual([]);
+  });
   expect(longest).toBeLessThan(250);
-  const controller = new AbortController();
-  const searching = b.call("Grep", { pattern: "[a-z].*[XYZ]" }, controller.signal);
-  controller.abort();
-  const result = await within(searching, 5000, "the cancelled search");
-  expect(result.isError).toBe(true);
+  expect((await cancelled(b, "Grep", { pattern: "[a-z].*[XYZ]" })).isError).toBe(true);
 });
 
 test("output that nobody could read is cut off and said to be", async () => {
