@@ -6,7 +6,7 @@ import { isPodError } from "../../src/base/errors.ts";
 import type { Event } from "../../src/protocol/event.ts";
 import { podPaths } from "../../src/base/paths.ts";
 import { commandsLive } from "../../src/registry/life.ts";
-import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { markedProcesses, shellMark } from "../../src/sandbox/marked-processes.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, type RootPod, startRoot } from "../support/pod.ts";
 import type { ScenarioRule } from "../support/root-pod.ts";

@@ -1,6 +1,6 @@
 /** The Bash tool: commands that go on in the background, with BashOutput and KillBash. */
 import { describe, expect, test } from "bun:test";
-import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { markedProcesses, shellMark } from "../../src/sandbox/marked-processes.ts";
 import { eventually } from "../support/pod.ts";
 import { shellBench } from "./shell-support.ts";
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { supportOf } from "../../src/sandbox/landlock.ts";
-import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { markedProcesses, shellMark } from "../../src/sandbox/marked-processes.ts";
 import { eventually } from "../support/pod.ts";
 import { CONFINES, shellBench } from "./shell-support.ts";
 import { rule } from "./support.ts";

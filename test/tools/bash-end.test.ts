@@ -1,7 +1,7 @@
 /** The Bash tool: how commands end, by themselves or not, and that all they started ends with them. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
-import { markedProcesses, shellMark } from "../../src/sandbox/remains.ts";
+import { markedProcesses, shellMark } from "../../src/sandbox/marked-processes.ts";
 import { eventually } from "../support/pod.ts";
 import { CONFINES, pathIn, shellBench } from "./shell-support.ts";
 import { rule } from "./support.ts";

@@ -12,7 +12,7 @@ import {
   settlesWithin,
   signalGroup,
 } from "../../base/process.ts";
-import { clearMarked } from "../../sandbox/remains.ts";
+import { clearMarked } from "../../sandbox/marked-processes.ts";
 import type { ConfineSpec } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
 import {
