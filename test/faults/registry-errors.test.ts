@@ -26,7 +26,8 @@ beforeAll(async () => {
 
 /**
  * What once went wrong, in every run: the copy's temporary name stayed; a flush that failed after the
- * rename was told as a failure; a Pod's own record was newer than the table; a join that could not clear the directory kept its entry.
+ * rename was told as a failure; a Pod's own record was newer than the table; a join that could not
+ * clear the directory kept its entry.
  */
 function pinned(all: readonly Choice[]): Choice[] {
   if (process.env.POD_FAULT !== undefined) return [];

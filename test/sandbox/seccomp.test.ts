@@ -4,7 +4,7 @@ import { networkFilter, privilegeFilter } from "../../src/sandbox/seccomp.ts";
 import { ALLOW, ARM, ARM64, EACCES, ENOSYS, EPERM, I386, verdict, X64 } from "./filters.ts";
 
 const UNIX = 1;
-/** Families of other sockets (socket(2)): unspecified, INET, INET6, NETLINK, PACKET, VSOCK, and none that exists. */
+/** Families of other sockets (socket(2)): none, INET, INET6, NETLINK, PACKET, VSOCK, an unknown one. */
 const OTHERS = [0, 2, 10, 16, 17, 40, 0xffff_ffff];
 const IO_URING_SETUP = 425;
 
