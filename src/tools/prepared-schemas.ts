@@ -4,8 +4,8 @@
  * has them (`build.ts`); run from source, each tool converts its own. They are found by the tool's name
  * alone, so no two tools of the program have one name: `test/serve/prepared-schemas.test.ts`.
  */
-import type { JsonObjectSchema } from "../model/model.ts";
 import { lazily } from "../base/lazy.ts";
+import type { JsonObjectSchema } from "../model/model.ts";
 
 /** JSON of a `Record` from the tool's name to its schema; `build.ts` puts it here. */
 declare const POD_TOOL_SCHEMAS: string;

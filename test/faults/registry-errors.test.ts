@@ -4,8 +4,8 @@
  */
 import { beforeAll, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { tracerRefusal } from "../support/tracer/client.ts";
 import { ERRNO, type Errno, errorsOf } from "../support/tracer/calls.ts";
+import { tracerRefusal } from "../support/tracer/client.ts";
 import type { Call } from "../support/tracer/protocol.ts";
 import { allChoices, type Choice, choose, FUZZ, SEED, tryAll } from "./choice.ts";
 import { recordOperations, stage } from "./registry-stage.ts";

@@ -11,10 +11,10 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import type { Entry } from "../../src/session/entry.ts";
 import { forkSession, salvage } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
-import type { Entry } from "../../src/session/entry.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { DOMAIN } from "../../src/session/setup.ts";
 import { itemEntries, startEntries } from "../../src/session/write.ts";
