@@ -6,8 +6,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
+import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { type Figure, renderTable, summarize } from "./stats.ts";
 import { startPod, stopStarted, Watch, within, Workspace } from "./support.ts";
 

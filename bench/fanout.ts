@@ -6,8 +6,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { machine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
+import { machine, programAt, runBench } from "./program.ts";
 import { endAll, type Memory, memoryOf, switchesOf, switchesSince } from "./settled.ts";
 import { Hello, rootOverlay } from "./start.ts";
 import { renderColumns, summarize, type Summary } from "./stats.ts";

@@ -4,7 +4,8 @@
  * channel when which request came and when its answer was out, by the clock of `clock.ts`.
  *
  * `spawn N PREFIX TASK DIR` is answered with N SpawnPod calls at once, each child `PREFIX-i` with the
- * task `TASK PREFIX-i`; `stop N PREFIX` with as many StopPod calls; `hold …` is never answered; anything else gets a short text.
+ * task `TASK PREFIX-i`; `stop N PREFIX` with as many StopPod calls; `hold …` is never answered;
+ * anything else gets a short text.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { encodeBlocks } from "../test/support/anthropic-server.ts";

@@ -4,8 +4,8 @@
  * compared differs in nothing else.
  */
 import { closeSync, constants, openSync } from "node:fs";
-import { tryFlock } from "../src/base/libc.ts";
 import { replaceFile } from "../src/base/files.ts";
+import { tryFlock } from "../src/base/libc.ts";
 import { RegistryLock } from "../src/registry/lock.ts";
 import { Registry } from "../src/registry/registry.ts";
 import { now } from "./clock.ts";

@@ -1,7 +1,7 @@
 /**
- * Glob and Grep on a large tree beside `find`, ripgrep where it is installed, and `grep -r`: same
- * tree, same run, warm caches, one after the other. The ratio is to the first that stands beside. Options: `--files N` (100,000),
- * `--rounds N` (5), `--dir DIR` where the tree is made, `--json`.
+ * Glob and Grep on a large tree beside `find`, ripgrep where it is installed, and `grep -r`: same tree,
+ * same run, warm caches, one after the other. The ratio is to the first that stands beside. Options:
+ * `--files N` (100,000), `--rounds N` (5), `--dir DIR` where the tree is made, `--json`.
  */
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

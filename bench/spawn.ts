@@ -5,8 +5,8 @@
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { countFrom, machine, programAt, runBench } from "./program.ts";
 import { measureChildren } from "./children.ts";
+import { countFrom, machine, programAt, runBench } from "./program.ts";
 import { measureSettled, writeManifests } from "./settled.ts";
 import { Hello, measureStart } from "./start.ts";
 import { type Figure, renderTable } from "./stats.ts";

@@ -6,8 +6,8 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { now } from "./clock.ts";
+import { countFrom, machineLine, programAt, runBench } from "./program.ts";
 import { summarize } from "./stats.ts";
 import { startPod, stopStarted, within, Workspace } from "./support.ts";
 

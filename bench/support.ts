@@ -249,7 +249,7 @@ export class ModelServer {
     return new ModelServer(await within(listening.promise, "model server"), waiting);
   }
 
-  /** Resolves with the moment of the first report of this kind about a text that matches. Ask before it happens. */
+  /** Resolves with the moment of the first such report about a text that matches. Ask before it happens. */
   async saw(type: "request" | "answered", pattern: RegExp): Promise<number> {
     const seen = Promise.withResolvers<number>();
     const tell = (report: ServerReport): void => {

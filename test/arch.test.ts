@@ -2,7 +2,14 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { breaches, importsOf, MAX_LINES, tokensOf, type Sources } from "./support/architecture.ts";
+import {
+  breaches,
+  importsOf,
+  MAX_LINES,
+  overlong,
+  tokensOf,
+  type Sources,
+} from "./support/architecture.ts";
 import { lonelyExports } from "./support/exports.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -17,7 +24,7 @@ function readSources(folder = "src"): Sources {
   );
 }
 
-/** All that may import from `src`, by its path below the root. */
+/** Everything that is written here: sources, tests, measurements and scripts, by the path below the root. */
 function readProject(): Sources {
   const folders = ["src", "test", "bench", "scripts"];
   return new Map(
@@ -30,6 +37,10 @@ function readProject(): Sources {
 describe("the source tree", () => {
   test("keeps to its architecture", () => {
     expect(breaches(readSources())).toEqual([]);
+  });
+
+  test("has no file that is too long, tests and benchmarks among them", () => {
+    expect(overlong(readProject())).toEqual([]);
   });
 
   test("exports nothing that no other file imports", () => {
@@ -168,7 +179,11 @@ describe("the checker", () => {
   });
 
   test("counts lines", () => {
-    expect(check({ "base/a.ts": "x;\n".repeat(MAX_LINES) })).toEqual([]);
-    expect(check({ "base/a.ts": "x;\n".repeat(MAX_LINES + 1) })).toHaveLength(1);
+    for (const file of ["src/base/a.ts", "test/base/a.test.ts", "bench/a.ts"]) {
+      expect(overlong(new Map([[file, "x;\n".repeat(MAX_LINES)]]))).toEqual([]);
+      expect(overlong(new Map([[file, "x;\n".repeat(MAX_LINES + 1)]]))).toEqual([
+        `${file}:401: 401 lines, at most 400`,
+      ]);
+    }
   });
 });

@@ -13,7 +13,7 @@ const LAST = 107;
 /** Where titles have numbers, and how they stand there. */
 const NUMBERED: readonly (readonly [place: string, where: Where])[] = [
   ["tools", "begin"],
-  ["tools/bash.test.ts", "end"],
+  ["tools/bash", "end"],
   ["worker", "end"],
   ["session", "end"],
   ["controller", "marked"],

@@ -129,7 +129,7 @@ export function replaceFile(
   }
 }
 
-/** Opens a private append-only file (0600), made empty when `truncate` is set, readable through the descriptor. */
+/** Opens a private append-only file (0600), for reading too; made empty when `truncate` is set. */
 export function openPrivateLog(path: string, truncate: boolean): number {
   const flags =
     constants.O_RDWR |
@@ -235,7 +235,7 @@ export function removeFile(path: string): void {
   }
 }
 
-/** Flushes a file's content to disk off the event loop; sizes are content, other attributes are not (fdatasync(2)). */
+/** Flushes a file's content, of which its size is part, to disk off the event loop (fdatasync(2)). */
 export function syncDataAsync(fd: number): Promise<void> {
   return new Promise((resolve, reject) => {
     fdatasync(fd, (error) => (error === null ? resolve() : reject(error)));

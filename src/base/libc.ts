@@ -107,7 +107,7 @@ type SystemArgument = number | bigint | Uint8Array | Uint32Array | BigUint64Arra
 
 const ENOSYS = 38;
 
-/** Numbers of the system calls that the sandbox and `pod doctor` make (Linux; the newer ones are the same everywhere). */
+/** Calls that the sandbox and `pod doctor` make (Linux; newer ones have the same number everywhere). */
 const SYSTEM_CALLS = {
   ...(process.arch === "arm64"
     ? {
@@ -163,8 +163,9 @@ function openSystemCall() {
 let systemCalls: ReturnType<typeof openSystemCall> | undefined;
 
 /**
- * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno
- * (ENOSYS where this is not Linux). The sandbox needs calls that the C library does not wrap; its trampoline opens nothing else.
+ * Makes a system call on the calling thread (syscall(2)); the result, or minus the errno (ENOSYS where
+ * this is not Linux). The sandbox needs calls that the C library does not wrap; its trampoline opens
+ * nothing else.
  */
 export function systemCall(name: keyof typeof SYSTEM_CALLS, ...args: SystemArgument[]): number {
   if (process.platform !== "linux") return -ENOSYS;

@@ -8,8 +8,9 @@ import type { Streams } from "./output.ts";
 import { liveEntry, openRegistry, stopEntry, stopInOrder } from "./tree.ts";
 
 /**
- * Ends the named Pods, one after the other. Children of a stopped Pod live on below its parent, or
- * with `tree` end with it. Throws `unknown_pod` for a name that no live Pod has, `timed_out` for one that could not be ended.
+ * Ends the named Pods, one after the other. Children of a stopped Pod live on below its parent, or with
+ * `tree` end with it. Throws `unknown_pod` for a name that no live Pod has, `timed_out` for one that
+ * could not be ended.
  */
 export async function stopPods(
   names: readonly string[],

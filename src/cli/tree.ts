@@ -3,8 +3,8 @@
  * Used by the commands that list and stop Pods; asks Pods only through their sockets.
  */
 import { messageOf, PodError } from "../base/errors.ts";
-import { stateOf } from "../base/process.ts";
 import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
+import { stateOf } from "../base/process.ts";
 import { printable } from "../base/text.ts";
 import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, childrenOf, findByName } from "../registry/kinship.ts";

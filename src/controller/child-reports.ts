@@ -5,7 +5,7 @@
  */
 import { log } from "../base/log.ts";
 import type { PodEvent } from "../protocol/method.ts";
-import type { Answer } from "./intake.ts";
+import type { Answer } from "./answer.ts";
 import type { Mailbox } from "./mailbox.ts";
 
 /** The part of a mailbox that remembers reports. */

@@ -11,10 +11,11 @@ import type { Method } from "../protocol/method.ts";
 import type { Segment } from "../protocol/segment.ts";
 import type { Connection } from "../transport/server.ts";
 import type { RunEnd } from "../worker/loop.ts";
+import { type Answer, answerOn, answerWith, SILENT } from "./answer.ts";
 import { ChildReports } from "./child-reports.ts";
 import { Conversation } from "./conversation.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
-import { type Answer, answerOn, answerWith, Intake, SILENT } from "./intake.ts";
+import { Intake } from "./intake.ts";
 import { type Outgoing, RUN_KEY } from "./mailbox.ts";
 import { endEvents, endReport } from "./run-end.ts";
 import {

@@ -9,8 +9,8 @@ import type { Connection } from "../transport/server.ts";
 import type { History } from "../worker/history.ts";
 import { Alerts } from "./alerts.ts";
 import type { Warn } from "./attachments.ts";
-import type { Intake } from "./intake.ts";
 import { fitHistory } from "./history-window.ts";
+import type { Intake } from "./intake.ts";
 import { TurnReplay } from "./turn-replay.ts";
 
 /** What a conversation works with. */

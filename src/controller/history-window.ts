@@ -10,7 +10,7 @@ interface HistoryWindow<Item> {
   readonly omitted: number;
 }
 
-/** Keeps as many of the newest items as `maxBytes` of JSON hold; the newest alone may be more and is then left out too. */
+/** Keeps as many of the newest items as `maxBytes` of JSON hold: none when the newest alone is more. */
 export function fitHistory<Item extends object>(
   items: readonly Item[],
   maxBytes: number = MAX_LINE_BYTES - RESERVED_BYTES,

@@ -3,8 +3,8 @@
  * mode 0600. A failure to write one is logged and never ends a run.
  */
 import { ioError } from "../base/errors.ts";
-import { log } from "../base/log.ts";
 import { replaceFile } from "../base/files.ts";
+import { log } from "../base/log.ts";
 import type { PodPaths } from "../base/paths.ts";
 import type { PodState } from "../protocol/event.ts";
 import type { Item } from "../protocol/history.ts";

@@ -4,8 +4,8 @@
  * state of the Pod: it says when a run is due, and the state machine has the word.
  */
 import type { Item } from "../protocol/history.ts";
+import type { Answer } from "./answer.ts";
 import type { ControllerDependencies } from "./dependencies.ts";
-import type { Answer } from "./intake.ts";
 import { NOTE_KEY } from "./mailbox.ts";
 import { MAX_NOTE_CHARACTERS, noticeItem, Notices } from "./notices.ts";
 import { WakeBudget } from "./wake-budget.ts";

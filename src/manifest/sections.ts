@@ -4,8 +4,8 @@
  * show). Which keys may be missing, and where, is said in `schema.ts`.
  */
 import { z } from "zod/v3";
-import { lazily } from "../base/lazy.ts";
 import { messageOf } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import { assertPodName } from "../base/paths.ts";
 import { componentsOf, permissionSchema } from "../scope/rule.ts";
 import { modelTableSchema, text } from "./model-table.ts";

@@ -4,8 +4,8 @@
  */
 import type { Environment } from "../base/paths.ts";
 import { resolveKey } from "./auth.ts";
-import type { ResolvedModel, ResolvedRemoteModel } from "./catalog.ts";
 import type { RemoteScheme } from "./builtin.ts";
+import type { ResolvedModel, ResolvedRemoteModel } from "./catalog.ts";
 import type { Dialect } from "./dialect.ts";
 import type { Model, RequestOptions } from "./model.ts";
 import { reachOf } from "./reach.ts";

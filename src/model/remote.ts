@@ -1,6 +1,6 @@
 /**
- * A model behind a host, whatever its wire format (`dialect.ts`). Its stream never throws and never outlives the caller's signal; every text it yields is free of
- * the key and bounded.
+ * A model behind a host, whatever its wire format (`dialect.ts`). Its stream never throws and never
+ * outlives the caller's signal; every text it yields is free of the key and bounded.
  */
 import { messageOf } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";

@@ -3,8 +3,8 @@
  * right that a kernel does not know is not enforced there; `missingProtections` says so in words.
  * Nothing here restricts anybody: that is the trampoline's work.
  */
-import { landlockVersion } from "../base/libc.ts";
 import { lazily } from "../base/lazy.ts";
+import { landlockVersion } from "../base/libc.ts";
 
 /** Rights on files and directories, as bits (landlock(7)). */
 export const RIGHTS = {

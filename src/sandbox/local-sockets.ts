@@ -8,15 +8,14 @@ import {
   ALLOW,
   argument,
   EACCES,
-  ENOSYS,
   FAIL,
   filterInterfaces,
   IF_EQUAL,
   type Instruction,
-  IO_URING_SETUP,
   KEEP_BITS,
   LOAD,
   RETURN,
+  WITHOUT_IO_URING,
 } from "./bpf.ts";
 
 /** The kind of a socket among the bits of its type (socket(2)). */
@@ -56,8 +55,7 @@ export function localSocketFilter(arch: string): Uint8Array {
   const interfaces = INTERFACES[arch];
   if (interfaces === undefined) throw new Error(`no filter for local sockets on ${arch}`);
   return filterInterfaces(interfaces, ({ socket, pair, multiplexer }) => [
-    [IF_EQUAL, 0, 1, IO_URING_SETUP],
-    [RETURN, 0, 0, FAIL | ENOSYS],
+    ...WITHOUT_IO_URING,
     ...refuseSocket(socket),
     ...refusePair(pair),
     ...(multiplexer === undefined ? [] : refuseMultiplexed(multiplexer)),

@@ -3,52 +3,41 @@
  * family but the local one (it knows TCP only), set-user-id bits, and limits of other processes, with
  * which the kernel can be made to kill them.
  */
-
 import {
   AF_UNIX,
   ALLOW,
   argument,
-  assemble,
-  AT_ARCHITECTURE,
-  AT_NUMBER,
   EACCES,
-  ENOSYS,
   EPERM,
   FAIL,
   filterInterfaces,
   IF_ANY_BIT,
-  IF_AT_LEAST,
   IF_EQUAL,
   type Instruction,
-  IO_URING_SETUP,
   LOAD,
   RETURN,
-  X32_BIT,
+  WITHOUT_IO_URING,
 } from "./bpf.ts";
 
-const ARCHITECTURES: Readonly<Record<string, { audit: number; socket: number }>> = {
+/** The machine's own interface alone: its 32-bit programs have another, and so no calls at all. */
+const SOCKETS: Readonly<Record<string, { readonly audit: number; readonly socket: number }>> = {
   x64: { audit: 0xc000_003e, socket: 41 },
   arm64: { audit: 0xc000_00b7, socket: 198 },
 };
 
-/** The filter as memory (8 bytes for each instruction) for `arch` as `process.arch` names it. */
+/**
+ * Refuses sockets of every family but the local one, for `arch` as `process.arch` names it. io_uring is
+ * not there, and neither is any call by an x32 number or of a 32-bit program, which has other numbers.
+ */
 export function networkFilter(arch: string): Uint8Array {
-  const machine = ARCHITECTURES[arch];
+  const machine = SOCKETS[arch];
   if (machine === undefined) throw new Error(`no network filter for ${arch}`);
-  const { audit, socket } = machine;
-  // Jumps are relative: how many instructions to skip when true, when false.
-  return assemble([
-    [LOAD, 0, 0, AT_ARCHITECTURE],
-    [IF_EQUAL, 0, 7, audit], // else: refuse (32-bit programs have other numbers)
-    [LOAD, 0, 0, AT_NUMBER],
-    [IF_AT_LEAST, 5, 0, X32_BIT],
-    [IF_EQUAL, 4, 0, IO_URING_SETUP],
-    [IF_EQUAL, 0, 4, socket], // else: allow
+  return filterInterfaces([machine], ({ socket }) => [
+    ...WITHOUT_IO_URING,
+    [IF_EQUAL, 0, 3, socket],
     [LOAD, 0, 0, argument(0)],
-    [IF_EQUAL, 2, 0, AF_UNIX],
+    [IF_EQUAL, 1, 0, AF_UNIX],
     [RETURN, 0, 0, FAIL | EACCES],
-    [RETURN, 0, 0, FAIL | ENOSYS],
-    [RETURN, 0, 0, ALLOW],
   ]);
 }
 

@@ -25,7 +25,7 @@ export interface ConfineSpec {
   /** Absolute path and all arguments, the first of which is the name. */
   readonly program: string;
   readonly argv: readonly string[];
-  /** Added to the environment (`NAME=value`): by it the command's processes are found (remains.ts). */
+  /** Added to the environment (`NAME=value`): by it its processes are found (marked-processes.ts). */
   readonly mark: string;
   /** Absent: no confinement, only the rest. */
   readonly ruleset?: {

@@ -1,4 +1,6 @@
 /** How the compaction of a Pod reaches its model, its files and its record. */
+import type { Environment } from "../base/paths.ts";
+import { VERSION } from "../base/version.ts";
 import { Compaction } from "../controller/compaction.ts";
 import type { Recorder } from "../controller/recorder.ts";
 import { DEFAULTS } from "../manifest/sections.ts";
@@ -6,8 +8,6 @@ import type { ModelStream } from "../model/model.ts";
 import { createModel } from "../model/provider.ts";
 import { NUDGE } from "../prompts/compaction.ts";
 import type { Alert, Event } from "../protocol/event.ts";
-import type { Environment } from "../base/paths.ts";
-import { VERSION } from "../base/version.ts";
 import { splitLines } from "../tools/lines.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { readTool } from "../tools/read.ts";

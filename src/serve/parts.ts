@@ -65,7 +65,7 @@ export interface Parts {
 /** Makes the parts; `controller` must answer as soon as anything of them is used. */
 export function makeParts(origins: Origins, controller: () => Controller): Parts {
   const { configuration, registry, membership, env } = origins;
-  const { manifest, parent, restored, store } = configuration;
+  const { manifest, cwd } = configuration;
   const { paths, allocation } = membership;
   const session = allocation.session_id ?? "";
   const self: Spawner = {
@@ -76,43 +76,17 @@ export function makeParts(origins: Origins, controller: () => Controller): Parts
   const alert = (level: "warn" | "error", message: string): void =>
     controller().alert(level, "pod", message);
   const scope = new LiveScope(scopeOf(membership));
-  // The mailbox is read before there is a controller that could tell people of it.
-  const troubles: string[] = [];
-  let tellTrouble = (message: string): void => void troubles.push(message);
-  const trouble = (message: string): void => {
-    log("warn", message);
-    tellTrouble(message);
-  };
-  const earlier = restored === undefined ? [] : earlierSessions(session, restored.state);
-  const mailbox = new Mailbox(store, session, trouble, earlier);
-  const hadParent = parentOf(configuration) !== null;
-  const uplink = new Uplink(self, registry, parent?.socket, mailbox, undefined, hadParent);
-  const children = new Children(self, paths.children, scope);
-  const family = new Family({
-    self,
-    registry,
-    scope,
-    children,
-    notify: ({ id, text, wake }) => controller().notice(text, wake, id),
-    report: (event) => uplink.report(event),
-    ended: (end) => recorder.childEnded(end),
-  });
+  const { mailbox, tellTroubles } = makeMailbox(configuration, session, alert);
   const output: OutputLimits = {
     defaultMaxBytes: manifest.worker.tool_output.default_max_bytes,
     perTool: manifest.worker.tool_output.per_tool,
   };
-  const context = spawnContext(configuration, {
-    self,
-    registry,
-    scope,
-    children,
-    family,
-    env,
-    output,
-    lineage: () => recorder.lineage,
-    record: () => recorder,
-    report: (event) => uplink.report(event),
-  });
+  const { uplink, children, family, context } = makeRelations(
+    origins,
+    { self, paths, scope, mailbox, output },
+    controller,
+    () => recorder,
+  );
   const tracker = new FileTracker();
   const commands = commandsOf(
     { configuration, paths, scope, registry, self, env },
@@ -121,7 +95,7 @@ export function makeParts(origins: Origins, controller: () => Controller): Parts
       warn: (message) => alert("warn", message),
     },
   );
-  const tools = toolsOf({ cwd: configuration.cwd, env, scope, tracker, commands, context });
+  const tools = toolsOf({ cwd, env, scope, tracker, commands, context });
   const files = new RuntimeFiles(paths, self.name, self.instance);
   const recording = makeRecording(configuration, {
     self,
@@ -149,11 +123,84 @@ export function makeParts(origins: Origins, controller: () => Controller): Parts
     alert: (level, message) => controller().alert(level, "compactor", message),
   });
   return {
-    ...{ self, paths, session, scope, membership, mailbox, uplink, children, family, context },
-    ...{ commands, tools, output, files, recording, recorder, compaction },
+    self,
+    paths,
+    session,
+    scope,
+    membership,
+    mailbox,
+    uplink,
+    children,
+    family,
+    context,
+    commands,
+    tools,
+    output,
+    files,
+    recording,
+    recorder,
+    compaction,
+    tellTroubles,
+  };
+}
+
+/** The mailbox is read before there is a controller that could tell people of it. */
+function makeMailbox(
+  { store, restored }: Configuration,
+  session: string,
+  alert: (level: "error", message: string) => void,
+): Pick<Parts, "mailbox" | "tellTroubles"> {
+  const troubles: string[] = [];
+  let tell = (message: string): void => void troubles.push(message);
+  const trouble = (message: string): void => {
+    log("warn", message);
+    tell(message);
+  };
+  const earlier = restored === undefined ? [] : earlierSessions(session, restored.state);
+  return {
+    mailbox: new Mailbox(store, session, trouble, earlier),
     tellTroubles: () => {
-      tellTrouble = (message) => alert("error", message);
-      troubles.forEach(tellTrouble);
+      tell = (message) => alert("error", message);
+      troubles.forEach(tell);
     },
   };
+}
+
+/** What binds a Pod to its parent and its children. */
+type Relations = Pick<Parts, "uplink" | "children" | "family" | "context">;
+
+/** Makes them; like `controller`, the recorder, whose prompt needs the tools they are for, comes later. */
+function makeRelations(
+  { configuration, registry, env }: Origins,
+  own: Pick<Parts, "self" | "paths" | "scope" | "mailbox" | "output">,
+  controller: () => Controller,
+  recorder: () => Recorder,
+): Relations {
+  const { self, paths, scope, mailbox, output } = own;
+  const hadParent = parentOf(configuration) !== null;
+  const parent = configuration.parent?.socket;
+  const uplink = new Uplink(self, registry, parent, mailbox, undefined, hadParent);
+  const children = new Children(self, paths.children, scope);
+  const family = new Family({
+    self,
+    registry,
+    scope,
+    children,
+    notify: ({ id, text, wake }) => controller().notice(text, wake, id),
+    report: (event) => uplink.report(event),
+    ended: (end) => recorder().childEnded(end),
+  });
+  const context = spawnContext(configuration, {
+    self,
+    registry,
+    scope,
+    children,
+    family,
+    env,
+    output,
+    lineage: () => recorder().lineage,
+    record: recorder,
+    report: (event) => uplink.report(event),
+  });
+  return { uplink, children, family, context };
 }

@@ -10,7 +10,7 @@ import type { Scope } from "../scope/set.ts";
 import type { Setup } from "../session/setup.ts";
 import type { Spawner } from "../spawn/children.ts";
 import { History } from "../worker/history.ts";
-import type { TurnCounter } from "../worker/calls.ts";
+import type { TurnCounter } from "../worker/turn-counter.ts";
 import type { Configuration } from "./configuration.ts";
 import { fromLoggedConfig, requestOptions, toLoggedConfig } from "./request-options.ts";
 

@@ -6,9 +6,9 @@
 import { closeSync, fstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
 import { readTailOf } from "../base/files.ts";
-import { type Closing, closedSchema, DOMAIN, type Setup, setupSchema } from "./setup.ts";
 import { logPath, sessionOf } from "./log.ts";
 import { openForReading, scanLog } from "./scan.ts";
+import { type Closing, closedSchema, DOMAIN, type Setup, setupSchema } from "./setup.ts";
 
 /** Bytes of a log's end that are looked at. */
 const TAIL_BYTES = 64 * 1024;

@@ -2,8 +2,8 @@
  * Which sessions belong to the children of a Pod, and which of them are to come back with it: all
  * that did not end while their parent lived and knew of it. Pure, over summaries of a directory.
  */
-import type { ChildEnd, Setup } from "./setup.ts";
 import type { SessionSummary } from "./catalog.ts";
+import type { ChildEnd, Setup } from "./setup.ts";
 
 /** A session that says whose it is. */
 export type KnownSession = SessionSummary & { readonly setup: Setup };

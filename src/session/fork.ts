@@ -46,7 +46,10 @@ export function forkSession(store: string, id: string, at: string): string {
   return write(store, replay.state(), { session_id: id, at_hash: at }, true);
 }
 
-/** Goes on with what stands before the damage in a log. Returns the new session and what to tell; throws as `salvageSession` does. */
+/**
+ * Goes on with what stands before the damage in a log. Returns the new session and what to tell; throws
+ * as `salvageSession` does.
+ */
 export function salvage(
   store: string,
   id: string,

@@ -17,8 +17,8 @@ import {
 import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
 import { isStillAt, removeFile, syncDirectory, writeAll } from "../base/files.ts";
-import { Replay, type SessionState } from "./replay.ts";
 import { lockLog, logPath, SessionLog } from "./log.ts";
+import { Replay, type SessionState } from "./replay.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
 
 /** Bytes of a cut-off end that are copied at once. */

@@ -5,8 +5,8 @@
 import type { Item } from "../protocol/history.ts";
 import type { Segment } from "../protocol/segment.ts";
 import type { Entry, LoggedConfig, Origin } from "./entry.ts";
-import { toLogged } from "./logged-item.ts";
 import { numberOf } from "./item-id.ts";
+import { toLogged } from "./logged-item.ts";
 import { DOMAIN } from "./setup.ts";
 
 /** An item with its id. */

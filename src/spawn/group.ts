@@ -8,7 +8,7 @@ import { errnoCode } from "../base/errors.ts";
 import type { PodPaths } from "../base/paths.ts";
 import { groupExists, livingMembers, looksUntil, readStat, signalGroup } from "../base/process.ts";
 import { isLockHeld } from "../registry/life.ts";
-import { clearMarked, shellMark } from "../sandbox/remains.ts";
+import { clearMarked, shellMark } from "../sandbox/marked-processes.ts";
 
 /** Signals a live Pod: with its group when it leads a session of its own, else the process alone. */
 export function signalPod(pid: number, signal: NodeJS.Signals): void {

@@ -1,4 +1,4 @@
-/** The `Glob` tool as the model sees it (spec worker-and-tools 3.7). What it does is loaded when it is called. */
+/** The `Glob` tool as the model sees it (spec worker-and-tools 3.7); its work is loaded at the first call. */
 import { z } from "zod/v3";
 import { lazily } from "../base/lazy.ts";
 import type { ScopedFiles } from "./scoped-fs.ts";

@@ -3,6 +3,8 @@
  * is counted and passed over, never a failure of the whole search (W16).
  */
 import { closeSync, fstatSync, readSync } from "node:fs";
+import { isPodError } from "../base/errors.ts";
+import type { Scope } from "../scope/set.ts";
 import { type ContentOptions, ContentPrinter } from "./grep-content.ts";
 import { matchingLines } from "./grep-match.ts";
 import { PORTION_BYTES, portionsOf } from "./grep-text.ts";
@@ -13,8 +15,6 @@ import type { ScopedFiles } from "./scoped-fs.ts";
 import { assertRegular } from "./verified-path.ts";
 import type { DirectoryFilter, SearchBase } from "./walk.ts";
 import { walk } from "./walk.ts";
-import type { Scope } from "../scope/set.ts";
-import { isPodError } from "../base/errors.ts";
 
 /** Most output kept, in characters; far above what is shown to a model. */
 const MAX_OUTPUT_CHARACTERS = 1024 * 1024;

@@ -13,7 +13,7 @@ export const PORTION_BYTES = 1024 * 1024;
 /** Most text repeated at the start of a portion for the sake of context lines. */
 const MAX_OVERLAP_CHARACTERS = 64 * 1024;
 
-/** Part of a file. Text before `fresh` was in the portion before too, whose first `dropped` characters are gone. */
+/** Part of a file. Text before `fresh` was in the one before, whose first `dropped` characters are gone. */
 export interface Portion {
   readonly text: string;
   readonly fresh: number;

@@ -1,4 +1,4 @@
-/** The `Grep` tool as the model sees it (spec worker-and-tools 3.8). What it does is loaded when it is called. */
+/** The `Grep` tool as the model sees it (spec worker-and-tools 3.8); its work is loaded at the first call. */
 import { type GrepDependencies, grepSchema } from "./grep-input.ts";
 import { defineTool, type Tool } from "./tool.ts";
 

@@ -6,7 +6,6 @@
 import type { z } from "zod/v3";
 import { zodToJsonSchema } from "zod-to-json-schema";
 import { isPodError, messageOf, PodError } from "../base/errors.ts";
-import { lazily } from "../base/lazy.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { JsonObjectSchema, ToolDefinition } from "../model/model.ts";
 import { preparedSchema } from "./prepared-schemas.ts";
@@ -76,9 +75,10 @@ export interface Tool extends ToolDefinition {
  * come out as an object is our own mistake and throws at once.
  */
 export function defineTool<Schema extends z.ZodTypeAny>(spec: {
+  /** No other tool's, anywhere in the program: schemas are prepared by name (`prepared-schemas.ts`). */
   name: string;
   description: string;
-  /** Asked for when the model is first told of the tool, or calls it. */
+  /** Asked for when the model is first told of the tool, and at every call: to be made once (`lazily`). */
   schema(): Schema;
   serial?: boolean;
   overflow?: Overflow;
@@ -86,7 +86,6 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
   prepare?(): void;
   execute(input: z.infer<Schema>, context: ToolContext): Promise<ToolOutput>;
 }): Tool {
-  const schema = lazily(() => spec.schema());
   let inputSchema: JsonObjectSchema | undefined;
   return {
     name: spec.name,
@@ -97,10 +96,11 @@ export function defineTool<Schema extends z.ZodTypeAny>(spec: {
     ...(spec.prepare === undefined ? {} : { prepare: spec.prepare }),
     // Converted when first asked for: a Pod that never calls a model does not pay for it.
     get inputSchema() {
-      return (inputSchema ??= preparedSchema(spec.name) ?? toObjectSchema(spec.name, schema()));
+      return (inputSchema ??=
+        preparedSchema(spec.name) ?? toObjectSchema(spec.name, spec.schema()));
     },
     async run(input, context) {
-      const parsed = schema().safeParse(input);
+      const parsed = spec.schema().safeParse(input);
       if (!parsed.success) {
         throw new ToolError(
           "invalid_argument",

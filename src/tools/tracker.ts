@@ -6,7 +6,7 @@
 import { fileError } from "./file-errors.ts";
 
 const MAX_RECENT = 20;
-/** Files that are remembered, 10 MB at the most; one that is forgotten must be read again before it is changed. */
+/** Files that are remembered (10 MB at most); a forgotten one must be read again before it is changed. */
 export const MAX_SEEN = 20_000;
 
 /** What this Pod has read or written. Shared by Read, Write and Edit. */

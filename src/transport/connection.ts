@@ -3,8 +3,8 @@
  * to its end whatever happens to output (W1), a partial line survives everything (W4), and a client
  * that does not read is dropped alone. Replies to a bad line go to its sender only (W2).
  */
-import { type log as writeLog } from "../base/log.ts";
 import { messageOf } from "../base/errors.ts";
+import { type log as writeLog } from "../base/log.ts";
 import type { Event } from "../protocol/event.ts";
 import { decodeMethod, type Method } from "../protocol/method.ts";
 import { type DecodedLine, encodeEvent, LineDecoder } from "./jsonl.ts";

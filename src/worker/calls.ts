@@ -2,7 +2,6 @@
  * The tool calls of one response, from the hooks that may hold them back to their results in the
  * history. Every call gets exactly one result there, unless a hook holds the calls back whole.
  */
-import type { Event } from "../protocol/event.ts";
 import type { ToolResultItem } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
 import { type CallResult, runBatch } from "./batch.ts";
@@ -10,21 +9,15 @@ import type { PlannedCall } from "./fold.ts";
 import type { History } from "./history.ts";
 import { gate, type ToolHooks } from "./hooks.ts";
 import type { OutputLimits } from "./truncate.ts";
-
-/** Number of the next turn, 0-based over the session; a turn that fails or is cancelled keeps it. */
-export interface TurnCounter {
-  current: number;
-  /** Calls that a hook holds back, nothing of whose response has run: a run that goes on executes them. */
-  held?: readonly PlannedCall[];
-}
+import type { TurnCounter } from "./turn-counter.ts";
+import { type Voice, warn } from "./warn.ts";
 
 /** What calls need of a run. */
-export interface CallDependencies {
+export interface CallDependencies extends Voice {
   /** Nobody else appends to it while the run lasts. */
   readonly history: History;
   readonly turns: TurnCounter;
   readonly output: OutputLimits;
-  readonly emit: (event: Event) => void;
   /**
    * Resolves when everything appended to the history is safe from a crash of the machine: awaited
    * before the first request, before requests with notices and before tools run. Rejecting ends the
@@ -39,8 +32,6 @@ export interface CallDependencies {
   /** See `BatchOptions`. */
   readonly spill?: (callId: string, content: string) => string | undefined;
   readonly interrupted?: string;
-  /** Milliseconds since the epoch, for alerts. */
-  readonly now?: () => number;
 }
 
 /** The end of a run that a hook wants. */
@@ -131,10 +122,4 @@ function resultItem({ callId, outcome }: CallResult): ToolResultItem {
     ...(content === undefined ? {} : { content }),
     ...(isError ? { is_error: true } : {}),
   };
-}
-
-/** Tells people of something that the model need not know. */
-export function warn(deps: Pick<CallDependencies, "emit" | "now">, message: string): void {
-  const timestamp_ms = (deps.now ?? Date.now)();
-  deps.emit({ event: "alert", data: { level: "warn", source: "worker", message, timestamp_ms } });
 }

@@ -3,6 +3,7 @@
  * one request, so nothing of a broken response can leak into the next (spec worker-and-tools W26).
  * It decides which calls may run; it runs nothing and writes no history.
  */
+import type { FinishReason, ModelEvent, Usage } from "../model/model.ts";
 import type { Event } from "../protocol/event.ts";
 import {
   textMessage,
@@ -10,7 +11,6 @@ import {
   type ReasoningItem,
   type ToolCallItem,
 } from "../protocol/history.ts";
-import type { FinishReason, ModelEvent, Usage } from "../model/model.ts";
 import { NO_ARGUMENTS, parseArguments, type ToolInput } from "./arguments.ts";
 
 /** One call of a response: what the tool gets, or the text that answers it without running it. */

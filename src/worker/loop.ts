@@ -14,10 +14,11 @@ import type {
 } from "../model/model.ts";
 import { type Item, textMessage } from "../protocol/history.ts";
 import type { Tool } from "../tools/tool.ts";
-import { type CallDependencies, type CallsEnd, executeCalls, heldCalls, warn } from "./calls.ts";
+import { type CallDependencies, type CallsEnd, executeCalls, heldCalls } from "./calls.ts";
 import { ResponseFold, type FoldContext, type PlannedCall } from "./fold.ts";
 import { LOST_RESULT, type History, type StoredItem } from "./history.ts";
 import { receive } from "./receive.ts";
+import { warn } from "./warn.ts";
 
 /** Everything a run needs; nothing else is touched. */
 export interface LoopDependencies extends CallDependencies {

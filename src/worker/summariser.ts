@@ -5,6 +5,7 @@
  */
 import { z } from "zod/v3";
 import { messageOf, PodError } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import type { ModelStream, RequestOptions } from "../model/model.ts";
 import { textMessage } from "../protocol/history.ts";
 import { defineTool, type Tool, ToolError } from "../tools/tool.ts";
@@ -106,6 +107,13 @@ export async function summarise(
   return { text, marks, references: [...references] };
 }
 
+const lines = lazily(() => z.number().int().min(0).nullish());
+const markSchema = lazily(() =>
+  z.object({ file_path: z.string(), offset: lines(), limit: lines() }),
+);
+const referenceSchema = lazily(() => z.object({ file_path: z.string() }));
+const summarySchema = lazily(() => z.object({ text: z.string().max(MAX_SUMMARY_CHARACTERS) }));
+
 /** What the summariser's tools note. */
 class Notes {
   readonly #deps: SummariserDependencies;
@@ -119,12 +127,11 @@ class Notes {
   }
 
   tools(): Tool[] {
-    const lines = z.number().int().min(0).nullish();
     return [
       defineTool({
         name: "mark_read_required",
         description: "Has a file, or lines of it, shown again after the summary.",
-        schema: () => z.object({ file_path: z.string(), offset: lines, limit: lines }),
+        schema: markSchema,
         serial: true,
         execute: async ({ file_path, offset, limit }) => ({
           summary: await this.#mark({
@@ -137,7 +144,7 @@ class Notes {
       defineTool({
         name: "add_reference",
         description: "Names a file that may be needed later; its content is not shown.",
-        schema: () => z.object({ file_path: z.string() }),
+        schema: referenceSchema,
         serial: true,
         execute: ({ file_path }) => {
           this.references.add(file_path);
@@ -147,7 +154,7 @@ class Notes {
       defineTool({
         name: "write_summary",
         description: "Records the summary; the last one counts.",
-        schema: () => z.object({ text: z.string().max(MAX_SUMMARY_CHARACTERS) }),
+        schema: summarySchema,
         serial: true,
         execute: ({ text }) => {
           const summary = this.summary === undefined ? "Summary recorded." : "Summary replaced.";

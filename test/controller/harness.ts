@@ -5,11 +5,11 @@ import { Controller } from "../../src/controller/controller.ts";
 import type { ControllerDependencies } from "../../src/controller/dependencies.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import { RuntimeFiles } from "../../src/controller/runtime-files.ts";
+import { INTERRUPT_NOTE } from "../../src/prompts/notices.ts";
 import type { Event, EventName } from "../../src/protocol/event.ts";
 import { type Item, messageText } from "../../src/protocol/history.ts";
 import type { Method, PodEvent } from "../../src/protocol/method.ts";
 import type { Connection } from "../../src/transport/server.ts";
-import { INTERRUPT_NOTE } from "../../src/prompts/notices.ts";
 import { History, INTERRUPTED_BY_USER } from "../../src/worker/history.ts";
 import type { RunEnd } from "../../src/worker/loop.ts";
 import { temp, within } from "../support/temp.ts";
@@ -199,4 +199,12 @@ export function runOf(text: string, id?: string): Method {
 /** `notify`. */
 export function notifyOf(message: string, id?: string): Method {
   return { method: "notify", ...(id === undefined ? {} : { id }), params: { message } };
+}
+
+/** A run that ended as runs do. */
+export const finished: RunEnd = { outcome: "finished" };
+
+/** The refusal of a request, or what all are told of a failure. */
+export function errorOf(code: string, message: string, id?: string) {
+  return { event: "error", data: { code, message, ...(id === undefined ? {} : { id }) } };
 }

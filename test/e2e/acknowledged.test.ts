@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { runMethod } from "../../src/protocol/method.ts";
 import { messageText } from "../../src/protocol/history.ts";
+import { runMethod } from "../../src/protocol/method.ts";
 import { Replay } from "../../src/session/replay.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { eventually, startWorld, type World } from "../support/pod.ts";

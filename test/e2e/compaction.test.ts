@@ -7,8 +7,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Event } from "../../src/protocol/event.ts";
 import type { RootPod, World } from "../support/pod.ts";
-import type { ScenarioRule } from "../support/root-pod.ts";
 import { startWorld } from "../support/pod.ts";
+import type { ScenarioRule } from "../support/root-pod.ts";
 
 const SUMMARY: ScenarioRule = {
   match: "^Now mark the files",

@@ -4,10 +4,10 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
 import { runProgram } from "../support/command.ts";
-import { FORMATS } from "../support/wire-formats.ts";
-import { wireServer } from "../support/wire-server.ts";
 import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
 import type { ScenarioRule } from "../support/root-pod.ts";
+import { FORMATS } from "../support/wire-formats.ts";
+import { wireServer } from "../support/wire-server.ts";
 import { CONFINES } from "../tools/shell-support.ts";
 
 /** A user with two providers: one has its key in a variable whose name tells nothing, one in a file. */

@@ -35,7 +35,7 @@ export function readSession(world: World, session: string): SessionState {
   });
 }
 
-/** True when these bytes of a log hold the end of the run that was asked for with `text`, and it was a good one. */
+/** True when these bytes of a log hold the good end of the run that was asked for with `text`. */
 export function hasFinished(bytes: Buffer, text: string): boolean {
   const lines = bytes
     .toString("utf8", 0, bytes.lastIndexOf(10) + 1)

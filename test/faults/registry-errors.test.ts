@@ -4,12 +4,12 @@
  */
 import { beforeAll, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import { ERRNO, type Errno, errorsOf } from "../support/tracer/calls.ts";
+import { tracerRefusal } from "../support/tracer/client.ts";
 import type { Call } from "../support/tracer/protocol.ts";
 import { allChoices, type Choice, choose, FUZZ, SEED, tryAll } from "./choice.ts";
-import { OPERATIONS, stage } from "./registry-stage.ts";
-import { runTraced, startLane, startSubject } from "./subject.ts";
+import { recordOperations, stage } from "./registry-stage.ts";
+import { runTraced, startLane } from "./subject.ts";
 
 const refusal =
   process.arch === "x64" ? await tracerRefusal() : "calls are only made to fail on x86_64";
@@ -18,23 +18,16 @@ const traced = test.skipIf(refusal !== undefined);
 
 const SOME = 80;
 
-const recorded = new Map<string, readonly Call[]>();
+let recorded: ReadonlyMap<string, readonly Call[]> = new Map();
 
 beforeAll(async () => {
-  if (refusal !== undefined) return;
-  await using tracer = startTracer();
-  await using subject = await startSubject();
-  for (const operation of OPERATIONS) {
-    await using world = await stage();
-    const { traced } = await runTraced(subject, tracer, { operation, directory: world.base });
-    recorded.set(operation, traced.calls);
-    await subject.ask({ do: "finish" });
-  }
+  if (refusal === undefined) recorded = await recordOperations();
 }, 60_000);
 
 /**
  * What once went wrong, in every run: the copy's temporary name stayed; a flush that failed after the
- * rename was told as a failure; a Pod's own record was newer than the table; a join that could not clear the directory kept its entry.
+ * rename was told as a failure; a Pod's own record was newer than the table; a join that could not
+ * clear the directory kept its entry.
  */
 function pinned(all: readonly Choice[]): Choice[] {
   if (process.env.POD_FAULT !== undefined) return [];

@@ -2,11 +2,11 @@
  * A process dies before and after every call that changes something, in every operation of the
  * registry (13). `POD_FUZZ=1` tries every call of every operation, and more in random order.
  */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { startTracer, tracerRefusal } from "../support/tracer/client.ts";
 import type { Call } from "../support/tracer/protocol.ts";
 import { allChoices, choose, FUZZ, SEED, tryAll } from "./choice.ts";
-import { OPERATIONS, stage } from "./registry-stage.ts";
+import { OPERATIONS, recordOperations, stage } from "./registry-stage.ts";
 import { runTraced, startSubject } from "./subject.ts";
 
 const refusal = await tracerRefusal();
@@ -16,24 +16,10 @@ const traced = test.skipIf(refusal !== undefined);
 const SOME = 40;
 const AT_LEAST = 600;
 
-const recorded = new Map<string, readonly Call[]>();
+let recorded: ReadonlyMap<string, readonly Call[]> = new Map();
 
 beforeAll(async () => {
-  if (refusal !== undefined) return;
-  await using tracer = startTracer();
-  await using subject = await startSubject();
-  for (const operation of OPERATIONS) {
-    await using world = await stage();
-    const { traced, reply } = await runTraced(subject, tracer, {
-      operation,
-      directory: world.base,
-    });
-    if (reply?.ok !== true) throw new Error(`${operation} failed by itself: ${reply?.message}`);
-    recorded.set(operation, traced.calls);
-    await subject.ask({ do: "finish" });
-    world.expectWhole("");
-    await world.expectNothingLeft(operation);
-  }
+  if (refusal === undefined) recorded = await recordOperations();
 }, 60_000);
 
 traced("every operation locks, writes, flushes and renames, and is seen to", () => {
@@ -70,5 +56,3 @@ traced(
   },
   FUZZ ? 900_000 : 120_000,
 );
-
-afterAll(() => recorded.clear());

@@ -13,6 +13,9 @@ import { Registry } from "../../src/registry/registry.ts";
 import { peekTable, tablePaths } from "../../src/registry/table.ts";
 import { names, one, rule } from "../registry/entries.ts";
 import { temp, type TempDirectory } from "../support/temp.ts";
+import { startTracer } from "../support/tracer/client.ts";
+import type { Call } from "../support/tracer/protocol.ts";
+import { runTraced, startSubject } from "./subject.ts";
 
 /** Every operation of the fixture by name. */
 export const OPERATIONS = [
@@ -33,6 +36,24 @@ export const OPERATIONS = [
   "leave",
   "leave-parent",
 ].map((name) => `registry/${name}`);
+
+/** The calls that change something, by operation, as each makes them when nothing goes wrong. */
+export async function recordOperations(): Promise<Map<string, readonly Call[]>> {
+  const recorded = new Map<string, readonly Call[]>();
+  await using tracer = startTracer();
+  await using subject = await startSubject();
+  for (const operation of OPERATIONS) {
+    await using world = await stage();
+    const plan = { operation, directory: world.base };
+    const { traced, reply } = await runTraced(subject, tracer, plan);
+    if (reply?.ok !== true) throw new Error(`${operation} failed by itself: ${reply?.message}`);
+    recorded.set(operation, traced.calls);
+    await subject.ask({ do: "finish" });
+    world.expectWhole("");
+    await world.expectNothingLeft(operation);
+  }
+  return recorded;
+}
 
 export interface Stage extends AsyncDisposable {
   /** The runtime base. */

@@ -5,9 +5,9 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { rule } from "../spawn/spawner.ts";
-import { names } from "../registry/entries.ts";
 import { eachRound, LIMIT_MS, rounds } from "../races/rounds.ts";
+import { names } from "../registry/entries.ts";
+import { rule } from "../spawn/spawner.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, startWorld } from "../support/pod.ts";
 import { childrenOf, descriptorsOf, HAS_PROC, ownMemoryOf } from "./figures.ts";

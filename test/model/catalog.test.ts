@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { isPodError } from "../../src/base/errors.ts";
 import { BUILTIN_CATALOG } from "../../src/model/builtin.ts";
 import { isVendorHost, type ResolvedRemoteModel, resolveModel } from "../../src/model/catalog.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { isPodError } from "../../src/base/errors.ts";
 
 function remote(config: ModelConfig): ResolvedRemoteModel {
   const resolved = resolveModel(config);

@@ -1,18 +1,18 @@
-/** What is special about single wire formats; what they share is in conformance.test.ts. */
+/** What is special about single wire formats; what they share is in conformance*.test.ts. */
 import { describe, expect, test } from "bun:test";
+import { BUILTIN_CATALOG } from "../../src/model/builtin.ts";
 import { type ResolvedRemoteModel, resolveModel } from "../../src/model/catalog.ts";
 import type { ModelCapability, ModelConfig, ModelScheme } from "../../src/model/config.ts";
 import type { Dialect } from "../../src/model/dialect.ts";
 import { GEMINI } from "../../src/model/gemini.ts";
+import type { RequestOptions } from "../../src/model/model.ts";
 import { OPENAI_CHAT } from "../../src/model/openai-chat.ts";
 import { OPENAI_RESPONSES } from "../../src/model/openai-responses.ts";
-import type { RequestOptions } from "../../src/model/model.ts";
 import { createModel } from "../../src/model/provider.ts";
 import { type Item, textMessage } from "../../src/protocol/history.ts";
-import { BUILTIN_CATALOG } from "../../src/model/builtin.ts";
-import { collect, failureOf, ofType, request, virtualClock } from "./support.ts";
 import { FORMATS } from "../support/wire-formats.ts";
 import { wireServer } from "../support/wire-server.ts";
+import { collect, failureOf, ofType, request, virtualClock } from "./support.ts";
 
 const DIALECTS = { openai_chat: OPENAI_CHAT, openai_responses: OPENAI_RESPONSES, gemini: GEMINI };
 

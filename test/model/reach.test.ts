@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { createServer, type Socket } from "node:net";
 import { settlesWithin } from "../../src/base/process.ts";
+import { resolveModel } from "../../src/model/catalog.ts";
 import { createModel } from "../../src/model/provider.ts";
 import { reachOf } from "../../src/model/reach.ts";
-import { resolveModel } from "../../src/model/catalog.ts";
 import { REMOTE_LIMITS } from "../../src/model/transport.ts";
 import { anthropicServer } from "../support/anthropic-server.ts";
 import { within } from "../support/temp.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { versionedBaseUrl } from "../../src/model/anthropic.ts";
 import type { Item } from "../../src/protocol/history.ts";
 import { textMessage } from "../../src/protocol/history.ts";
-import { versionedBaseUrl } from "../../src/model/anthropic.ts";
 import { anthropicServer, sse } from "../support/anthropic-server.ts";
 import { collect, modelAt, ofType, request, SECRET } from "./support.ts";
 

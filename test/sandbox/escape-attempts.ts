@@ -10,7 +10,10 @@
 export interface Attempt {
   readonly name: string;
   readonly command: string;
-  /** Who can do it (`owner`: the user of the test, who is also that of its server) without confinement; where nobody can there is no control, and `why` says so. */
+  /**
+   * Who can do it (`owner`: the user of the test, who is also that of its server) without confinement;
+   * where nobody can there is no control, and `why` says so.
+   */
   readonly control: "anybody" | "root" | "ordinary" | "owner" | { readonly why: string };
   /** Programs without which the attempt says nothing. */
   readonly needs?: readonly string[];

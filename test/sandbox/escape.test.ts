@@ -23,8 +23,8 @@ import {
 import { join } from "node:path";
 import { fileView } from "../../src/sandbox/file-view.ts";
 import { kernelSupport } from "../../src/sandbox/landlock.ts";
+import { shellMark } from "../../src/sandbox/marked-processes.ts";
 import { planRuleset } from "../../src/sandbox/ruleset.ts";
-import { shellMark } from "../../src/sandbox/remains.ts";
 import { startCommand } from "../../src/tools/shell/command.ts";
 import { CommandOutput } from "../../src/tools/shell/output.ts";
 import { listenPrivately, type PodServer } from "../../src/transport/server.ts";

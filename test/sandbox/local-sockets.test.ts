@@ -1,4 +1,4 @@
-/** The filter that closes local sockets, call by call: an interpreter of it stands for the kernel. */
+/** The filter that closes local sockets, call by call. */
 import { describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { bootId } from "../../src/base/process.ts";
@@ -9,42 +9,11 @@ import {
   OPEN_SOCKETS_NOTE,
 } from "../../src/sandbox/open-sockets.ts";
 import { temp } from "../support/temp.ts";
-
-const ALLOW = 0x7fff_0000;
-const ENOSYS = 0x0005_0000 | 38;
-const EACCES = 0x0005_0000 | 13;
-
-const X64 = 0xc000_003e;
-const I386 = 0x4000_0003;
-const ARM64 = 0xc000_00b7;
-const ARM = 0x4000_0028;
+import { ALLOW, ARM, ARM64, EACCES, ENOSYS, I386, verdict, X64 } from "./filters.ts";
 
 const [UNIX, INET] = [1, 2];
 const [STREAM, DGRAM, RAW, SEQPACKET] = [1, 2, 3, 5];
 const [NONBLOCK, CLOEXEC] = [0o4000, 0o2000000];
-
-/** What the kernel does with a call: classic BPF, as far as filters of ours use it (bpf(4)). */
-function verdict(filter: Uint8Array, audit: number, call: number, ...args: number[]): number {
-  const data = new DataView(new ArrayBuffer(64));
-  data.setUint32(0, call, true);
-  data.setUint32(4, audit, true);
-  for (const [index, value] of args.entries())
-    data.setBigUint64(16 + index * 8, BigInt(value), true);
-  const program = new DataView(filter.buffer);
-  let value = 0;
-  for (let at = 0; at * 8 < filter.length; at += 1) {
-    const code = program.getUint16(at * 8, true);
-    const operand = program.getUint32(at * 8 + 4, true);
-    const jump = (yes: boolean): number => program.getUint8(at * 8 + (yes ? 2 : 3));
-    if (code === 0x20) value = data.getUint32(operand, true);
-    else if (code === 0x54) value = (value & operand) >>> 0;
-    else if (code === 0x15) at += jump(value === operand);
-    else if (code === 0x35) at += jump(value >= operand);
-    else if (code === 0x06) return operand;
-    else throw new Error(`unknown instruction ${code}`);
-  }
-  throw new Error("the filter has no end");
-}
 
 describe.each([
   ["x64", X64, 41, 53],

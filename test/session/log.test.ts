@@ -12,10 +12,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import * as files from "../../src/base/files.ts";
+import type { Entry } from "../../src/session/entry.ts";
 import { forkSession, salvage } from "../../src/session/fork.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
-import type { Entry } from "../../src/session/entry.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { DOMAIN } from "../../src/session/setup.ts";
 import { itemEntries, startEntries } from "../../src/session/write.ts";

@@ -5,7 +5,7 @@
  */
 import { posix } from "node:path";
 
-/** Lines that a file may have. */
+/** Lines that a file may have, wherever it is. */
 export const MAX_LINES = 400;
 
 /** Layer of a folder or of a root file below `src`; a name that is not here has no place. */
@@ -207,15 +207,21 @@ const unitOf = (file: string): string => file.split("/")[0] ?? file;
 const isAt = (file: string, places: readonly string[]): boolean =>
   places.some((place) => (place.endsWith("/") ? file.startsWith(place) : file === place));
 
-/** Every breach of the architecture, as `src/file:line: what is wrong`; paths are relative to `src`. */
+/** Every file that is too long, as `file:line: what is wrong`; for sources of any place. */
+export function overlong(sources: Sources): string[] {
+  return [...sources].flatMap(([file, source]) => {
+    const lines = source.trimEnd().split("\n").length;
+    return lines > MAX_LINES ? [`${file}:${lines}: ${lines} lines, at most ${MAX_LINES}`] : [];
+  });
+}
+
+/** Every other breach of the architecture, as `src/file:line: what is wrong`; paths are relative to `src`. */
 export function breaches(sources: Sources): string[] {
   const found: string[] = [];
   const edges = new Map<string, string[]>();
   for (const [file, source] of sources) {
     const say = (line: number, what: string): void =>
       void found.push(`src/${file}:${line}: ${what}`);
-    const lines = source.trimEnd().split("\n").length;
-    if (lines > MAX_LINES) say(lines, `${lines} lines, at most ${MAX_LINES}`);
     const name = posix.basename(file).replace(/(\.d)?\.ts$/, "");
     if (/^(utils?|index)$/.test(name)) say(1, `a file is not named ${name}`);
     if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) say(1, "file names are kebab-case");

@@ -1,6 +1,5 @@
 /** A Pod's surroundings without the Pod: a live scope, a runtime directory, and the Bash tools over them. */
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { mkdirSync } from "node:fs";
 import { podPaths } from "../../src/base/paths.ts";
 import type { SandboxPolicy } from "../../src/sandbox/confinement.ts";
 import { type KernelSupport, kernelSupport } from "../../src/sandbox/landlock.ts";
@@ -12,10 +11,10 @@ import { LiveScope } from "../../src/tools/live-scope.ts";
 import { bashTools } from "../../src/tools/shell/bash.ts";
 import { BashSession } from "../../src/tools/shell/bash-session.ts";
 import { type ShellDependencies, Shells } from "../../src/tools/shell/shells.ts";
-import { runTool, type Tool, type ToolOutcome } from "../../src/tools/tool.ts";
+import type { Tool, ToolOutcome } from "../../src/tools/tool.ts";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
-import { rule } from "./support.ts";
+import { callOf, rule, toolOf, writeBelow } from "./support.ts";
 
 /** What commands of the tests may do unless a test says otherwise. */
 export const ENFORCE: SandboxPolicy = {
@@ -94,20 +93,9 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     scope,
     shells,
     notices,
-    file(name, content) {
-      const path = `${root}/${name}`;
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, content);
-      return path;
-    },
-    tool(name) {
-      const found = tools.find((candidate) => candidate.name === name);
-      if (found === undefined) throw new Error(`no tool ${name}`);
-      return found;
-    },
-    async call(name, input, signal = new AbortController().signal) {
-      return await runTool(bench.tool(name), input, { signal, callId: "c1" });
-    },
+    file: (name, content) => writeBelow(root, name, content),
+    tool: (name) => toolOf(tools, name),
+    call: (name, input, signal) => callOf(bench.tool(name), input, signal),
     bash: (command, more = {}) => bench.call("Bash", { command, ...more }),
     close: () => session.close(),
     [Symbol.asyncDispose]: async () => {
@@ -117,4 +105,9 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     },
   };
   return bench;
+}
+
+/** The file that a result names as the place of its whole output; empty when it names none. */
+export function pathIn(content: string | undefined): string {
+  return / at (\/\S+)\]/.exec(content ?? "")?.[1] ?? "";
 }

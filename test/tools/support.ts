@@ -1,13 +1,14 @@
 /** A directory, a live scope over it and the file tools, as a Pod has them. */
+import { expect } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { ScopeRule } from "../../src/scope/rule.ts";
 import { buildScope } from "../../src/scope/set.ts";
 import { fileTools } from "../../src/tools/file-tools.ts";
 import { LiveScope } from "../../src/tools/live-scope.ts";
-import { runTool, type ToolOutcome } from "../../src/tools/tool.ts";
+import { runTool, type Tool, type ToolOutcome } from "../../src/tools/tool.ts";
 import { FileTracker } from "../../src/tools/tracker.ts";
-import { temp } from "../support/temp.ts";
+import { temp, within } from "../support/temp.ts";
 
 /** A recursive rule. */
 export function rule(permission: "read" | "write", target: string): ScopeRule {
@@ -49,19 +50,70 @@ export function bench(deny: (root: string) => ScopeRule[] = () => []): Bench {
     scope,
     tracker,
     path: (...names) => [root, ...names].join("/"),
-    file(name, content) {
-      const path = `${root}/${name}`;
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, content);
-      return path;
-    },
-    async call(name, input, signal = new AbortController().signal) {
-      const tool = tools.find((candidate) => candidate.name === name);
-      if (tool === undefined) throw new Error(`no tool ${name}`);
-      return await runTool(tool, input, { signal, callId: "c1" });
-    },
+    file: (name, content) => writeBelow(root, name, content),
+    call: (name, input, signal) => callOf(toolOf(tools, name), input, signal),
     [Symbol.asyncDispose]: async () => await directory[Symbol.asyncDispose](),
   };
+}
+
+/** Writes a file below `root` (parents made) and returns its path. */
+export function writeBelow(root: string, name: string, content: string | Uint8Array): string {
+  const path = `${root}/${name}`;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, content);
+  return path;
+}
+
+/** The tool of this name. */
+export function toolOf(tools: readonly Tool[], name: string): Tool {
+  const tool = tools.find((candidate) => candidate.name === name);
+  if (tool === undefined) throw new Error(`no tool ${name}`);
+  return tool;
+}
+
+/** Calls a tool as the loop does. */
+export async function callOf(
+  tool: Tool,
+  input: Record<string, unknown>,
+  signal = new AbortController().signal,
+): Promise<ToolOutcome> {
+  return await runTool(tool, input, { signal, callId: "c1" });
+}
+
+/** What a search found, by paths (or lines that begin with them) relative to the root, in its order. */
+export async function searched(
+  b: Bench,
+  tool: "Glob" | "Grep",
+  input: Record<string, unknown>,
+): Promise<string[]> {
+  const result = await b.call(tool, input);
+  expect(result).toMatchObject({ isError: false });
+  return linesOf(result).map((line) => line.replaceAll(`${b.root}/`, ""));
+}
+
+/** The outcome of a search that is cancelled as soon as it has begun. */
+export async function cancelled(
+  b: Bench,
+  tool: "Glob" | "Grep",
+  input: Record<string, unknown>,
+): Promise<ToolOutcome> {
+  const controller = new AbortController();
+  const searching = b.call(tool, input, controller.signal);
+  controller.abort();
+  return await within(searching, 5000, "the cancelled search");
+}
+
+/** The longest time, in milliseconds, that the event loop had for nothing else during `work`. */
+export async function longestPause(work: () => Promise<void>): Promise<number> {
+  let longest = 0;
+  let last = performance.now();
+  const clock = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last);
+    last = performance.now();
+  }, 1);
+  await work();
+  clearInterval(clock);
+  return longest;
 }
 
 /** The summary of a refused call. */

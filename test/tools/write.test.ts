@@ -12,11 +12,11 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { temp } from "../support/temp.ts";
 import { buildScope } from "../../src/scope/set.ts";
 import { fileTools } from "../../src/tools/file-tools.ts";
 import { LiveScope } from "../../src/tools/live-scope.ts";
 import { runTool } from "../../src/tools/tool.ts";
+import { temp } from "../support/temp.ts";
 import { bench, failed, refused, rule } from "./support.ts";
 
 test("42: a broken link that points outside is refused and no file appears anywhere", async () => {

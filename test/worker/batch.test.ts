@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { MAX_PARALLEL_TOOLS, runBatch, type BatchOptions } from "../../src/worker/batch.ts";
-import type { PlannedCall } from "../../src/worker/fold.ts";
 import { fileTools } from "../../src/tools/file-tools.ts";
 import type { Tool } from "../../src/tools/tool.ts";
+import { MAX_PARALLEL_TOOLS, runBatch, type BatchOptions } from "../../src/worker/batch.ts";
+import type { PlannedCall } from "../../src/worker/fold.ts";
 import { temp, within } from "../support/temp.ts";
 import { scopeOf } from "../tools/support.ts";
 import { rendezvous, tool, untilAborted } from "./scripted.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { textMessage } from "../../src/protocol/history.ts";
-import { runTurns } from "../../src/worker/loop.ts";
 import type { CallDecision, ToolHooks } from "../../src/worker/hooks.ts";
+import { runTurns } from "../../src/worker/loop.ts";
 import { pairingFault } from "../../src/worker/pairing.ts";
 import { call, dataOf, finish, outline, script, setUp, text, tool } from "./scripted.ts";
 

@@ -1,8 +1,8 @@
 /** What one response becomes in the history, in the events and in the next request: through the whole loop. */
 import { describe, expect, test } from "bun:test";
+import type { Usage } from "../../src/model/model.ts";
 import type { Event } from "../../src/protocol/event.ts";
 import type { Item } from "../../src/protocol/history.ts";
-import type { Usage } from "../../src/model/model.ts";
 import { runTurns } from "../../src/worker/loop.ts";
 import type { OutputLimits } from "../../src/worker/truncate.ts";
 import { within } from "../support/temp.ts";

@@ -1,7 +1,7 @@
 /** What the summariser's tools take and refuse. Numbers are those of spec worker-and-tools 7. */
 import { expect, test } from "bun:test";
-import type { Item } from "../../src/protocol/history.ts";
 import { NUDGE } from "../../src/prompts/compaction.ts";
+import type { Item } from "../../src/protocol/history.ts";
 import { summarise, type SummariserDependencies } from "../../src/worker/summariser.ts";
 import { call, finish, type Response, script, text, tool, usage } from "./scripted.ts";
 

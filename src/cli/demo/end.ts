@@ -6,9 +6,9 @@
 import { constants } from "node:os";
 import { settlesWithin, signalGroup } from "../../base/process.ts";
 import { isReservation } from "../../registry/allocation.ts";
+import { branchOf, stopEntry } from "../tree.ts";
 import { destroy, leadIsGone, leftovers, type Lead, type Place, removeDirectory } from "./place.ts";
 import { PODS } from "./scenario.ts";
-import { branchOf, stopEntry } from "../tree.ts";
 
 /** How long the end of all Pods may take before force is used. */
 const END_LIMIT_MS = 30_000;

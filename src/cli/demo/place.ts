@@ -19,8 +19,8 @@ import {
 } from "../../base/process.ts";
 import { ownerOf } from "../../registry/allocation.ts";
 import type { Registry } from "../../registry/registry.ts";
-import { DIRECTORIES, demoManifest, demoScenario, PODS, SITE } from "./scenario.ts";
 import { openRegistry } from "../tree.ts";
+import { DIRECTORIES, demoManifest, demoScenario, PODS, SITE } from "./scenario.ts";
 
 /** How long the root Pod may take to say that it is ready. */
 const READY_LIMIT_MS = 30_000;

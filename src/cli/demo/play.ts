@@ -5,12 +5,12 @@
  */
 import { EXIT, messageOf } from "../../base/errors.ts";
 import type { Environment } from "../../base/paths.ts";
+import type { Streams } from "../output.ts";
 import { armLastResort, clearAway, Interruption } from "./end.ts";
 import { makePlace, type Place } from "./place.ts";
 import { judge, type Observations, spawnTimes } from "./report.ts";
 import { Show } from "./show.ts";
 import type { Story } from "./story.ts";
-import type { Streams } from "../output.ts";
 import { Screen } from "./view.ts";
 
 /** How much of the scenario's waits is kept: all for a person, little for a pipe. */

@@ -9,6 +9,9 @@ import { runMethod } from "../../protocol/method.ts";
 import { type Allocation, ownerOf } from "../../registry/allocation.ts";
 import { findByName } from "../../registry/kinship.ts";
 import { request } from "../../transport/client.ts";
+import { listPods } from "../ls.ts";
+import { untilQuiet } from "../quiet.ts";
+import { statusOfEntry } from "../tree.ts";
 import { stopTree } from "./end.ts";
 import { followPod } from "./follow.ts";
 import { leadSocket, leftovers, type Lead, type Place, startLead } from "./place.ts";
@@ -17,9 +20,6 @@ import { LAST_WORK_BEFORE_KILL, PODS, TASK } from "./scenario.ts";
 import { type Happening, Story, WAIT_LIMIT_MS } from "./story.ts";
 import type { Screen } from "./view.ts";
 import { holderOf, wordsFor, writtenFile } from "./words.ts";
-import { listPods } from "../ls.ts";
-import { untilQuiet } from "../quiet.ts";
-import { statusOfEntry } from "../tree.ts";
 
 /** For reading, before the scene changes; scaled like the scenario's waits. */
 const READING_PAUSE_MS = 800;

@@ -4,8 +4,8 @@
  */
 import { conflictOwner } from "../../registry/conflict.ts";
 import { findByName, type Allocations } from "../../registry/kinship.ts";
-import type { Happening, ToolResult } from "./story.ts";
 import type { Style } from "../terminal.ts";
+import type { Happening, ToolResult } from "./story.ts";
 
 /** Words for one line, and their colour. */
 interface Words {

@@ -12,7 +12,7 @@ import {
   settlesWithin,
   signalGroup,
 } from "../../base/process.ts";
-import { clearMarked } from "../../sandbox/remains.ts";
+import { clearMarked } from "../../sandbox/marked-processes.ts";
 import type { ConfineSpec } from "../../sandbox/spec.ts";
 import type { CommandOutput } from "./output.ts";
 import {
@@ -48,7 +48,7 @@ interface CommandRequest {
   readonly denyNetwork: boolean;
   readonly denyLocalSockets: boolean;
   readonly sweep: Sweep;
-  /** What the command's environment is marked with (sandbox/remains.ts). */
+  /** What the command's environment is marked with (sandbox/marked-processes.ts). */
   readonly mark: string;
   readonly output: CommandOutput;
 }

@@ -16,7 +16,7 @@ import {
   type SandboxPolicy,
 } from "../../sandbox/confinement.ts";
 import type { KernelSupport } from "../../sandbox/landlock.ts";
-import { shellMark } from "../../sandbox/remains.ts";
+import { shellMark } from "../../sandbox/marked-processes.ts";
 import type { Ruleset } from "../../sandbox/ruleset.ts";
 import type { ScopeRule } from "../../scope/rule.ts";
 import type { LiveScope } from "../live-scope.ts";

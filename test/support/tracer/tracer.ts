@@ -5,8 +5,8 @@
  */
 import { readSync, writeSync } from "node:fs";
 import { type CallSpec, callTable, ERRNO, makesThread, mayCreate } from "./calls.ts";
-import * as ptrace from "./ptrace.ts";
 import { BEGIN_MARK, type Call, END_MARK, type TraceReply, type TraceRequest } from "./protocol.ts";
+import * as ptrace from "./ptrace.ts";
 
 const MAX_PATH = 4096;
 const table = callTable(process.arch);
