@@ -4,7 +4,7 @@
  * are quiet, and takes what it started along unless told to keep it.
  */
 import { constants } from "node:os";
-import { EXIT, PodError } from "../base/errors.ts";
+import { EXIT, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
 import { joinBase } from "../manifest/paths.ts";
@@ -140,8 +140,14 @@ class Foreground {
     return isQuiet && this.#outcome === "finished" ? EXIT.done : EXIT.failed;
   }
 
+  /** Nobody, when the registry cannot be read: those whom it would name live on, and their Pods say so. */
   #peekBelow(): Allocation[] {
-    return branchOf(this.#registry.peek(), this.#pod.self.name).slice(1);
+    try {
+      return branchOf(this.#registry.peek(), this.#pod.self.name).slice(1);
+    } catch (error) {
+      this.#note(`what lives below cannot be told: ${messageOf(error)} (see: pod ls)`);
+      return [];
+    }
   }
 
   async #takeAlong(below: readonly Allocation[]): Promise<void> {

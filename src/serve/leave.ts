@@ -63,12 +63,16 @@ export function leavingSteps(
       await mailbox.synced();
     },
     tell: async () => {
-      broadcast({ event: "shutdown" });
-      uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
-      await Promise.all([
-        uplink.flush(LAST_REPORTS_MS),
-        parts.server?.close({ flushMs: LAST_EVENTS_MS }),
-      ]);
+      let closed: Promise<void> | undefined;
+      try {
+        broadcast({ event: "shutdown" });
+        uplink.report({ kind: "shut_down", pod_name: self.name, instance: self.instance });
+        closed = parts.server?.close({ flushMs: LAST_EVENTS_MS });
+        await uplink.flush(LAST_REPORTS_MS);
+      } finally {
+        // An open socket would keep the process alive for ever.
+        await (closed ?? parts.server?.close({ flushMs: LAST_EVENTS_MS }));
+      }
     },
     close: () => mailbox.close(),
     release: () => parts.membership.leave(),

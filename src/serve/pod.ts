@@ -3,6 +3,7 @@
  * (spec protocol 8). How it is taken apart again is in `leave.ts`.
  */
 import { lazily } from "../base/lazy.ts";
+import { log } from "../base/log.ts";
 import type { Environment } from "../base/paths.ts";
 import type { Controller } from "../controller/controller.ts";
 import { renderManifest } from "../manifest/render.ts";
@@ -62,6 +63,15 @@ export async function startPod(
   }
 }
 
+/** What a listener makes of an event is its own affair: the Pod goes on, and ends, all the same. */
+function tell(listener: (event: Event) => void, event: Event): void {
+  try {
+    listener(event);
+  } catch (error) {
+    log("error", `an event (${event.event}) could not be shown`, error);
+  }
+}
+
 async function assemble(origins: Origins, options: PodOptions): Promise<RunningPod> {
   const { configuration, registry, membership } = origins;
   const { manifest, cwd, base, parent, restored } = configuration;
@@ -69,7 +79,7 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   let server: PodServer | undefined;
   const broadcast = (event: Event): void => {
     server?.broadcast(event);
-    for (const listener of listeners) listener(event);
+    for (const listener of listeners) tell(listener, event);
   };
   const ended = Promise.withResolvers<EndReason>();
   let reason: EndReason | undefined;

@@ -49,8 +49,11 @@ export function catchSignals(): OnFirstSignal {
     if (ignored.has(constants.signals[signal])) continue;
     process.on(signal, () => {
       if (first !== undefined) {
-        last?.();
-        process.exit(128 + constants.signals[signal]);
+        try {
+          last?.();
+        } finally {
+          process.exit(128 + constants.signals[signal]);
+        }
       }
       first = signal;
       action?.(signal);

@@ -67,8 +67,11 @@ interface FileIdentity {
 }
 
 function stop(path: string, ours: FileIdentity, listener: Stoppable | undefined): void {
-  // Compared while the listener still holds the inode: its number cannot have been given away.
-  const there = statSync(path, { bigint: true, throwIfNoEntry: false });
-  if (there?.dev === ours.dev && there.ino === ours.ino) removeFile(path);
-  listener?.stop();
+  try {
+    // Compared while the listener still holds the inode: its number cannot have been given away.
+    const there = statSync(path, { bigint: true, throwIfNoEntry: false });
+    if (there?.dev === ours.dev && there.ino === ours.ino) removeFile(path);
+  } finally {
+    listener?.stop();
+  }
 }

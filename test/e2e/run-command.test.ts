@@ -1,6 +1,6 @@
 /** `pod run` with the compiled binary: its answer, its children, and all the ways it is ended. */
 import { expect, test } from "bun:test";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, startWorld, type World } from "../support/pod.ts";
@@ -133,4 +133,28 @@ test("a registry that is lost during `pod run` costs no child its work", async (
   rmSync(join(world.runtime, "pods.json"));
   expect(await run.exited).toBe(0);
   expect(world.processes()).toEqual([]);
+});
+
+test("pod run ends, with the reason, when its runtime directory cannot be used any more", async () => {
+  await using world = startWorld();
+  const scenario = world.scenario([{ match: "^go$", delay_ms: 500, text: "done" }]);
+  const run = Bun.spawn(
+    [podBinary(), "run", "--name", "lead", "--model", `script:${scenario}`, "go"],
+    { cwd: world.work, env: { ...world.env }, stdout: "pipe", stderr: "pipe" },
+  );
+  await eventually(() => world.allocation("lead") !== undefined, "the Pod to be registered");
+  const aside = `${world.runtime}.aside`;
+  renameSync(world.runtime, aside);
+  writeFileSync(world.runtime, "");
+  try {
+    const code = await within(run.exited, 15_000, "the end of pod run");
+    const told = await run.stderr.text();
+    expect(code).toBe(1);
+    expect(told).toContain("error: ");
+    expect(told).not.toContain("internal failure");
+  } finally {
+    run.kill("SIGKILL");
+    rmSync(world.runtime);
+    renameSync(aside, world.runtime);
+  }
 });
