@@ -77,6 +77,11 @@ export function roomsDirectory({ data }: Pick<BaseDirectories, "data">): string 
   return data === undefined ? undefined : join(data, "rooms");
 }
 
+/** Where Pods leave notes for all Pods of this user: those of `base` and those of other runtime directories. */
+export function noteDirectories(base: string, { data }: Pick<BaseDirectories, "data">): string[] {
+  return data === undefined ? [base] : [base, data];
+}
+
 /** Names that a Pod may have (W34); `pods.*` is kept for the registry's own files. */
 const POD_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 

@@ -2,7 +2,13 @@
  * The shell commands of one Pod: made when the first is announced, ended before the Pod leaves. Until then
  * nothing of the sandbox is loaded; only the first run asks the kernel what it can do, for the alert.
  */
-import { type Environment, type PodPaths, resolveBases, roomsDirectory } from "../base/paths.ts";
+import {
+  type Environment,
+  noteDirectories,
+  type PodPaths,
+  resolveBases,
+  roomsDirectory,
+} from "../base/paths.ts";
 import { selfCommand } from "../base/process.ts";
 import type { Registry } from "../registry/registry.ts";
 import { noteOpenSockets } from "../sandbox/open-sockets.ts";
@@ -75,7 +81,7 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
     rooms: roomsDirectory(resolveBases(env)),
     policy: manifest.sandbox,
     support: kernelSupport(),
-    opensSockets: () => noteOpenSockets(configuration.base),
+    opensSockets: () => noteOpenSockets(noteDirectories(configuration.base, resolveBases(env))),
     // Asked anew each time: the program may be replaced or removed meanwhile.
     trampoline: () => (process.platform === "linux" ? selfCommand() : undefined),
     guarded,

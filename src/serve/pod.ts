@@ -4,7 +4,7 @@
  */
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
-import type { Environment } from "../base/paths.ts";
+import { type Environment, noteDirectories, resolveBases } from "../base/paths.ts";
 import type { Controller } from "../controller/controller.ts";
 import { renderManifest } from "../manifest/render.ts";
 import type { Event } from "../protocol/event.ts";
@@ -115,7 +115,7 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   files.writeHistory(recording.history.items);
   server = listenPrivately({
     path: self.socket,
-    hearsGone: () => !hasOpenSockets(base),
+    hearsGone: () => !hasOpenSockets(noteDirectories(base, resolveBases(origins.env))),
     handlers: {
       onOpen: (connection) => controller.opened(connection),
       onMethod: (connection, method) => controller.handle(connection, method),

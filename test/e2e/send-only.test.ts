@@ -58,22 +58,25 @@ test(`of ${CLIENTS} clients that were gone before the pod could look, each is he
   expect(await timesIn(root, texts)).toEqual(texts.map(() => 1));
 }, 90_000);
 
-test("a client that is gone is not heard where commands can use local sockets, one that lives is", async () => {
-  await using world = startWorld();
-  const root = await world.start({ command, rules: [{ text: "noted" }] });
-  noteOpenSockets(world.runtime);
-  process.kill(root.pid, "SIGSTOP");
-  try {
-    await sendAndDie(root, note("<from the dead>"));
-  } finally {
-    process.kill(root.pid, "SIGCONT");
-  }
-  await root.request({ method: "notify", params: { message: "<from the living>" }, id: "n1" });
-  const texts = ["<from the living>", "<from the dead>"];
-  await eventually(async () => (await timesIn(root, texts))[0] === 1, "the note");
-  expect(await timesIn(root, texts)).toEqual([1, 0]);
-  expect(root.stderr()).toContain("the process that connected is gone");
-});
+test.each(["runtime", "data"])(
+  "a client that is gone is not heard where commands can use local sockets, one that lives is: note in the %s directory",
+  async (place) => {
+    await using world = startWorld();
+    const root = await world.start({ command, rules: [{ text: "noted" }] });
+    noteOpenSockets([place === "runtime" ? world.runtime : join(world.home, ".insomnia")]);
+    process.kill(root.pid, "SIGSTOP");
+    try {
+      await sendAndDie(root, note("<from the dead>"));
+    } finally {
+      process.kill(root.pid, "SIGCONT");
+    }
+    await root.request({ method: "notify", params: { message: "<from the living>" }, id: "n1" });
+    const texts = ["<from the living>", "<from the dead>"];
+    await eventually(async () => (await timesIn(root, texts))[0] === 1, "the note");
+    expect(await timesIn(root, texts)).toEqual([1, 0]);
+    expect(root.stderr()).toContain("the process that connected is gone");
+  },
+);
 
 const CONNECTS = `perl -MSocket -e 'socket(S, AF_UNIX, SOCK_STREAM, 0) or die "socket: $!"; connect(S, pack_sockaddr_un($ARGV[0])) or die "connect: $!"; print "connected"'`;
 

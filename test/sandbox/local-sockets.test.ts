@@ -71,18 +71,18 @@ test("interfaces that nobody knows have no calls at all", () => {
 describe("the note that commands could use local sockets", () => {
   test("is not there until it is written, and stays for this boot", async () => {
     await using directory = temp();
-    expect(hasOpenSockets(directory.path)).toBe(false);
-    noteOpenSockets(directory.path);
-    noteOpenSockets(directory.path);
-    expect(hasOpenSockets(directory.path)).toBe(true);
+    expect(hasOpenSockets([directory.path])).toBe(false);
+    noteOpenSockets([directory.path]);
+    noteOpenSockets([directory.path]);
+    expect(hasOpenSockets([directory.path])).toBe(true);
   });
 
   test.skipIf(bootId() === null)("of an earlier boot counts no more, a torn one does", async () => {
     await using directory = temp();
     const path = directory.join(OPEN_SOCKETS_NOTE);
     writeFileSync(path, "6f0f3b0e-0000-4000-8000-000000000000\n");
-    expect(hasOpenSockets(directory.path)).toBe(false);
+    expect(hasOpenSockets([directory.path])).toBe(false);
     writeFileSync(path, "");
-    expect(hasOpenSockets(directory.path)).toBe(true);
+    expect(hasOpenSockets([directory.path])).toBe(true);
   });
 });

@@ -76,7 +76,7 @@ export function shellBench(options: ShellBenchOptions = {}): ShellBench {
     rooms,
     policy: { ...ENFORCE, write: options.write?.(root) ?? [], ...options.policy },
     support: options.support ?? kernelSupport(),
-    opensSockets: () => noteOpenSockets(runtime),
+    opensSockets: () => noteOpenSockets([runtime]),
     trampoline: () => (process.platform === "linux" ? [podBinary()] : undefined),
     guarded: [runtime, rooms],
     foreign: () => [],
