@@ -52,10 +52,12 @@ export async function resolveKey(
   }
   const { file } = auth;
   if (file !== undefined) {
-    const key = await forHost(resolved.host, () => {
+    const read = (): ApiKey | undefined => {
       const value = readKeyFile(file);
       return value === "" ? undefined : checked({ value, source: `file ${file}` });
-    });
+    };
+    const before = auth.env === undefined ? "" : `: ${looked.join("; ")}`;
+    const key = await forHost(resolved.host + before, read);
     if (key !== undefined) return key;
     looked.push(`auth.file ${file} is empty`);
   } else {
@@ -68,13 +70,14 @@ export async function resolveKey(
   );
 }
 
-/** Says with a failure whose key it was to be. */
+/** Says with a failure whose key it was to be, and where it was looked for before. */
 async function forHost<Value>(host: string, work: () => Value | Promise<Value>): Promise<Value> {
   try {
     return await work();
   } catch (error) {
     if (!isPodError(error)) throw error;
-    throw new PodError(error.code, `${error.message} (for ${host})`, { cause: error });
+    const { code, data } = error;
+    throw new PodError(code, `${error.message} (for ${host})`, { cause: error, data });
   }
 }
 
@@ -89,7 +92,8 @@ function readKeyFile(path: string): string {
   try {
     return new TextDecoder().decode(readRegularFile(path, MAX_KEY_FILE_BYTES)).trim();
   } catch (error) {
-    throw new PodError("invalid_manifest", ioError(failed, error).message, { cause: error });
+    const { message, data } = ioError(failed, error);
+    throw new PodError("invalid_manifest", message, { cause: error, data });
   }
 }
 

@@ -76,19 +76,35 @@ test("a provider without a key variable of its own needs one to be named", async
 test("a key file must be absolute, there, and a file", async () => {
   await using dir = temp();
   const auth = (file: string): ModelConfig => ({ ref, auth: { kind: "api_key", file } });
+  const unset = `(for api.anthropic.com: environment variable ${ENV} is not set)`;
   expect(await problem(auth("key"))).toBe(
-    "model configuration error: auth.file must be absolute: key (for api.anthropic.com)",
+    `model configuration error: auth.file must be absolute: key ${unset}`,
   );
   const missing = dir.join("missing");
   expect(await problem(auth(missing))).toStartWith(
     `model configuration error: failed to read auth.file ${missing}: ENOENT`,
   );
   mkdirSync(dir.join("dir"));
-  expect(await problem(auth(dir.join("dir")))).toEndWith(
-    "not a regular file (for api.anthropic.com)",
-  );
+  expect(await problem(auth(dir.join("dir")))).toEndWith(`not a regular file ${unset}`);
   writeFileSync(dir.join("big"), "x".repeat(20_000));
-  expect(await problem(auth(dir.join("big")))).toEndWith("limit is 16384 (for api.anthropic.com)");
+  expect(await problem(auth(dir.join("big")))).toEndWith(`limit is 16384 ${unset}`);
+});
+
+test("a key file that cannot be read is told with the variable that was looked at before", async () => {
+  await using dir = temp();
+  const file = dir.join("missing");
+  const auth = { kind: "api_key", env: "K", file } as const;
+  const text = await problem({ ref, auth });
+  expect(text).toContain(`failed to read auth.file ${file}: ENOENT`);
+  expect(text).toEndWith("(for api.anthropic.com: environment variable K is not set)");
+  expect(await problem({ ref, auth }, { K: " " })).toEndWith("environment variable K is empty)");
+});
+
+test("what a handler may act on is not lost on the way", async () => {
+  await using dir = temp();
+  const auth = { kind: "api_key", env: "K", file: dir.join("missing") } as const;
+  const error = await resolveKey(remote({ ref, auth }), {}).catch((e: unknown) => e);
+  expect(isPodError(error) ? error.data : error).toEqual({ errno: "ENOENT" });
 });
 
 test("a key that cannot be a header is refused without being shown", async () => {
