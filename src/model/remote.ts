@@ -5,7 +5,7 @@
 import { messageOf } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { SdkCallOptions, SdkModel, SdkPart, SdkStream } from "./ai-sdk.ts";
-import { createScrub, type ApiKey } from "./auth.ts";
+import type { ApiKey } from "./auth.ts";
 import type { ResolvedRemoteModel } from "./catalog.ts";
 import { toConversation } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
@@ -13,6 +13,7 @@ import { type Failure, streamFailure } from "./failure.ts";
 import type { Model, ModelEvent, ModelRequest } from "./model.ts";
 import type { Reach } from "./reach.ts";
 import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
+import { createScrub } from "./scrub.ts";
 import { createFold } from "./stream-fold.ts";
 import {
   endedEarly,
