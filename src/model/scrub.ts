@@ -3,6 +3,7 @@
  * key, in any of the spellings that JSON, HTML and URLs have for it.
  */
 import { messageOf } from "../base/errors.ts";
+import { lazily } from "../base/lazy.ts";
 import type { ApiKey } from "./auth.ts";
 
 /** Longest error text that leaves `model/`, in bytes of UTF-8. */
@@ -18,12 +19,13 @@ const MIN_PREFIX_CHARACTERS = 12;
 
 /** The scrubber for requests made with `key`. */
 export function createScrub(key: ApiKey | undefined): Scrub {
-  const hide =
+  const hide = lazily(() =>
     key === undefined || key.value.length < MIN_SECRET_CHARACTERS
       ? (text: string): string => text
-      : createHider(key.value);
+      : createHider(key.value),
+  );
   return (text) => {
-    const clean = hide(messageOf(text))
+    const clean = hide()(messageOf(text))
       // Keys of the usual shape that a proxy may quote from its own configuration.
       .replace(/\bsk-[A-Za-z0-9_-]{16,}/g, "[key]")
       .replace(/(\/\/)[^/@\s]*@/g, "$1")
