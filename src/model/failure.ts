@@ -85,7 +85,8 @@ export function parseRetryAfter(value: string | null | undefined, now: number): 
   // With `s` it stands in the body of some errors.
   const seconds = /^(\d+(?:\.\d+)?)s?$/.exec(text)?.[1];
   if (seconds !== undefined) return Math.round(Number(seconds) * 1000);
-  const date = Date.parse(text);
+  // `Date.parse` takes "-5" for a year; a date of this header begins with the day of the week.
+  const date = /^[a-z]/i.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
