@@ -9,7 +9,7 @@ import type { ApiKey } from "./auth.ts";
 import type { ResolvedRemoteModel } from "./catalog.ts";
 import { toConversation } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
-import { type Failure, streamFailure } from "./failure.ts";
+import { type Failure, failureInBody, streamFailure } from "./failure.ts";
 import type { Model, ModelEvent, ModelRequest } from "./model.ts";
 import type { Reach } from "./reach.ts";
 import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
@@ -167,7 +167,9 @@ async function open(
   try {
     return { stream: (await Promise.race([result, stopped.promise])).stream };
   } catch (error) {
-    const failure = transport.failure() ?? streamFailure(error);
+    // Libraries may keep what they could not read to themselves.
+    const failure =
+      transport.failure() ?? failureInBody(transport.opening()) ?? streamFailure(error);
     return { failure: withKeySource(failure, dependencies.key, resolved.host) };
   } finally {
     transport.signal.removeEventListener("abort", stop);

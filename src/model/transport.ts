@@ -9,6 +9,7 @@ import {
   connectFailure,
   describeNetworkError,
   type Failure,
+  failureInBody,
   isRetryableStatus,
 } from "./failure.ts";
 import type { Reach } from "./reach.ts";
@@ -63,6 +64,8 @@ export interface Transport {
   failure(): Failure | undefined;
   /** True once a byte of a successful answer has arrived. */
   streaming(): boolean;
+  /** The first bytes of a successful answer, as they came. */
+  opening(): string;
   close(): void;
 }
 
@@ -88,6 +91,7 @@ export function openTransport(options: TransportOptions): Transport {
   const signal = AbortSignal.any([options.signal, ended.signal]);
   let failure: Failure | undefined;
   let streaming = false;
+  let opening: Uint8Array = new Uint8Array();
 
   const fail = (reason: Failure): void => {
     // What follows from the first failure or from the caller's abort is only an echo.
@@ -159,6 +163,7 @@ export function openTransport(options: TransportOptions): Transport {
           return;
         }
         clearTimeout(firstByte);
+        if (!streaming) opening = value;
         streaming = true;
         received += value.byteLength;
         if (received > limits.maxBytes) {
@@ -187,6 +192,7 @@ export function openTransport(options: TransportOptions): Transport {
     signal,
     failure: () => failure,
     streaming: () => streaming,
+    opening: () => new TextDecoder().decode(opening.subarray(0, MAX_ERROR_BODY_BYTES)),
     close: () => {
       clearTimeout(firstByte);
       clearTimeout(total);
@@ -226,6 +232,8 @@ function isEventStream(response: Response): boolean {
 function refusal(response: Response, body: string, host: string, now: number): Failure {
   const { status } = response;
   if (response.ok) {
+    const reported = failureInBody(body);
+    if (reported !== undefined) return reported;
     const type = response.headers.get("content-type") ?? "nothing";
     return {
       message: `HTTP error: expected an event stream from ${host}, got ${type}: ${body.trim()}`,
