@@ -127,6 +127,7 @@ async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefin
       dialect.adjustHeaders?.(headers, resolved);
     },
     isComplete: dialect.isComplete?.bind(dialect),
+    mend: dialect.mend?.bind(dialect),
     now: Date.now,
   });
   try {

@@ -81,6 +81,8 @@ interface TransportOptions {
   readonly adjustHeaders: (headers: Headers) => void;
   /** Judges by the last bytes of a body that ended whether it was whole; absent: it was. */
   readonly isComplete?: ((tail: string) => boolean) | undefined;
+  /** Rewrites the body of an answer. */
+  readonly mend?: (() => TransformStream<Uint8Array, Uint8Array>) | undefined;
   readonly now: () => number;
 }
 
@@ -133,7 +135,8 @@ export function openTransport(options: TransportOptions): Transport {
       clearTimeout(doubt);
     }
     if (response.ok && isEventStream(response) && response.body !== null) {
-      return new Response(watch(response.body), {
+      const body = watch(response.body);
+      return new Response(options.mend === undefined ? body : body.pipeThrough(options.mend()), {
         status: response.status,
         headers: response.headers,
       });
