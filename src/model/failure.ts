@@ -56,13 +56,14 @@ export function apiFailure(
   };
 }
 
-/** Failure of a request that got no answer at all. */
-export function connectFailure(host: string, error: unknown): Failure {
+/** Failure of a request that got no answer at all; `proxy` is who was to pass it on. */
+export function connectFailure(host: string, error: unknown, proxy?: string): Failure {
   const code = errnoCode(error) ?? "";
   // A certificate does not become valid by asking again.
   const certificate = /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code);
+  const way = proxy === undefined ? "" : ` through the proxy ${proxy}`;
   return {
-    message: `HTTP error: cannot connect to ${host}: ${describeNetworkError(error)}`,
+    message: `HTTP error: cannot connect to ${host}${way}: ${describeNetworkError(error)}`,
     retryable: !certificate && code !== "ERR_INVALID_URL",
   };
 }

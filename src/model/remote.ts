@@ -30,6 +30,8 @@ interface RemoteDependencies {
   readonly fetch: Fetch;
   readonly limits: TransportLimits;
   readonly reach: Reach | undefined;
+  /** Host of the proxy in between, for messages. */
+  readonly proxy: string | undefined;
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly userAgent: string;
@@ -114,11 +116,12 @@ interface Call {
 /** One attempt: a request and its answer. Returns undefined when finished or aborted. */
 async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefined> {
   const { resolved, signal } = call;
-  const { dialect, key, fetch, limits, reach, userAgent } = call.dependencies;
+  const { dialect, key, fetch, limits, reach, proxy, userAgent } = call.dependencies;
   const create = await dialect.load(resolved);
   const transport = openTransport({
     fetch,
     host: resolved.host,
+    proxy,
     limits,
     signal,
     reach,

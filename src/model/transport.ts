@@ -73,6 +73,8 @@ export interface Transport {
 interface TransportOptions {
   readonly fetch: Fetch;
   readonly host: string;
+  /** Host of the proxy in between, for messages. */
+  readonly proxy?: string | undefined;
   readonly limits: TransportLimits;
   readonly signal: AbortSignal;
   /** Absent where it cannot be known (behind a proxy). */
@@ -129,7 +131,7 @@ export function openTransport(options: TransportOptions): Transport {
       response = await options.fetch(input, request);
       answered = true;
     } catch (error) {
-      fail(connectFailure(host, error));
+      fail(connectFailure(host, error, options.proxy));
       throw error;
     } finally {
       clearTimeout(doubt);
