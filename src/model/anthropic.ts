@@ -8,7 +8,13 @@ import { isVendorHost, type ResolvedRemoteModel } from "./catalog.ts";
 import { type Dialect, endsInVersion, type OptionPlan, samplingOf } from "./dialect.ts";
 import { isObject } from "./failure.ts";
 import type { RequestOptions, Usage } from "./model.ts";
-import { type Effort, knownEffort, unknownEffort, wishedThinking } from "./reasoning.ts";
+import {
+  EFFORT_TOKENS,
+  type Effort,
+  knownEffort,
+  unknownEffort,
+  wishedThinking,
+} from "./reasoning.ts";
 
 /**
  * `max_tokens` when the manifest says nothing. The reference's 4096 cuts file-sized tool calls in
@@ -17,6 +23,13 @@ import { type Effort, knownEffort, unknownEffort, wishedThinking } from "./reaso
 export const DEFAULT_MAX_TOKENS = 32_000;
 /** Smallest thinking budget that the API takes. */
 const MIN_BUDGET_TOKENS = 1024;
+/**
+ * The vendor's models that take budgets only, as far as names tell; later ones think as much as they
+ * need and take an effort. Of what is in doubt: must match wherever the library would make a budget
+ * of its own from an effort.
+ */
+const BUDGET_MODELS =
+  /claude-(?:instant|v?[23](?!\d)|haiku-4|sonnet-4(?![-.]6)|opus-4(?![-.][678]))/;
 
 export const ANTHROPIC: Dialect = {
   vendorKey: "anthropic",
@@ -60,10 +73,11 @@ export function planOptions(resolved: ResolvedRemoteModel, options: RequestOptio
   const budget = thinking.budget ?? 0;
   const total = options.maxTokens ?? DEFAULT_MAX_TOKENS + budget;
   if (budget >= total) {
+    const label = typeof options.reasoning === "string" ? ` "${options.reasoning}"` : "";
     throw new PodError(
       "invalid_manifest",
-      `worker.reasoning (${budget} thinking tokens) must be smaller than worker.max_tokens ` +
-        `(${total}), which includes it`,
+      `worker.reasoning${label} (${budget} thinking tokens) must be smaller than ` +
+        `worker.max_tokens (${total}), which includes it`,
     );
   }
   const settings: Partial<SdkCallOptions> = {
@@ -84,7 +98,16 @@ export function planOptions(resolved: ResolvedRemoteModel, options: RequestOptio
   return { settings, warnings };
 }
 
-/** A label goes to the library, which knows per model whether that is an effort or a budget. */
+/** True when the model takes an effort and not only a budget. */
+function takesEffort(modelId: string): boolean {
+  return modelId.includes("claude-") && !BUDGET_MODELS.test(modelId);
+}
+
+/**
+ * A label for a model that takes efforts goes to the library, which knows which ones each takes.
+ * For any other it is a budget by our table: the library's own is a share of what the model can
+ * write at most, whatever the user's limit is, and comes on top of it.
+ */
 function planThinking(
   resolved: ResolvedRemoteModel,
   wish: RequestOptions["reasoning"],
@@ -92,13 +115,19 @@ function planThinking(
 ): { budget?: number; effort?: Effort } {
   const thinking = wishedThinking(resolved, wish, warnings);
   if (thinking === undefined) return {};
-  if ("effort" in thinking) {
-    const effort = knownEffort(thinking.effort);
-    if (effort !== undefined) return { effort };
+  const adaptive = takesEffort(resolved.modelId);
+  // A number that would be made a label and then a number again stays what it is.
+  if (typeof wish === "number" && !adaptive) return planBudget(Math.floor(wish), warnings);
+  if ("tokens" in thinking) return planBudget(thinking.tokens, warnings);
+  const effort = knownEffort(thinking.effort);
+  if (effort === undefined) {
     warnings.push(unknownEffort(thinking.effort));
     return {};
   }
-  const { tokens } = thinking;
+  return adaptive ? { effort } : { budget: EFFORT_TOKENS[effort] };
+}
+
+function planBudget(tokens: number, warnings: string[]): { budget?: number } {
   if (tokens <= 0) {
     warnings.push(`worker.reasoning ${tokens} is ignored: a thinking budget is a positive number`);
     return {};

@@ -1,9 +1,10 @@
 /**
  * The key of a model: read once, from the given environment, a file or a program (spec manifest 4.5,
- * FIX 28), and kept out of every text. A key leaves this file only inside an `ApiKey`, for the request header.
+ * FIX 28). A key leaves this file only inside an `ApiKey`, for the request header and for `scrub.ts`, which
+ * keeps it out of every text.
  */
 import { isAbsolute } from "node:path";
-import { ioError, isPodError, messageOf, PodError } from "../base/errors.ts";
+import { ioError, isPodError, PodError } from "../base/errors.ts";
 import { readRegularFile } from "../base/files.ts";
 import type { Environment } from "../base/paths.ts";
 import { schemeName, type ResolvedRemoteModel } from "./catalog.ts";
@@ -52,10 +53,12 @@ export async function resolveKey(
   }
   const { file } = auth;
   if (file !== undefined) {
-    const key = await forHost(resolved.host, () => {
+    const read = (): ApiKey | undefined => {
       const value = readKeyFile(file);
       return value === "" ? undefined : checked({ value, source: `file ${file}` });
-    });
+    };
+    const before = auth.env === undefined ? "" : `: ${looked.join("; ")}`;
+    const key = await forHost(resolved.host + before, read);
     if (key !== undefined) return key;
     looked.push(`auth.file ${file} is empty`);
   } else {
@@ -68,13 +71,14 @@ export async function resolveKey(
   );
 }
 
-/** Says with a failure whose key it was to be. */
+/** Says with a failure whose key it was to be, and where it was looked for before. */
 async function forHost<Value>(host: string, work: () => Value | Promise<Value>): Promise<Value> {
   try {
     return await work();
   } catch (error) {
     if (!isPodError(error)) throw error;
-    throw new PodError(error.code, `${error.message} (for ${host})`, { cause: error });
+    const { code, data } = error;
+    throw new PodError(code, `${error.message} (for ${host})`, { cause: error, data });
   }
 }
 
@@ -89,7 +93,8 @@ function readKeyFile(path: string): string {
   try {
     return new TextDecoder().decode(readRegularFile(path, MAX_KEY_FILE_BYTES)).trim();
   } catch (error) {
-    throw new PodError("invalid_manifest", ioError(failed, error).message, { cause: error });
+    const { message, data } = ioError(failed, error);
+    throw new PodError("invalid_manifest", message, { cause: error, data });
   }
 }
 
@@ -101,35 +106,4 @@ function checked(key: ApiKey): ApiKey {
     `model configuration error: the API key from ${key.source} contains blanks, line breaks or ` +
       "characters outside ASCII",
   );
-}
-
-/** Longest error text that leaves `model/`, in bytes of UTF-8. */
-export const MAX_ERROR_BYTES = 2048;
-
-/** Makes any failure text safe to show: no key, no credentials in URLs, one line, bounded. */
-type Scrub = (text: string) => string;
-
-/** The scrubber for requests made with `key`. */
-export function createScrub(key: ApiKey | undefined): Scrub {
-  const secrets = key === undefined ? [] : [...new Set([key.value, encodeURIComponent(key.value)])];
-  return (text) => {
-    let clean = messageOf(text);
-    for (const secret of secrets) clean = clean.replaceAll(secret, "[key]");
-    clean = clean
-      // Keys of the usual shape that a proxy may quote from its own configuration.
-      .replace(/\bsk-[A-Za-z0-9_-]{16,}/g, "[key]")
-      .replace(/(\/\/)[^/@\s]*@/g, "$1")
-      .replace(/([?&](?:key|api_key|token)=)[^&\s"']+/gi, "$1[key]");
-    return bounded(clean, MAX_ERROR_BYTES);
-  };
-}
-
-/** `text` cut to `limit` bytes of UTF-8 at a character, with a mark where it was cut. */
-function bounded(text: string, limit: number): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= limit) return text;
-  const mark = "…";
-  const decoder = new TextDecoder();
-  const head = decoder.decode(bytes.subarray(0, limit - Buffer.byteLength(mark)), { stream: true });
-  return head + mark;
 }

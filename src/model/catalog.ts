@@ -14,6 +14,7 @@ import {
   type RemoteScheme,
 } from "./builtin.ts";
 import { commandName, type ModelAuth, type ModelCapability, type ModelConfig } from "./config.ts";
+import { modelIdFault } from "./model-id.ts";
 
 /** Per scheme: name in messages, base URL (5.1) and key variable (4.5) when nothing says otherwise. */
 const SCHEME: Record<
@@ -112,6 +113,8 @@ export function resolveModel(
   if (scheme === undefined) throw missing("scheme");
   if (modelId === undefined || modelId === "") throw missing("model_id");
   if (auth === undefined) throw missing("auth");
+  const fault = modelIdFault(modelId, scheme);
+  if (fault !== undefined) throw invalid(fault, config.model_id === undefined ? "ref" : "model_id");
 
   const home = named?.provider.baseUrl ?? SCHEME[scheme].baseUrl;
   const url = parseBaseUrl(config.base_url ?? home);

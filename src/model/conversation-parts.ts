@@ -101,7 +101,9 @@ export function safeId(id: string): string {
 
 /** A tool's name within the characters and the length that every API takes. */
 export function safeName(name: string): string {
-  return name.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, MAX_NAME_CHARACTERS) || "unknown";
+  const safe = name.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, MAX_NAME_CHARACTERS) || "unknown";
+  // Libraries look names up in plain objects; `toString` would be found, and go out as nothing.
+  return safe in Object.prototype ? `${safe}_` : safe;
 }
 
 /** A lone surrogate would make the request body invalid. */

@@ -49,6 +49,8 @@ export interface Dialect {
    * cannot tell a cut answer from a whole one. Without it the library is trusted.
    */
   isComplete?(tail: string): boolean;
+  /** Rewrites an answer, in bytes, where the library would misread it. */
+  mend?(): TransformStream<Uint8Array, Uint8Array>;
   /** True when hosts send something as soon as they have the request, however long they think. */
   readonly answersAtOnce: boolean;
   /** True when events in the library's raw form are needed to see errors. */

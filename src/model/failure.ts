@@ -33,6 +33,9 @@ function formatApiError(
   );
 }
 
+/** An account without money has none in a minute either, though its status is 429. */
+const SPENT = /"insufficient_quota"/;
+
 /** Failure of an answer with status >= 300: code and message from a JSON body, else the whole body. */
 export function apiFailure(
   status: number,
@@ -47,20 +50,20 @@ export function apiFailure(
     status === 401 || status === 403 || (status === 400 && /\bAPI_KEY_INVALID\b/.test(body));
   return {
     message: formatApiError(status, code, message === "" ? "no further information" : message),
-    // An account without money has none in a minute either.
-    retryable: isRetryableStatus(status) && !/"insufficient_quota"/.test(body),
+    retryable: isRetryableStatus(status) && !SPENT.test(body),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(keyRefused ? { keyRefused } : {}),
   };
 }
 
-/** Failure of a request that got no answer at all. */
-export function connectFailure(host: string, error: unknown): Failure {
+/** Failure of a request that got no answer at all; `proxy` is who was to pass it on. */
+export function connectFailure(host: string, error: unknown, proxy?: string): Failure {
   const code = errnoCode(error) ?? "";
   // A certificate does not become valid by asking again.
   const certificate = /CERT|SELF_SIGNED|UNABLE_TO_|ERR_TLS|ERR_SSL/.test(code);
+  const way = proxy === undefined ? "" : ` through the proxy ${proxy}`;
   return {
-    message: `HTTP error: cannot connect to ${host}: ${describeNetworkError(error)}`,
+    message: `HTTP error: cannot connect to ${host}${way}: ${describeNetworkError(error)}`,
     retryable: !certificate && code !== "ERR_INVALID_URL",
   };
 }
@@ -85,7 +88,8 @@ export function parseRetryAfter(value: string | null | undefined, now: number): 
   // With `s` it stands in the body of some errors.
   const seconds = /^(\d+(?:\.\d+)?)s?$/.exec(text)?.[1];
   if (seconds !== undefined) return Math.round(Number(seconds) * 1000);
-  const date = Date.parse(text);
+  // `Date.parse` takes "-5" for a year; a date of this header begins with the day of the week.
+  const date = /^[a-z]/i.test(text) ? Date.parse(text) : NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
 }
 
@@ -109,14 +113,40 @@ export function readStreamError(error: unknown): StreamError | undefined {
     return {
       code: body.code,
       message: message === "" ? body.message : message,
-      impliedStatus: error.statusCode,
+      impliedStatus: SPENT.test(error.responseBody) ? 402 : error.statusCode,
     };
   }
-  // The library's own complaints are instances of its error classes.
-  if (error instanceof Error) return undefined;
+  // The library's own complaints are instances of its error classes; what it could not read may be
+  // an error all the same, in another form than it knows.
+  if (error instanceof Error) return readStreamError(errorIn("value" in error && error.value));
   const code = codeOf(error);
   if (code === undefined && message === "") return undefined;
   return { code, message, impliedStatus: statusOf(error) };
+}
+
+/** The error that an event or a body consists of; undefined when it is something else. */
+function errorIn(outer: unknown): unknown {
+  // Gemini wraps its errors in a list.
+  const value: unknown = Array.isArray(outer) ? outer[0] : outer;
+  if (!isObject(value)) return undefined;
+  if (isObject(value.error)) return value.error;
+  return value.type === "error" ? value : undefined;
+}
+
+/**
+ * Failure of an answer with a good status that holds an error: a whole body, or the first event of
+ * a stream. Undefined when it holds anything else.
+ */
+export function failureInBody(body: string): Failure | undefined {
+  const json = body
+    .replace(/^(?:(?:(?:event|id|retry)?:.*)?\r?\n)*data:/, "")
+    .split(/\r?\n\r?\n/)[0];
+  try {
+    const error = errorIn(JSON.parse(json ?? ""));
+    return readStreamError(error) === undefined ? undefined : streamFailure(error);
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -156,6 +186,7 @@ const STATUS_OF_KIND: Readonly<Record<string, number>> = {
 };
 
 function statusOf(error: Readonly<Record<string, unknown>>): number | undefined {
+  if (SPENT.test(JSON.stringify([error.type, error.code]))) return 402;
   const number = [error.statusCode, error.status, error.code].find(
     (value): value is number => typeof value === "number" && value >= 400 && value <= 599,
   );

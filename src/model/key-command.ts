@@ -30,7 +30,8 @@ export async function runKeyCommand(
       `model configuration error: key ${commandName(command)} ${what}`,
     );
   const child = start(command, env, refuse);
-  const output = Promise.all([bounded(child.stdout), bounded(child.stderr)]);
+  const readers = [readerOf(child.stdout), readerOf(child.stderr)] as const;
+  const output = Promise.all([bounded(readers[0]), bounded(readers[1])]);
   output.catch(() => undefined);
   try {
     if (!(await settlesWithin(child.exited, timeoutMs))) {
@@ -50,6 +51,9 @@ export async function runKeyCommand(
     return key.trim();
   } finally {
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    // Whoever has them open beside the program would keep us alive. It is not ended: it may be an
+    // agent for later, and a group of its own would take the terminal from a program that asks.
+    for (const reader of readers) reader.cancel().catch(() => undefined);
   }
 }
 
@@ -71,17 +75,26 @@ function start(
   }
 }
 
+function readerOf(stream: ReadableStream<Uint8Array>) {
+  return stream.getReader();
+}
+
 /** The text of a stream, or undefined when it is too long. */
-async function bounded(stream: ReadableStream<Uint8Array>): Promise<string | undefined> {
+async function bounded(reader: ReturnType<typeof readerOf>): Promise<string | undefined> {
   const decoder = new TextDecoder();
   let text = "";
   let size = 0;
-  for await (const chunk of stream) {
-    size += chunk.byteLength;
-    if (size > MAX_OUTPUT_BYTES) return undefined;
-    text += decoder.decode(chunk, { stream: true });
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return text;
+    size += value.byteLength;
+    if (size > MAX_OUTPUT_BYTES) {
+      // A program that is still writing would wait for us.
+      await reader.cancel();
+      return undefined;
+    }
+    text += decoder.decode(value, { stream: true });
   }
-  return text;
 }
 
 /** What the program complained of at last; a key it may have printed is not part of that. */

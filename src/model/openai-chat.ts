@@ -8,6 +8,7 @@ import { isVendorHost, type ResolvedRemoteModel } from "./catalog.ts";
 import { type Dialect, endsInVersion, type OptionPlan, samplingOf } from "./dialect.ts";
 import { isObject } from "./failure.ts";
 import type { RequestOptions } from "./model.ts";
+import { namesCalls } from "./nameless-calls.ts";
 import { effortLabel, wishedThinking } from "./reasoning.ts";
 
 export const OPENAI_CHAT: Dialect = {
@@ -30,6 +31,7 @@ export const OPENAI_CHAT: Dialect = {
   answersAtOnce: false,
   // The library ends a cut answer like a whole one: open texts and calls are closed.
   isComplete: (tail) => /^data: ?\[DONE\]/m.test(tail) || /"finish_reason" ?: ?"/.test(tail),
+  mend: namesCalls,
   // An error beside `choices` is lost otherwise.
   wantsRaw: true,
   unknownKind: foreignEvent,

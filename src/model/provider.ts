@@ -8,6 +8,7 @@ import type { RemoteScheme } from "./builtin.ts";
 import type { ResolvedModel, ResolvedRemoteModel } from "./catalog.ts";
 import type { Dialect } from "./dialect.ts";
 import type { Model, RequestOptions } from "./model.ts";
+import { proxyOf } from "./proxy.ts";
 import { reachOf } from "./reach.ts";
 import { createRemoteModel } from "./remote.ts";
 import { type Clock, RETRY_POLICY, type RetryPolicy, SYSTEM_CLOCK } from "./retry.ts";
@@ -61,6 +62,7 @@ export async function createModel(
     fetch: dependencies.fetch ?? ((input, init) => fetch(input, init)),
     limits,
     reach: hasProxy(dependencies.env) ? undefined : reachOf(resolved.baseUrl, limits.connectMs),
+    proxy: proxyOf(resolved.baseUrl, dependencies.env),
     policy: dependencies.policy ?? RETRY_POLICY,
     clock,
     userAgent: dependencies.userAgent ?? "pod",

@@ -5,14 +5,15 @@
 import { messageOf } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
 import type { SdkCallOptions, SdkModel, SdkPart, SdkStream } from "./ai-sdk.ts";
-import { createScrub, type ApiKey } from "./auth.ts";
+import type { ApiKey } from "./auth.ts";
 import type { ResolvedRemoteModel } from "./catalog.ts";
 import { toConversation } from "./conversation.ts";
 import type { Dialect } from "./dialect.ts";
-import { type Failure, streamFailure } from "./failure.ts";
+import { type Failure, failureInBody, streamFailure } from "./failure.ts";
 import type { Model, ModelEvent, ModelRequest } from "./model.ts";
 import type { Reach } from "./reach.ts";
 import { type Clock, type RetryPolicy, withRetries } from "./retry.ts";
+import { createScrub } from "./scrub.ts";
 import { createFold } from "./stream-fold.ts";
 import {
   endedEarly,
@@ -29,6 +30,8 @@ interface RemoteDependencies {
   readonly fetch: Fetch;
   readonly limits: TransportLimits;
   readonly reach: Reach | undefined;
+  /** Host of the proxy in between, for messages. */
+  readonly proxy: string | undefined;
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly userAgent: string;
@@ -113,11 +116,12 @@ interface Call {
 /** One attempt: a request and its answer. Returns undefined when finished or aborted. */
 async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefined> {
   const { resolved, signal } = call;
-  const { dialect, key, fetch, limits, reach, userAgent } = call.dependencies;
+  const { dialect, key, fetch, limits, reach, proxy, userAgent } = call.dependencies;
   const create = await dialect.load(resolved);
   const transport = openTransport({
     fetch,
     host: resolved.host,
+    proxy,
     limits,
     signal,
     reach,
@@ -126,6 +130,7 @@ async function* answer(call: Call): AsyncGenerator<ModelEvent, Failure | undefin
       dialect.adjustHeaders?.(headers, resolved);
     },
     isComplete: dialect.isComplete?.bind(dialect),
+    mend: dialect.mend?.bind(dialect),
     now: Date.now,
   });
   try {
@@ -166,7 +171,9 @@ async function open(
   try {
     return { stream: (await Promise.race([result, stopped.promise])).stream };
   } catch (error) {
-    const failure = transport.failure() ?? streamFailure(error);
+    // Libraries may keep what they could not read to themselves.
+    const failure =
+      transport.failure() ?? failureInBody(transport.opening()) ?? streamFailure(error);
     return { failure: withKeySource(failure, dependencies.key, resolved.host) };
   } finally {
     transport.signal.removeEventListener("abort", stop);

@@ -9,6 +9,7 @@ import {
   connectFailure,
   describeNetworkError,
   type Failure,
+  failureInBody,
   isRetryableStatus,
 } from "./failure.ts";
 import type { Reach } from "./reach.ts";
@@ -63,6 +64,8 @@ export interface Transport {
   failure(): Failure | undefined;
   /** True once a byte of a successful answer has arrived. */
   streaming(): boolean;
+  /** The first bytes of a successful answer, as they came. */
+  opening(): string;
   close(): void;
 }
 
@@ -70,6 +73,8 @@ export interface Transport {
 interface TransportOptions {
   readonly fetch: Fetch;
   readonly host: string;
+  /** Host of the proxy in between, for messages. */
+  readonly proxy?: string | undefined;
   readonly limits: TransportLimits;
   readonly signal: AbortSignal;
   /** Absent where it cannot be known (behind a proxy). */
@@ -78,6 +83,8 @@ interface TransportOptions {
   readonly adjustHeaders: (headers: Headers) => void;
   /** Judges by the last bytes of a body that ended whether it was whole; absent: it was. */
   readonly isComplete?: ((tail: string) => boolean) | undefined;
+  /** Rewrites the body of an answer. */
+  readonly mend?: (() => TransformStream<Uint8Array, Uint8Array>) | undefined;
   readonly now: () => number;
 }
 
@@ -88,6 +95,7 @@ export function openTransport(options: TransportOptions): Transport {
   const signal = AbortSignal.any([options.signal, ended.signal]);
   let failure: Failure | undefined;
   let streaming = false;
+  let opening: Uint8Array = new Uint8Array();
 
   const fail = (reason: Failure): void => {
     // What follows from the first failure or from the caller's abort is only an echo.
@@ -123,13 +131,14 @@ export function openTransport(options: TransportOptions): Transport {
       response = await options.fetch(input, request);
       answered = true;
     } catch (error) {
-      fail(connectFailure(host, error));
+      fail(connectFailure(host, error, options.proxy));
       throw error;
     } finally {
       clearTimeout(doubt);
     }
     if (response.ok && isEventStream(response) && response.body !== null) {
-      return new Response(watch(response.body), {
+      const body = watch(response.body);
+      return new Response(options.mend === undefined ? body : body.pipeThrough(options.mend()), {
         status: response.status,
         headers: response.headers,
       });
@@ -159,6 +168,7 @@ export function openTransport(options: TransportOptions): Transport {
           return;
         }
         clearTimeout(firstByte);
+        if (!streaming) opening = value;
         streaming = true;
         received += value.byteLength;
         if (received > limits.maxBytes) {
@@ -187,6 +197,7 @@ export function openTransport(options: TransportOptions): Transport {
     signal,
     failure: () => failure,
     streaming: () => streaming,
+    opening: () => new TextDecoder().decode(opening.subarray(0, MAX_ERROR_BODY_BYTES)),
     close: () => {
       clearTimeout(firstByte);
       clearTimeout(total);
@@ -226,6 +237,8 @@ function isEventStream(response: Response): boolean {
 function refusal(response: Response, body: string, host: string, now: number): Failure {
   const { status } = response;
   if (response.ok) {
+    const reported = failureInBody(body);
+    if (reported !== undefined) return reported;
     const type = response.headers.get("content-type") ?? "nothing";
     return {
       message: `HTTP error: expected an event stream from ${host}, got ${type}: ${body.trim()}`,

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { isPodError } from "../../src/base/errors.ts";
 import { BUILTIN_CATALOG } from "../../src/model/builtin.ts";
 import { isVendorHost, type ResolvedRemoteModel, resolveModel } from "../../src/model/catalog.ts";
-import type { ModelConfig } from "../../src/model/config.ts";
+import type { ModelConfig, ModelScheme } from "../../src/model/config.ts";
 
 function remote(config: ModelConfig): ResolvedRemoteModel {
   const resolved = resolveModel(config);
@@ -219,5 +219,50 @@ describe("scheme script", () => {
     expect(problem({ ref: "anthropic/x", script: "/x" })).toBe(
       `${FAILED}model.script needs model.scheme = "script"`,
     );
+  });
+});
+
+describe("a model's id", () => {
+  const at = (scheme: ModelScheme, model_id: string): ModelConfig => {
+    return { scheme, model_id, auth: { kind: "none" } };
+  };
+  const schemes = ["anthropic", "openai_chat", "openai_responses", "gemini"] as const;
+
+  test.each([
+    ["../../../../other/path", "contains `..`"],
+    ["models/..", "contains `..`"],
+    ["gemini?a=b", "contains `?` or `#`"],
+    ["gemini#", "contains `?` or `#`"],
+    ["gemini 2", "contains blanks or control characters"],
+    ["gemini\n", "contains blanks or control characters"],
+    ["gemini\u0000", "contains blanks or control characters"],
+  ])("%j is refused by every scheme", (id, fault) => {
+    for (const scheme of schemes) {
+      expect(problem(at(scheme, id))).toBe(`${FAILED}model id ${JSON.stringify(id)} ${fault}`);
+    }
+    expect(problem({ ref: `openrouter/${id}` })).toContain(fault);
+  });
+
+  test("that a URL would take apart is refused where it becomes part of one", () => {
+    for (const id of ["%2e%2e/%2E%2E/x", "..\\..\\x", "a%3Fb"]) {
+      expect(problem(at("gemini", id))).toBe(
+        `${FAILED}model id ${JSON.stringify(id)} contains \`%\` or \`\\\``,
+      );
+      expect(problem(at("openai_chat", id))).toBe("none");
+    }
+  });
+
+  test.each([
+    "anthropic/claude-sonnet-4",
+    "meta-llama/Llama-3.3-70B-Instruct-Turbo:free",
+    "qwen2.5-coder:7b",
+    "claude-sonnet-4@20250514",
+    "tunedModels/my_model-x1",
+    "/models/llama.gguf",
+    "./models/a..b",
+    "@cf/meta/llama-3-8b",
+    "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-v1:0",
+  ])("%s is one", (id) => {
+    for (const scheme of schemes) expect(problem(at(scheme, id))).toBe("none");
   });
 });

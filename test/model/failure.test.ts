@@ -44,7 +44,9 @@ test("Retry-After is seconds or a date", () => {
   expect(parseRetryAfter("0.5", NOW)).toBe(500);
   expect(parseRetryAfter("Thu, 01 Jan 2026 00:00:30 GMT", NOW)).toBe(30_000);
   expect(parseRetryAfter("Wed, 31 Dec 2025 00:00:00 GMT", NOW)).toBe(0);
-  expect(parseRetryAfter("soon", NOW)).toBeUndefined();
+  for (const junk of ["soon", "-5", "+5", "-0.5", "5 5", "1e3", "0x10", "-5s", ""]) {
+    expect([junk, parseRetryAfter(junk, NOW)]).toEqual([junk, undefined]);
+  }
   expect(parseRetryAfter(null, NOW)).toBeUndefined();
 });
 

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { isPodError } from "../../src/base/errors.ts";
 import { runKeyCommand } from "../../src/model/key-command.ts";
+import { temp, within } from "../support/temp.ts";
 
 const env = { PATH: process.env.PATH, GREETING: "from-env", BUN_OPTIONS: "--nonsense" };
 const shell = (script: string): string[] => ["/bin/sh", "-c", script];
@@ -51,4 +53,33 @@ describe("a key command", () => {
     expect(text).toEndWith("left its output open");
     expect(performance.now() - started).toBeLessThan(4500);
   });
+
+  test.each([
+    ["that ended", "echo key; sleep 20 & echo $! >&2", 60_000, "left its output open"],
+    ["that took too long", "sleep 20 & echo $! >&2; exec sleep 20", 300, "within 0.3 s"],
+  ])(
+    "%s lets us end although its child keeps the output open, and the child lives",
+    async (_, script, timeoutMs, text) => {
+      await using dir = temp();
+      const pidFile = dir.join("pid");
+      const program = `
+        import { runKeyCommand } from "${import.meta.dir}/../../src/model/key-command.ts";
+        const script = ${JSON.stringify(script.replace(">&2", `> ${pidFile}`))};
+        runKeyCommand(["/bin/sh", "-c", script], { PATH: process.env.PATH }, ${timeoutMs})
+          .catch((error) => console.log(error.message));
+      `;
+      await Bun.write(dir.join("program.ts"), program);
+      const child = Bun.spawn([process.execPath, dir.join("program.ts")], { stderr: "inherit" });
+      const printed = child.stdout.text();
+      try {
+        expect(await within(child.exited, 4000, "end of the process")).toBe(0);
+        expect(await printed).toEndWith(`${text}\n`);
+        // It may be an agent that the program started for later.
+        expect(() => process.kill(Number(readFileSync(pidFile, "utf8")), 0)).not.toThrow();
+      } finally {
+        child.kill("SIGKILL");
+        process.kill(Number(readFileSync(pidFile, "utf8")), "SIGKILL");
+      }
+    },
+  );
 });
