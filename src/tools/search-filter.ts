@@ -101,13 +101,15 @@ function levelOf(
   }
   const has = (name: string): boolean => names?.includes(name) ?? exists(join(directory, name));
   const rules = (name: string): IgnoreRules | undefined =>
-    has(name) ? rulesOf(join(directory, name)) : undefined;
+    has(name) ? parsed([textOf(join(directory, name), constants.O_NOFOLLOW)]) : undefined;
   const isRepository = has(".git");
   const own = rules(".ignore");
   const git = rules(".gitignore");
   if (!isRepository && own === undefined && git === undefined) return above;
   const inRepository = isRepository || above?.inRepository === true;
-  const exclude = isRepository ? rulesOf(globalExcludes, excludesFileOf(directory)) : undefined;
+  const exclude = isRepository
+    ? parsed([globalExcludes, excludesFileOf(directory)].map((path) => textOf(path)))
+    : undefined;
   return { directory, above, isRepository, inRepository, own, git, exclude };
 }
 
@@ -174,17 +176,22 @@ function exists(path: string): boolean {
   }
 }
 
-/** Rules of several ignore files, the later ones stronger; undefined when none can be read. */
-function rulesOf(...paths: readonly (string | undefined)[]): IgnoreRules | undefined {
-  const texts = paths.flatMap((path) => (path === undefined ? [] : (textOf(path) ?? [])));
-  return texts.length === 0 ? undefined : IgnoreRules.parse(texts.join("\n"));
+/** Rules of several ignore files, the later ones stronger; undefined when there is none. */
+function parsed(texts: readonly (string | undefined)[]): IgnoreRules | undefined {
+  const there = texts.filter((text) => text !== undefined);
+  return there.length === 0 ? undefined : IgnoreRules.parse(there.join("\n"));
 }
 
-/** Text of an ignore file; undefined when it is missing, unreadable, special or absurdly large. */
-function textOf(path: string): string | undefined {
+/**
+ * Text of an ignore file; undefined when it is missing, unreadable, special or absurdly large. In the tree
+ * none is a link, as for git (gitignore(5)): it could lead out of the scope, and what is found would tell
+ * what it leads to.
+ */
+function textOf(path: string | undefined, flags = 0): string | undefined {
+  if (path === undefined) return undefined;
   let fd: number | undefined;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | flags);
     const info = fstatSync(fd);
     if (!info.isFile() || info.size > MAX_IGNORE_FILE_BYTES) return undefined;
     return readFileSync(fd, "utf8");

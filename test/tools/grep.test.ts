@@ -55,6 +55,15 @@ test("64: git's ignore files count only inside a repository, and glob overrules 
   expect(await found(b, "needle", { glob: "*" })).toEqual(["kept.txt", "target/out.txt"]);
 });
 
+test("an ignore file that is a link is none, as in git: it could lead out of the scope", async () => {
+  await using b = bench();
+  mkdirSync(b.path(".git"));
+  writeFileSync(`${b.outside}/rules`, "secret\n");
+  b.file("secret", "needle");
+  for (const name of [".gitignore", ".ignore"]) symlinkSync(`${b.outside}/rules`, b.path(name));
+  expect(await found(b, "needle")).toEqual(["secret"]);
+});
+
 test(".ignore counts everywhere, overrules git's and may be above the base", async () => {
   await using b = bench();
   mkdirSync(b.path(".git"));
