@@ -13,6 +13,7 @@ import {
   requireSessionsDirectory,
   resolveBases,
 } from "../base/paths.ts";
+import { harmless } from "../base/text.ts";
 import { type LoadedManifest, loadManifest } from "../manifest/load.ts";
 import { type Origin, originsOf } from "../manifest/origins.ts";
 import { ManifestError, type Problem, renderProblem } from "../manifest/problem.ts";
@@ -24,7 +25,7 @@ import { effectiveCatalog, type PodModels, rootModels } from "../serve/models.ts
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
-import { harmless, painterFor } from "./terminal.ts";
+import { painterFor } from "./terminal.ts";
 
 /** One thing found; `error` means that a Pod would not start. */
 interface Diagnostic extends Problem {

@@ -1,13 +1,14 @@
 /** `pod config`: the manifest as it is after the cascade, and where each value of it came from. */
 import { EXIT } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
+import { harmless } from "../base/text.ts";
 import { loadManifest } from "../manifest/load.ts";
 import { type Origin, originsOf } from "../manifest/origins.ts";
 import { renderManifest } from "../manifest/render.ts";
 import { canonicalCwd } from "../serve/configuration.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
-import { harmless, painterFor } from "./terminal.ts";
+import { painterFor } from "./terminal.ts";
 
 /**
  * Prints the resolved manifest: TOML; a line for each value with `showOrigin`; with `json` the

@@ -323,3 +323,19 @@ test("a check tells every unknown model and every broken text at once", async ()
     expect(text).toContain(part);
   }
 });
+
+test("no command lets what a stranger's manifest says reach the terminal raw", async () => {
+  await using here = place();
+  const escape = "\u001b]0;PWNED\u0007\u001b[2J";
+  const model = 'model.ref = "\\u001b]0;X\\u0007/x"';
+  for (const text of [`# ${escape}\n`, `${model}\n`]) {
+    here.write("manifest.toml", text);
+    for (const args of [["config"], ["run", "hi"], ["check"], ["--overlay", "a = 1"]]) {
+      const { out, err } = here.pod(...args);
+      expect([args, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/.test(out + err)]).toEqual([
+        args,
+        false,
+      ]);
+    }
+  }
+});

@@ -3,9 +3,9 @@ import { lstatSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, EXIT, ioError, PodError } from "../../base/errors.ts";
 import type { Environment } from "../../base/paths.ts";
+import { harmless } from "../../base/text.ts";
 import { canonicalCwd } from "../../serve/configuration.ts";
 import type { Streams } from "../output.ts";
-import { harmless } from "../terminal.ts";
 import { type Findings, lookAt } from "./look.ts";
 import { renderInitialManifest } from "./render.ts";
 
