@@ -1,6 +1,6 @@
 /** The commands about configuration with the compiled binary: config, check, schema, init. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
 
@@ -164,6 +164,32 @@ describe("pod init", () => {
     expect([second.code, second.err]).toEqual([1, expect.stringContaining("exists already")]);
     expect(readFileSync(path, "utf8")).toBe(text);
     expect(here.pod("init", "--dry-run").out).toBe(text);
+  });
+
+  test("says what it denied and what it did not", async () => {
+    await using here = place();
+    for (let i = 0; i < 300; i += 1) writeFileSync(`${here.project}/s${i}.pem`, "");
+    const { out } = here.pod("init");
+    expect(out).toContain("200 denied: s0.pem, ");
+    expect(out).toContain("100 NOT denied: ");
+  });
+
+  test("says in words that .insomnia is no directory", async () => {
+    await using here = place();
+    writeFileSync(`${here.project}/.insomnia`, "");
+    const file = here.pod("init");
+    expect([file.code, file.err]).toEqual([
+      1,
+      expect.stringContaining(".insomnia is not a directory"),
+    ]);
+    expect(file.err).not.toMatch(/ENOTDIR|lstat/);
+    rmSync(`${here.project}/.insomnia`);
+    symlinkSync("nowhere", `${here.project}/.insomnia`);
+    const link = here.pod("init");
+    expect([link.code, link.err]).toEqual([
+      1,
+      expect.stringContaining(".insomnia is not a directory"),
+    ]);
   });
 
   test("refuses the home directory", async () => {
