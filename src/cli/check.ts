@@ -7,6 +7,7 @@ import { lstatSync } from "node:fs";
 import { EXIT, isPodError, messageOf } from "../base/errors.ts";
 import {
   assertSocketPath,
+  type BaseDirectories,
   type Environment,
   podPaths,
   requireRuntimeBase,
@@ -24,6 +25,7 @@ import { prepareInstruction } from "../prompts/system.ts";
 import { effectiveCatalog, type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
+import { checkDirectory, directoryFacts } from "./doctor/directories.ts";
 import type { Streams } from "./output.ts";
 import { painterFor } from "./terminal.ts";
 
@@ -93,6 +95,7 @@ async function examine(
   await attempt("", () => {
     assertSocketPath(podPaths(requireRuntimeBase(bases), manifest.pod.name).socket);
   });
+  found.push(...directoryProblems(bases));
   await attempt("scope", () => {
     const guarded = guardedDirectories(
       requireRuntimeBase(bases),
@@ -115,6 +118,27 @@ async function examine(
   );
   found.push(...warningsOf(manifest));
   return { loaded, found: placed(found, loaded) };
+}
+
+/** What a start would find of the directories that it makes, or takes when they are private. */
+function directoryProblems(bases: BaseDirectories): Diagnostic[] {
+  const { data, runtime } = bases;
+  const wanted = [
+    [
+      "INSOMNIA_DATA_DIR",
+      data === undefined ? undefined : requireSessionsDirectory(bases, undefined),
+    ],
+    ["INSOMNIA_RUNTIME_DIR", runtime],
+  ] as const;
+  const me = process.geteuid?.();
+  return wanted.flatMap(([variable, path]): Diagnostic[] => {
+    if (path === undefined) return [];
+    const privacy = "private";
+    const it = checkDirectory("", directoryFacts(path), { privacy, variable, me });
+    if (it.status !== "problem") return [];
+    const message = [it.finding, it.advice].filter((part) => part !== undefined).join("; ");
+    return [{ level: "error", code: "insecure_directory", message }];
+  });
 }
 
 function diagnosticsOf(error: unknown, key: string): Diagnostic[] {

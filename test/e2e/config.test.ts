@@ -1,6 +1,14 @@
 /** The commands about configuration with the compiled binary: config, check, schema, init. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
 
@@ -364,4 +372,35 @@ test("no command lets what a stranger's manifest says reach the terminal raw", a
       ]);
     }
   }
+});
+
+describe("a check finds what a start would fail at", () => {
+  const agrees = async (
+    prepare: (here: ReturnType<typeof place>) => void,
+    message: string | RegExp,
+  ): Promise<string> => {
+    await using here = place();
+    here.write("manifest.toml", SCRIPT);
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    expect(here.pod("check").code).toBe(0);
+    prepare(here);
+    const check = here.pod("check");
+    expect([check.code, check.err]).toEqual([1, expect.stringMatching(message)]);
+    expect(here.pod("run", "hi").code).toBe(1);
+    return check.err;
+  };
+
+  test("a sessions directory that is a file, or a link that leads nowhere", async () => {
+    const sessions = (here: ReturnType<typeof place>): string => {
+      mkdirSync(here.join("home", "i"), { recursive: true, mode: 0o700 });
+      return here.join("home", "i", "sessions");
+    };
+    await agrees((here) => writeFileSync(sessions(here), ""), /sessions is not a directory/);
+    await agrees((here) => symlinkSync("nowhere", sessions(here)), /sessions is a link .* nowhere/);
+  });
+
+  test("a data directory that cannot be made, and a runtime directory open to others", async () => {
+    await agrees((here) => writeFileSync(here.join("home", "i"), ""), /sessions cannot be/);
+    await agrees((here) => chmodSync(here.join("run"), 0o755), /run is open to other users/);
+  });
 });
