@@ -60,7 +60,8 @@ export async function parseTomlText(
       cause,
     );
   try {
-    return parse(text);
+    // One that is too large for a number is one wrong value among others.
+    return parse(text, { integersAsBigInt: "asNeeded" });
   } catch (error) {
     if (!(error instanceof TomlError)) throw failure({ message: messageOf(error) }, error);
     const [headline = ""] = error.message.split("\n");
