@@ -2,17 +2,17 @@
 import { EXIT } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { harmless } from "../base/text.ts";
-import { loadManifest } from "../manifest/load.ts";
 import { type Origin, originsOf } from "../manifest/origins.ts";
 import { renderManifest } from "../manifest/render.ts";
 import { canonicalCwd } from "../serve/configuration.ts";
+import { loadCascade } from "../serve/load-cascade.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
 import { painterFor } from "./terminal.ts";
 
 /**
  * Prints the resolved manifest: TOML; a line for each value with `showOrigin`; with `json` the
- * manifest alone, or an object with `manifest`, `layers` and `origins`. Throws what `loadManifest`
+ * manifest alone, or an object with `manifest`, `layers` and `origins`. Throws what `loadCascade`
  * throws.
  */
 export async function showConfig(
@@ -21,7 +21,7 @@ export async function showConfig(
   cwd: string,
   { out }: Streams,
 ): Promise<number> {
-  const loaded = await loadManifest(loadOptionsOf(options, env, canonicalCwd(cwd)));
+  const loaded = await loadCascade(loadOptionsOf(options, env, canonicalCwd(cwd)));
   const { manifest } = loaded;
   if (options.json) {
     const origins = originsOf(loaded);
