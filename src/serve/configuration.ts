@@ -209,7 +209,7 @@ async function assertSummariser(
 }
 
 /** A model with its key or its scenario; throws what is wrong with either. */
-export async function modelFor(
+async function modelFor(
   resolved: ResolvedModel,
   manifest: Manifest,
   env: Environment,

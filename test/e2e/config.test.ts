@@ -124,7 +124,7 @@ describe("pod check", () => {
     here.write("prompts/a.md", "fine\n{% if nope %}x{% endif %}\n");
     const { err, code } = here.pod("check");
     expect(code).toBe(1);
-    expect(err).toMatch(/manifest\.toml:2: model: .*s\.toml/);
+    expect(err).toMatch(/manifest\.toml:3: model\.script: .*s\.toml/);
     expect(err).toContain("pwd is not readable under the configured scope");
     expect(err).toContain(`${here.project}/.insomnia/prompts/a.md:2: undefined value`);
     expect(err).toMatch(/warning: .*:7: scope\.allow\[0\]\.target: .* does not exist yet/);
@@ -390,6 +390,30 @@ describe("a check finds what a start would fail at", () => {
     return check.err;
   };
 
+  test("a path for commands that is none", async () => {
+    await agrees(
+      (here) => here.write("manifest.toml", `sandbox.write = ["a\\u0000b"]\n${SCRIPT}`),
+      /manifest\.toml:1: sandbox\.write\[0\]: must not contain a NUL character\n/,
+    );
+    await agrees((here) => {
+      symlinkSync("nowhere", here.join("project", "link"));
+      here.write("manifest.toml", `sandbox.write = ["link"]\n${SCRIPT}`);
+    }, /manifest\.toml:1: sandbox\.write: .*link is a broken link\n/);
+  });
+
+  test("a summariser without its scenario, or without its key", async () => {
+    const summariser = (table: string) => (here: ReturnType<typeof place>) =>
+      here.write("manifest.toml", `${SCRIPT}[compaction.model]\n${table}`);
+    await agrees(
+      summariser('scheme = "script"\nscript = "no.toml"\n'),
+      /manifest\.toml:6: compaction\.model\.script: cannot read scenario .*no\.toml/,
+    );
+    await agrees(
+      summariser('ref = "openai/gpt-5"\n'),
+      /manifest\.toml:5: compaction\.model\.auth: API key not provided/,
+    );
+  });
+
   test("a sessions directory that is a file, or a link that leads nowhere", async () => {
     const sessions = (here: ReturnType<typeof place>): string => {
       mkdirSync(here.join("home", "i"), { recursive: true, mode: 0o700 });
@@ -403,4 +427,145 @@ describe("a check finds what a start would fail at", () => {
     await agrees((here) => writeFileSync(here.join("home", "i"), ""), /sessions cannot be/);
     await agrees((here) => chmodSync(here.join("run"), 0o755), /run is open to other users/);
   });
+});
+
+test("a start says at once that the summariser has no key", async () => {
+  await using here = place();
+  here.write("manifest.toml", `${SCRIPT}[compaction.model]\nref = "openai/gpt-5"\n`);
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+  expect(here.pod("run", "hi").err).toStartWith(
+    "error: failed to create pod: compaction.model: API key not provided",
+  );
+});
+
+describe("a check puts what is wrong with a model", () => {
+  const FILE = String.raw`^error: \S+/\.insomnia/manifest\.toml`;
+  test.each([
+    [
+      '[model]\nref = "openai/x"\nauth = { kind = "api_key", env = "NO" }\n',
+      "3: model.auth: API key",
+    ],
+    [
+      '[model]\n\nref = "foo"\n',
+      "3: model.ref: failed to resolve model manifest: invalid model.ref `foo`: must be `<provider>/<model_id>`$",
+    ],
+    ['[model]\nscheme = "script"\nscript = "no.toml"\n', "3: model.script: cannot read scenario"],
+    [
+      '[model]\nscheme = "gemini"\nmodel_id = "m"\nauth = { kind = "none" }\nbase_url = "http://a?b"\n',
+      "5: model.base_url: .* a query or fragment \\(host a\\)$",
+    ],
+    [
+      '[model]\nmodel_id = "x"\nref = "foo"\n[limits]\nchild_models = ["bar"]\n',
+      "3: model.ref: failed to resolve model manifest: invalid model.ref `foo`: must be `<provider>/<model_id>`$",
+    ],
+    [
+      '[model]\nscheme = "openai_chat"\nmodel_id = "m"\nbase_url = "http://a"\nauth = { kind = "api_key", env = "NO" }\n',
+      "4: model.base_url: the key from environment variable NO must not go to a: ",
+    ],
+  ])("on its own line, once: %j", async (text, said) => {
+    await using here = place();
+    here.write("manifest.toml", text);
+    expect(here.pod("check").err).toMatch(new RegExp(`${FILE}:${said}`, "m"));
+  });
+});
+
+describe("a check puts what is wrong with texts", () => {
+  test("on the line that names a missing pack, and in the pack what is wrong there", async () => {
+    await using here = place();
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    here.write("manifest.toml", `${SCRIPT}[pod]\nprompt_pack = "no.toml"\n`);
+    here.write("prompts.toml", '[prompt]\nnotify_wrapper = "{{ a }}"\n');
+    const [pack = "", text = "", ...rest] = here.pod("check").err.trimEnd().split("\n");
+    expect(rest).toEqual([]);
+    expect(pack).toMatch(
+      /manifest\.toml:5: pod\.prompt_pack: failed to read prompt pack \S+no\.toml: ENOENT/,
+    );
+    expect(text).toContain("prompts.toml:2");
+    expect(text).not.toContain("pod.prompt_pack");
+  });
+
+  test("with the directory that is not there", async () => {
+    await using here = place();
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    writeFileSync(here.join("ci.toml"), SCRIPT.replace("s.toml", "project/s.toml"));
+    const said = (name: string, ...args: string[]): string =>
+      here.pod("check", ...args, "--overlay", `worker.instruction = "${name}"`).err;
+    here.write("manifest.toml", SCRIPT);
+    rmSync(here.join("project", ".insomnia", "prompts"), { recursive: true });
+    expect(said("$user/a")).toContain(
+      `there is no directory ${here.join("home", "i", "config", "prompts")}: `,
+    );
+    expect(said("$workspace/a")).toContain(
+      `there is no directory ${here.project}/.insomnia/prompts: `,
+    );
+    expect(said("$user/a", "--manifest", "../ci.toml")).toContain("who is left out: ");
+    expect(said("$workspace/a", "--no-project")).toContain("which is left out: ");
+  });
+});
+
+test.each([[["check"]], [["config"]], [["run", "hi"]]])(
+  "options that exclude each other are refused: %j",
+  async (command) => {
+    await using here = place();
+    const { code, err } = here.pod(...command, "--manifest", "f", "--project", "d");
+    expect([code, err]).toEqual([2, expect.stringContaining("exclude each other")]);
+  },
+);
+
+test.each([[["check"]], [["config"]], [["run", "hi"]], [["--no-user"]]])(
+  "%j tells broken catalogs beside broken manifests",
+  async (command) => {
+    await using here = place();
+    here.write("manifest.toml", "[pod]\nnam = 1\n");
+    mkdirSync(here.join("home", "i", "config"), { recursive: true });
+    writeFileSync(
+      here.join("home", "i", "config", "providers.toml"),
+      '[[provider]]\nid = "x"\nshceme = "gemini"\n',
+    );
+    const { code, err } = here.pod(...command);
+    expect(code).toBe(1);
+    expect(err).toContain("pod.nam: unknown key");
+    expect(err).toContain("providers.toml:3: provider[0].shceme: unknown key");
+  },
+);
+
+test("a check warns of an allow rule below a deny, and of a deny that denies nothing", async () => {
+  await using here = place();
+  const rule = (list: string, target: string, permission: string) =>
+    `[[scope.${list}]]\ntarget = "${target}"\npermission = "${permission}"\n`;
+  for (const name of ["a/b", "c/d"]) mkdirSync(`${here.project}/${name}`, { recursive: true });
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+  here.write(
+    "manifest.toml",
+    SCRIPT +
+      rule("allow", ".", "read") +
+      rule("allow", "a/b", "write") +
+      rule("allow", "c/d", "write") +
+      rule("allow", "file/x", "read") +
+      rule("deny", "a", "read") +
+      rule("deny", "c", "write") +
+      rule("deny", "/elsewhere", "write"),
+  );
+  writeFileSync(`${here.project}/file`, "");
+  const { code, err } = here.pod("check");
+  expect(code).toBe(0);
+  expect(
+    err
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.replace(/^.*?toml:/, "")),
+  ).toEqual([
+    `8: scope.allow[1]: ${here.project}/a/b is denied by scope.deny[0]: the rule has no effect`,
+    `11: scope.allow[2]: ${here.project}/c/d is denied by scope.deny[1]: it can only be read`,
+    `14: scope.allow[3].target: ${here.project}/file/x does not exist yet`,
+    "23: scope.deny[2]: /elsewhere is not allowed anyway: the rule has no effect",
+  ]);
+});
+
+test("a check of twenty thousand rules takes no minutes", async () => {
+  await using here = place();
+  const rules = Array.from({ length: 20_000 }, (_, at) => `{target="${at}",permission="read"},\n`);
+  here.write("manifest.toml", `scope.allow = [\n${rules.join("")}]\n${SCRIPT}`);
+  const { err } = here.pod("check");
+  expect(err).toContain(":20001: scope.allow[19999].target: ");
 });
