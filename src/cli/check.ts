@@ -28,7 +28,7 @@ import { type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
 import { requestOptions } from "../serve/request-options.ts";
 import { withFixedWrites } from "../serve/sandbox-writes.ts";
-import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
+import { loadOptionsOf, type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
 import { type Diagnostic, diagnosticsOf, placed } from "./check-problems.ts";
 import { warningsOf } from "./check-warnings.ts";
 import { checkDirectory, directoryFacts } from "./doctor/directories.ts";
@@ -75,7 +75,7 @@ async function examine(
   cwd: string,
 ): Promise<{ readonly loaded: LoadedManifest | undefined; readonly found: readonly Diagnostic[] }> {
   // What is wrong with the command line itself is no finding.
-  const load = loadOptionsOf(options, env, cwd);
+  manifestOptionsOf(options);
   const found: Diagnostic[] = [];
   const attempt = async (key: string, work: () => unknown): Promise<void> => {
     try {
@@ -84,11 +84,13 @@ async function examine(
       found.push(...diagnosticsOf(error, key));
     }
   };
+  let load: LoadOptions | undefined;
   let loaded: LoadedManifest | undefined;
   await attempt("", async () => {
+    load = await loadOptionsOf(options, env, cwd);
     loaded = await loadCascade(load);
   });
-  if (loaded === undefined) return { loaded, found };
+  if (load === undefined || loaded === undefined) return { loaded, found };
   const bases = resolveBases(env);
   const { manifest, layers } = loaded;
   await attempt("", () => {

@@ -21,7 +21,7 @@ export async function showConfig(
   cwd: string,
   { out }: Streams,
 ): Promise<number> {
-  const loaded = await loadCascade(loadOptionsOf(options, env, canonicalCwd(cwd)));
+  const loaded = await loadCascade(await loadOptionsOf(options, env, canonicalCwd(cwd)));
   const { manifest } = loaded;
   if (options.json) {
     const origins = originsOf(loaded);

@@ -14,7 +14,7 @@ import type { Allocation } from "../registry/allocation.ts";
 import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
-import { type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
+import { type ManifestOptions, readOptions } from "./cascade.ts";
 import { EventView } from "./event-view.ts";
 import type { Streams } from "./output.ts";
 import { untilQuiet } from "./quiet.ts";
@@ -42,7 +42,7 @@ export async function runTask(
   const { name } = options;
   if (name !== undefined) assertPodName(name);
   const cascade = {
-    ...manifestOptionsOf(options),
+    ...(await readOptions(options, cwd)),
     given: layerOf(options, cwd),
     fallback: runFallback(cwd, crypto.randomUUID().slice(0, 4)),
   };

@@ -7,7 +7,7 @@ import { readRegularFile } from "../base/files.ts";
 import { ManifestError, type Problem } from "./problem.ts";
 
 /** Larger than any file that a person writes. */
-const MAX_FILE_BYTES = 1024 * 1024;
+export const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_EXCERPT_CHARACTERS = 160;
 
 /** Reads a configuration file; `ManifestError` with `failed to read <what> <path>: …`. */
@@ -23,6 +23,14 @@ export function readConfigurationFile(path: string, what: string): string {
   } catch (error) {
     throw failure(messageOf(error), error);
   }
+  return decodedText(bytes, failure);
+}
+
+/** The text of a configuration; throws `failure` with the line in which it is none. */
+export function decodedText(
+  bytes: Uint8Array,
+  failure: (message: string, cause: unknown) => ManifestError,
+): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {

@@ -24,6 +24,7 @@ function place() {
     INSOMNIA_RUNTIME_DIR: dir.join("run"),
   };
   return {
+    env,
     join: dir.join,
     project: dir.join("project"),
     write: (name: string, text: string) => {
@@ -568,4 +569,28 @@ test("a check of twenty thousand rules takes no minutes", async () => {
   here.write("manifest.toml", `scope.allow = [\n${rules.join("")}]\n${SCRIPT}`);
   const { err } = here.pod("check");
   expect(err).toContain(":20001: scope.allow[19999].target: ");
+});
+
+test("an overlay may come in a pipe, and nowhere else", async () => {
+  await using here = place();
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "piped" }]\n');
+  const overlay = '[pod]\nname = "me"\n[model]\nscheme = "script"\nscript = "s.toml"\n';
+  const piped = (command: string, text = overlay) => {
+    const shell = `printf '%s' "$OVERLAY" | "$POD" ${command}`;
+    const { stdout, stderr, exitCode } = Bun.spawnSync(["sh", "-c", shell], {
+      cwd: here.project,
+      env: { ...here.env, POD: podBinary(), OVERLAY: text },
+      timeout: LIMIT_MS,
+      killSignal: "SIGKILL",
+    });
+    return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
+  };
+  expect(piped("config --json --overlay-file /dev/stdin").out).toContain('"name": "me"');
+  expect(piped("check --overlay-file /dev/fd/0").code).toBe(0);
+  expect(piped("run hi --overlay-file /dev/stdin").out).toBe("piped\n");
+  expect(piped("--overlay-file /dev/stdin", "a = 1").err).toContain(
+    "overlay TOML: line 1: a: unknown",
+  );
+  expect(piped("config --overlay-file /dev/stdin", "").code).toBe(0);
+  expect(piped("config --manifest /dev/stdin").err).toContain("not a regular file");
 });
