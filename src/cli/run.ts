@@ -7,6 +7,7 @@ import { constants } from "node:os";
 import { EXIT, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
+import { harmless } from "../base/text.ts";
 import { joinBase } from "../manifest/paths.ts";
 import type { ManifestLayer } from "../manifest/schema.ts";
 import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
@@ -116,7 +117,7 @@ class Foreground {
       if (event.event === "shutdown") this.#below ??= this.#peekBelow();
       this.#show(event);
     });
-    this.#note(`pod \`${pod.self.name}\` works in ${pod.cwd}`);
+    this.#note(`pod \`${pod.self.name}\` works in ${harmless(pod.cwd)}`);
     pod.controller.run([{ kind: "text", content: task }]);
     let isQuiet = false;
     try {

@@ -594,3 +594,17 @@ test("an overlay may come in a pipe, and nowhere else", async () => {
   expect(piped("config --overlay-file /dev/stdin", "").code).toBe(0);
   expect(piped("config --manifest /dev/stdin").err).toContain("not a regular file");
 });
+
+test("the name of a directory moves no cursor", async () => {
+  await using here = place();
+  const work = here.join("a\u001b]0;X\u0007b");
+  mkdirSync(work);
+  writeFileSync(`${work}/s.toml`, 'rules = [{ text = "x" }]\n');
+  const { stderr } = Bun.spawnSync([podBinary(), "run", "hi", "--model", "script:s.toml"], {
+    cwd: work,
+    env: here.env,
+    timeout: LIMIT_MS,
+  });
+  expect(stderr.toString()).toContain("works in ");
+  expect(stderr.toString()).not.toContain("\u001b");
+});
