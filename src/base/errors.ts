@@ -2,6 +2,7 @@
  * The one error type of the project. Code elsewhere throws `PodError` for "cannot continue",
  * matches on `code` and never on text, and renders it with the functions here.
  */
+import { harmless } from "./text.ts";
 
 /** Every failure the project can name. The list is closed: a new kind of failure is added here first. */
 export type ErrorKind =
@@ -98,10 +99,11 @@ export function ioError(action: string, cause: unknown): PodError {
 
 /**
  * What a person sees on the terminal: `error: …`, never a stack trace. One line, except for faults of
- * configuration, of which there may be many, each on its own.
+ * configuration, of which there may be many, each on its own. What it quotes is made harmless.
  */
 export function renderForTerminal(error: unknown): string {
-  return `error: ${isPodError(error, "invalid_manifest") ? error.message : messageOf(error)}`;
+  const text = isPodError(error, "invalid_manifest") ? error.message : messageOf(error);
+  return `error: ${harmless(text)}`;
 }
 
 /** Exit codes of the program (design, section 5). */

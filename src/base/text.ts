@@ -9,3 +9,9 @@ export function printable(text: string, limit = 80): string {
   // eslint-disable-next-line no-control-regex
   return shown.replace(/[\u0000-\u001f\u007f-\u009f]/g, (c) => JSON.stringify(c).slice(1, -1));
 }
+
+/** Text of a model, a file or another process without control characters but line breaks and tabs. */
+export function harmless(text: string): string {
+  // eslint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
+}

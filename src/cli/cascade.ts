@@ -1,6 +1,7 @@
 /** From the options of `pod config`, `pod check` and `pod run` to the cascade they speak of. */
 import type { Environment } from "../base/paths.ts";
 import type { LoadOptions } from "../manifest/load.ts";
+import { withPipedOverlay } from "../manifest/pipe.ts";
 import { loadOptions } from "../serve/configuration.ts";
 import { runFallback } from "./run-defaults.ts";
 import { manifestFlags } from "./serve-command.ts";
@@ -32,15 +33,23 @@ export function manifestOptionsOf(options: ManifestOptions): ReturnType<typeof m
   return manifestFlags(flags);
 }
 
+/** The same with an overlay that comes in a pipe, which can be read once. */
+export async function readOptions(
+  options: ManifestOptions,
+  cwd: string,
+): Promise<ReturnType<typeof manifestFlags>> {
+  return await withPipedOverlay(manifestOptionsOf(options), cwd);
+}
+
 /**
  * What to load. Like `pod run`, and unlike a bare `pod`, it goes on where no layer names the Pod, the
  * model or a path. Throws `usage` for options that exclude each other.
  */
-export function loadOptionsOf(
+export async function loadOptionsOf(
   options: ManifestOptions,
   env: Environment,
   cwd: string,
-): LoadOptions {
+): Promise<LoadOptions> {
   const fallback = runFallback(cwd);
-  return loadOptions({ ...manifestOptionsOf(options), fallback }, env, cwd);
+  return loadOptions({ ...(await readOptions(options, cwd)), fallback }, env, cwd);
 }

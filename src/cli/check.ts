@@ -3,35 +3,37 @@
  * starting one: manifests, scope, model with its key or scenario, prompts, directories. Asks no
  * network.
  */
-import { lstatSync } from "node:fs";
-import { EXIT, isPodError, messageOf } from "../base/errors.ts";
+import { dirname, join } from "node:path";
+import { EXIT, messageOf, PodError } from "../base/errors.ts";
 import {
   assertSocketPath,
+  type BaseDirectories,
   type Environment,
   podPaths,
   requireRuntimeBase,
   requireSessionsDirectory,
   resolveBases,
 } from "../base/paths.ts";
-import { type LoadedManifest, loadManifest } from "../manifest/load.ts";
-import { type Origin, originsOf } from "../manifest/origins.ts";
-import { ManifestError, type Problem, renderProblem } from "../manifest/problem.ts";
+import { harmless } from "../base/text.ts";
+import { type PromptDirectories, userManifestPath } from "../manifest/discover.ts";
+import { type LoadedManifest, type LoadOptions, searchOf } from "../manifest/load.ts";
+import { renderProblem } from "../manifest/problem.ts";
 import type { Manifest } from "../manifest/schema.ts";
+import { readConfigurationFile } from "../manifest/toml.ts";
+import { checkRequestOptions, createModel } from "../model/provider.ts";
 import { prepareInstruction } from "../prompts/system.ts";
-import { overlaps } from "../scope/set.ts";
-import { canonicalCwd, guardedDirectories, modelFor, rootScope } from "../serve/configuration.ts";
+import { canonicalCwd, guardedDirectories, named, rootScope } from "../serve/configuration.ts";
 import { withFixedPaths } from "../serve/fixed-paths.ts";
-import { effectiveCatalog, type PodModels, rootModels } from "../serve/models.ts";
+import { loadCascade } from "../serve/load-cascade.ts";
+import { type PodModels, rootModels } from "../serve/models.ts";
 import { librariesOf, prepareCatalog } from "../serve/prompts.ts";
-import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
+import { requestOptions } from "../serve/request-options.ts";
+import { loadOptionsOf, type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
+import { type Diagnostic, diagnosticsOf, placed } from "./check-problems.ts";
+import { warningsOf } from "./check-warnings.ts";
+import { checkDirectory, directoryFacts } from "./doctor/directories.ts";
 import type { Streams } from "./output.ts";
-import { harmless, painterFor } from "./terminal.ts";
-
-/** One thing found; `error` means that a Pod would not start. */
-interface Diagnostic extends Problem {
-  readonly level: "error" | "warning";
-  readonly code: string;
-}
+import { painterFor } from "./terminal.ts";
 
 /**
  * Prints what is wrong, or that nothing is; with `json` an object with `ok`, `files` and
@@ -71,7 +73,9 @@ async function examine(
   options: ManifestOptions,
   env: Environment,
   cwd: string,
-): Promise<{ readonly loaded: LoadedManifest | undefined; readonly found: Diagnostic[] }> {
+): Promise<{ readonly loaded: LoadedManifest | undefined; readonly found: readonly Diagnostic[] }> {
+  // What is wrong with the command line itself is no finding.
+  manifestOptionsOf(options);
   const found: Diagnostic[] = [];
   const attempt = async (key: string, work: () => unknown): Promise<void> => {
     try {
@@ -80,19 +84,20 @@ async function examine(
       found.push(...diagnosticsOf(error, key));
     }
   };
+  let load: LoadOptions | undefined;
   let loaded: LoadedManifest | undefined;
   await attempt("", async () => {
-    loaded = await loadManifest(loadOptionsOf(options, env, cwd));
+    load = await loadOptionsOf(options, env, cwd);
+    loaded = await loadCascade(load);
   });
+  if (load === undefined || loaded === undefined) return { loaded, found };
   const bases = resolveBases(env);
-  if (loaded === undefined) {
-    await attempt("model", () => effectiveCatalog(bases));
-    return { loaded, found };
-  }
-  const { manifest, prompts } = loaded;
+  const { manifest, layers } = loaded;
   await attempt("", () => {
     assertSocketPath(podPaths(requireRuntimeBase(bases), manifest.pod.name).socket);
   });
+  found.push(...directoryProblems(bases));
+  await attempt("sandbox.write", () => withFixedPaths({ ...manifest, pod: withoutPack(manifest) }));
   await attempt("scope", () => {
     const guarded = guardedDirectories(
       requireRuntimeBase(bases),
@@ -103,85 +108,97 @@ async function examine(
   });
   let models: PodModels | undefined;
   await attempt("model", async () => {
-    models = await rootModels(manifest, loaded?.layers ?? [], bases, env);
-    await modelFor(models.own, manifest, env);
+    models = await rootModels(manifest, layers, bases, env);
   });
-  await attempt("compaction.model", async () => {
-    if (models?.compaction !== undefined) await modelFor(models.compaction, manifest, env);
-  });
-  await attempt("pod.prompt_pack", () => prepareCatalog(withFixedPaths(manifest), prompts));
-  await attempt("worker.instruction", () =>
-    prepareInstruction(manifest.worker.instruction, librariesOf(prompts)),
-  );
+  for (const [key, model] of [
+    ["model", models?.own],
+    ["compaction.model", models?.compaction],
+  ] as const) {
+    if (model === undefined) continue;
+    const source = model.scheme === "script" ? "script" : "auth";
+    await attempt(key, () => checkRequestOptions(model, requestOptions(manifest)));
+    await attempt(`${key}.${source}`, () =>
+      createModel(model, { env, podName: manifest.pod.name }),
+    );
+  }
+  await examinePrompts(loaded, load, attempt);
   found.push(...warningsOf(manifest));
   return { loaded, found: placed(found, loaded) };
 }
 
-function diagnosticsOf(error: unknown, key: string): Diagnostic[] {
-  const code = isPodError(error) ? error.code : "internal";
-  const keyed = key === "" ? {} : { key };
-  if (error instanceof ManifestError) {
-    return error.faults.flatMap(({ prefix, problems }) =>
-      problems.map((problem): Diagnostic => {
-        // A file's own problems have their place; others need to say what could not be done.
-        const message =
-          problem.file === undefined && prefix !== undefined
-            ? `${prefix}: ${problem.message}`
-            : problem.message;
-        return {
-          level: "error",
-          code,
-          ...(prefix === undefined ? keyed : {}),
-          ...problem,
-          message,
-        };
-      }),
-    );
-  }
-  return [{ level: "error", code, ...keyed, message: messageOf(error) }];
-}
-
-/** What is legal and hardly meant. */
-function warningsOf({ scope, compaction }: Manifest): Diagnostic[] {
-  const warnings: Diagnostic[] = [];
-  const warn = (key: string, message: string): void =>
-    void warnings.push({ level: "warning", code: "doubtful", key, message });
-  for (const [index, rule] of scope.allow.entries()) {
-    if (lstatSync(rule.target, { throwIfNoEntry: false }) === undefined) {
-      warn(`scope.allow[${index}].target`, `${rule.target} does not exist yet`);
+async function examinePrompts(
+  { manifest, prompts, layers }: LoadedManifest,
+  load: LoadOptions,
+  attempt: (key: string, work: () => unknown) => Promise<void>,
+): Promise<void> {
+  let readable: Manifest = { ...manifest, pod: withoutPack(manifest) };
+  await attempt("pod.prompt_pack", () => {
+    const fixed = withFixedPaths({ ...manifest, sandbox: { ...manifest.sandbox, write: [] } });
+    const { prompt_pack: pack } = fixed.pod;
+    if (pack === undefined) return;
+    try {
+      readConfigurationFile(pack, "prompt pack", pack);
+      readable = fixed;
+    } catch (error) {
+      throw new PodError("invalid_manifest", messageOf(error), { cause: error });
     }
-  }
-  for (const [index, rule] of scope.deny.entries()) {
-    // One of reading hides contents from commands wherever they lie.
-    if (rule.permission === "write" && !scope.allow.some((allow) => overlaps(rule, allow))) {
-      warn(`scope.deny[${index}]`, `${rule.target} is not allowed anyway: the rule has no effect`);
+  });
+  // Mistakes in a pack have places of their own, and no key of a manifest is to blame.
+  await attempt("", () => prepareCatalog(readable, prompts));
+  const { instruction } = manifest.worker;
+  await attempt("worker.instruction", async () => {
+    try {
+      await prepareInstruction(instruction, librariesOf(prompts));
+    } catch (error) {
+      const root = layers.find(({ kind }) => kind === "project")?.base ?? load.cwd;
+      const missing = missingLibrary(instruction, prompts, load, root);
+      throw missing === undefined ? error : named(missing, error);
     }
-  }
-  const { compact_threshold: after, compact_request_threshold: before } = compaction ?? {};
-  if (after !== undefined && before !== undefined && after > before) {
-    warn("compaction.compact_threshold", "is above compact_request_threshold, which acts first");
-  }
-  return warnings;
-}
-
-/** Problems with the file and line of their key, as far as a layer has it. */
-function placed(found: readonly Diagnostic[], loaded: LoadedManifest): Diagnostic[] {
-  const origins = originsOf(loaded);
-  return found.map((problem) => {
-    const { key, file } = problem;
-    if (key === undefined || file !== undefined) return problem;
-    // A list of plain values has one place for all of its elements.
-    const list = key.replace(/\[\d+\]$/, "");
-    const origin = origins.find(
-      (entry) =>
-        entry.key === key ||
-        entry.key === list ||
-        (entry.key.startsWith(key) && entry.line !== undefined),
-    );
-    return origin?.line === undefined ? problem : { ...place(origin), ...problem };
   });
 }
 
-function place({ file, line }: Origin): Pick<Problem, "file" | "line"> {
-  return { ...(file === undefined ? {} : { file }), ...(line === undefined ? {} : { line }) };
+function withoutPack({ pod }: Manifest): Manifest["pod"] {
+  const { prompt_pack: _, ...rest } = pod;
+  return rest;
+}
+
+/** Where the texts of the instruction's library would be, when there is no such directory. */
+function missingLibrary(
+  instruction: string,
+  prompts: PromptDirectories,
+  load: LoadOptions,
+  root: string,
+): string | undefined {
+  const search = searchOf(load);
+  if (instruction.startsWith("$user/") && prompts.user === undefined) {
+    const beside = userManifestPath(search)?.path;
+    if (beside === undefined) return "$user is the user's, who is left out";
+    return `there is no directory ${join(dirname(beside), "prompts")}`;
+  }
+  if (instruction.startsWith("$workspace/") && prompts.workspace === undefined) {
+    if (search.project === false) return "$workspace is the project's, which is left out";
+    return `there is no directory ${join(root, ".insomnia", "prompts")}`;
+  }
+  return undefined;
+}
+
+/** What a start would find of the directories that it makes, or takes when they are private. */
+function directoryProblems(bases: BaseDirectories): Diagnostic[] {
+  const { data, runtime } = bases;
+  const wanted = [
+    [
+      "INSOMNIA_DATA_DIR",
+      data === undefined ? undefined : requireSessionsDirectory(bases, undefined),
+    ],
+    ["INSOMNIA_RUNTIME_DIR", runtime],
+  ] as const;
+  const me = process.geteuid?.();
+  return wanted.flatMap(([variable, path]): Diagnostic[] => {
+    if (path === undefined) return [];
+    const privacy = "private";
+    const it = checkDirectory("", directoryFacts(path), { privacy, variable, me });
+    if (it.status !== "problem") return [];
+    const message = [it.finding, it.advice].filter((part) => part !== undefined).join("; ");
+    return [{ level: "error", code: "insecure_directory", message }];
+  });
 }

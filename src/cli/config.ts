@@ -1,17 +1,18 @@
 /** `pod config`: the manifest as it is after the cascade, and where each value of it came from. */
 import { EXIT } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
-import { loadManifest } from "../manifest/load.ts";
+import { harmless } from "../base/text.ts";
 import { type Origin, originsOf } from "../manifest/origins.ts";
 import { renderManifest } from "../manifest/render.ts";
 import { canonicalCwd } from "../serve/configuration.ts";
+import { loadCascade } from "../serve/load-cascade.ts";
 import { loadOptionsOf, type ManifestOptions } from "./cascade.ts";
 import type { Streams } from "./output.ts";
-import { harmless, painterFor } from "./terminal.ts";
+import { painterFor } from "./terminal.ts";
 
 /**
  * Prints the resolved manifest: TOML; a line for each value with `showOrigin`; with `json` the
- * manifest alone, or an object with `manifest`, `layers` and `origins`. Throws what `loadManifest`
+ * manifest alone, or an object with `manifest`, `layers` and `origins`. Throws what `loadCascade`
  * throws.
  */
 export async function showConfig(
@@ -20,7 +21,7 @@ export async function showConfig(
   cwd: string,
   { out }: Streams,
 ): Promise<number> {
-  const loaded = await loadManifest(loadOptionsOf(options, env, canonicalCwd(cwd)));
+  const loaded = await loadCascade(await loadOptionsOf(options, env, canonicalCwd(cwd)));
   const { manifest } = loaded;
   if (options.json) {
     const origins = originsOf(loaded);

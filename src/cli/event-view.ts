@@ -4,11 +4,12 @@
  * unfinished line of the other. Knows nothing of the command that shows it.
  */
 import type { Environment } from "../base/paths.ts";
+import { harmless } from "../base/text.ts";
 import type { Event } from "../protocol/event.ts";
 import type { Item } from "../protocol/history.ts";
 import { messageText } from "../protocol/history.ts";
 import type { Output } from "./output.ts";
-import { harmless, oneLine, type Paint, painterFor } from "./terminal.ts";
+import { oneLine, type Paint, painterFor } from "./terminal.ts";
 
 /** Longest part of a warning that is shown, in characters. */
 const MAX_ALERT = 300;

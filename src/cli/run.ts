@@ -7,6 +7,7 @@ import { constants } from "node:os";
 import { EXIT, messageOf, PodError } from "../base/errors.ts";
 import type { Environment } from "../base/paths.ts";
 import { assertPodName } from "../base/paths.ts";
+import { harmless } from "../base/text.ts";
 import { joinBase } from "../manifest/paths.ts";
 import type { ManifestLayer } from "../manifest/schema.ts";
 import { encodeMessage, type Event, type RunOutcome } from "../protocol/event.ts";
@@ -14,7 +15,7 @@ import type { Allocation } from "../registry/allocation.ts";
 import type { Registry } from "../registry/registry.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
 import { catchSignals, exitOnInternalFailure, type OnFirstSignal } from "../serve/process.ts";
-import { type ManifestOptions, manifestOptionsOf } from "./cascade.ts";
+import { type ManifestOptions, readOptions } from "./cascade.ts";
 import { EventView } from "./event-view.ts";
 import type { Streams } from "./output.ts";
 import { untilQuiet } from "./quiet.ts";
@@ -42,7 +43,7 @@ export async function runTask(
   const { name } = options;
   if (name !== undefined) assertPodName(name);
   const cascade = {
-    ...manifestOptionsOf(options),
+    ...(await readOptions(options, cwd)),
     given: layerOf(options, cwd),
     fallback: runFallback(cwd, crypto.randomUUID().slice(0, 4)),
   };
@@ -116,7 +117,7 @@ class Foreground {
       if (event.event === "shutdown") this.#below ??= this.#peekBelow();
       this.#show(event);
     });
-    this.#note(`pod \`${pod.self.name}\` works in ${pod.cwd}`);
+    this.#note(`pod \`${pod.self.name}\` works in ${harmless(pod.cwd)}`);
     pod.controller.run([{ kind: "text", content: task }]);
     let isQuiet = false;
     try {

@@ -104,6 +104,12 @@ function usage(message: string): PodError {
   return new PodError("usage", `${message} (see: pod --help)`);
 }
 
+/** Loaded by those that need it: no child has an overlay. */
+async function withPipe(options: PodOptions, cwd: string): Promise<PodOptions> {
+  if (options.overlayFile === undefined) return options;
+  return await (await import("../manifest/pipe.ts")).withPipedOverlay(options, cwd);
+}
+
 /** Runs a Pod process to its end and returns its exit code. */
 export async function servePod(
   args: readonly string[],
@@ -115,7 +121,7 @@ export async function servePod(
   const onFirstSignal = catchSignals();
   let pod: RunningPod;
   try {
-    pod = await startPod(options, env, cwd);
+    pod = await startPod(await withPipe(options, cwd), env, cwd);
   } catch (error) {
     // Whatever the kind: a Pod that cannot start exits 1 (spec manifest 7.3).
     writeLine(renderForTerminal(error));

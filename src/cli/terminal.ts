@@ -1,4 +1,5 @@
 /** How commands write: colour only on a terminal that wants it, and text of others made harmless. */
+import { harmless } from "../base/text.ts";
 
 /** Names of the styles that commands use. */
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "blue" | "magenta" | "cyan";
@@ -27,11 +28,6 @@ export function painterFor(
     const [on, off] = CODES[style];
     return wanted ? `\u001b[${on}m${text}\u001b[${off}m` : text;
   };
-}
-
-/** Text of a model or another process without control characters other than line breaks and tabs. */
-export function harmless(text: string): string {
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "");
 }
 
 /** The first line of a text, cut to `limit` characters. */

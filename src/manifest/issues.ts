@@ -49,6 +49,9 @@ function describeUnknown(table: KeyPath, name: string, keys: readonly KeyDoc[]):
   const absent = ABSENT_KEYS.get(dottedKey([...table, name]));
   if (absent !== undefined) return `unknown key: ${absent}`;
   const pattern = dottedKey(table).replace(/\[\d+\]/g, "[]");
+  // One that the schema knows goes with another choice in the same table.
+  const own = keys.find(({ key }) => key === (pattern === "" ? name : `${pattern}.${name}`));
+  if (own?.only !== undefined) return `unknown key: it goes with ${own.only}`;
   const near =
     nearestName(name, namesBelow(keys, pattern)) ??
     keys.find(({ key }) => key.endsWith(`.${name}`))?.key;
@@ -77,6 +80,9 @@ const typeName = (type: string): string => TYPE_NAMES[type] ?? type.replaceAll("
 function describeIssue(issue: z.ZodIssue): string {
   switch (issue.code) {
     case "invalid_type":
+      if (issue.received === "bigint" && /^(number|integer)$/.test(issue.expected)) {
+        return "integer out of range";
+      }
       return issue.received === "undefined"
         ? `is required (${typeName(issue.expected)})`
         : `expected ${typeName(issue.expected)}, found ${typeName(issue.received)}`;

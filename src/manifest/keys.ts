@@ -13,6 +13,8 @@ export interface KeyDoc {
   readonly type: string;
   /** Meaning and default; empty for tables that are only sections. */
   readonly description: string;
+  /** What else the table must say for the key to be one: `kind = "api_key"`. */
+  readonly only?: string;
 }
 
 /** Every key of `schema` (a manifest layer unless given), depth first, each once. */
@@ -31,9 +33,10 @@ export function namesBelow(keys: readonly KeyDoc[], key: string): string[] {
     .filter((rest) => !/[.[*]/.test(rest));
 }
 
-function walk(wrapped: z.ZodTypeAny, key: string, found: Map<string, KeyDoc>): void {
+function walk(wrapped: z.ZodTypeAny, key: string, found: Map<string, KeyDoc>, only?: string): void {
   const schema = unwrap(wrapped);
-  add({ key, type: typeOf(schema), description: textOf(wrapped) }, found);
+  const doc = { key, type: typeOf(schema), description: textOf(wrapped) };
+  add(only === undefined ? doc : { ...doc, only }, found);
   if (schema instanceof z.ZodArray) {
     const element = unwrap(schema.element as z.ZodTypeAny);
     // Elements that are plain values are not keys of their own.
@@ -51,7 +54,11 @@ function walk(wrapped: z.ZodTypeAny, key: string, found: Map<string, KeyDoc>): v
       },
       found,
     );
-    for (const option of options) walkTable(option, key, found);
+    for (const [index, option] of options.entries()) {
+      const tag = tags[index];
+      const only = tag === undefined ? undefined : `${schema.discriminator} = ${typeOf(tag)}`;
+      walkTable(option, key, found, only);
+    }
   } else if (schema instanceof z.ZodObject) {
     walkTable(schema, key, found);
   }
@@ -61,9 +68,14 @@ function add(doc: KeyDoc, found: Map<string, KeyDoc>): void {
   if (doc.key !== "" && !found.has(doc.key)) found.set(doc.key, doc);
 }
 
-function walkTable(table: z.AnyZodObject, key: string, found: Map<string, KeyDoc>): void {
+function walkTable(
+  table: z.AnyZodObject,
+  key: string,
+  found: Map<string, KeyDoc>,
+  only?: string,
+): void {
   for (const [name, value] of Object.entries(table.shape as z.ZodRawShape)) {
-    walk(value, key === "" ? name : `${key}.${name}`, found);
+    walk(value, key === "" ? name : `${key}.${name}`, found, only);
   }
 }
 

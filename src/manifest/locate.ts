@@ -210,19 +210,30 @@ class Scanner {
   }
 }
 
+function scanned(text: string): Scanner {
+  const scanner = new Scanner(text);
+  scanner.run();
+  return scanner;
+}
+
 /**
  * A function from a key path to the line (from 1) on which it stands in `text`. Of a key that is
  * not there it gives the line of the nearest table or value around it, and 1 for the document itself.
  */
 export function lineFinder(text: string): (path: KeyPath) => number {
-  const scanner = new Scanner(text);
-  scanner.run();
+  const { lines, implied } = scanned(text);
   return (path) => {
     for (let length = path.length; length > 0; length -= 1) {
       const key = keyOf(path.slice(0, length));
-      const line = scanner.lines.get(key) ?? scanner.implied.get(key);
+      const line = lines.get(key) ?? implied.get(key);
       if (line !== undefined) return line;
     }
     return 1;
   };
+}
+
+/** As `lineFinder`, but undefined for a key that is not written there. */
+export function writtenLines(text: string): (path: KeyPath) => number | undefined {
+  const { lines } = scanned(text);
+  return (path) => lines.get(keyOf(path));
 }

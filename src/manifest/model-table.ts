@@ -8,6 +8,11 @@ import { lazily } from "../base/lazy.ts";
 /** A string that says something. */
 export const text = lazily(() => z.string().min(1));
 
+/** A path; what the kernel would cut at a NUL character is none. A pattern, so that editors know it. */
+export const pathText = lazily(() =>
+  text().regex(/^[^\x00]*$/, "must not contain a NUL character"),
+);
+
 /** `[model] scheme`: the wire format; `script` is the offline model (design 3). */
 const modelSchemeSchema = lazily(() =>
   z.enum(["anthropic", "openai_chat", "openai_responses", "gemini", "script"]),
@@ -28,7 +33,9 @@ export const authSchema = lazily(() =>
           env: text()
             .optional()
             .describe("environment variable that holds the key; asked before `file`"),
-          file: text().optional().describe("file that holds the key; relative to the layer's base"),
+          file: pathText()
+            .optional()
+            .describe("file that holds the key; relative to the layer's base"),
         })
         .strict(),
       z
@@ -86,20 +93,19 @@ export const capabilitySchema = lazily(() =>
     .strict(),
 );
 
-/** An address without credentials; trailing slashes go. */
+const NOT_HTTP = "must be an http or https URL";
+/** Scheme and host; the parser alone would take blanks and `http:host` too. */
+const HTTP = /^[Hh][Tt][Tt][Pp][Ss]?:\/\/[^\s\/?#\\][^\s\\]*$/;
+/** No `@` before the path. */
+const ANONYMOUS = /^(?![^\/]*\/\/[^\/?#]*@)/;
+
+/** An address without credentials; trailing slashes go. The value is never quoted: FIX 6. */
 export const baseUrlSchema = lazily(() =>
   z
     .string()
-    .superRefine((value, context) => {
-      // The value is not quoted: it may hold a password (FIX 6).
-      const fail = (message: string): void => context.addIssue({ code: "custom", message });
-      const url = URL.parse(value);
-      if (url === null || !/^https?:$/.test(url.protocol))
-        return fail("must be an http or https URL");
-      if (url.username !== "" || url.password !== "") {
-        fail("must not contain a user name or password; use `auth`");
-      }
-    })
+    .regex(HTTP, NOT_HTTP)
+    .regex(ANONYMOUS, "must not contain a user name or password; use `auth`")
+    .refine((value) => !HTTP.test(value) || URL.canParse(value), NOT_HTTP)
     .transform((url) => url.replace(/\/+$/, "")),
 );
 
@@ -115,7 +121,7 @@ export const modelTableSchema = lazily(() =>
       model_id: text().describe("id sent to the API; required without `ref`"),
       auth: authSchema().describe("required without `ref`"),
       capability: capabilitySchema().describe("replaces the catalog's capability as a whole"),
-      script: text().describe(
+      script: pathText().describe(
         'scenario file of `scheme = "script"`; relative to the layer\'s base',
       ),
     })

@@ -5,7 +5,7 @@
  */
 import { dottedKey } from "./issues.ts";
 import type { LoadedLayer, LoadedManifest } from "./load.ts";
-import { type KeyPath, lineFinder } from "./locate.ts";
+import { type KeyPath, writtenLines } from "./locate.ts";
 import { mergeLayers } from "./merge.ts";
 import type { ManifestLayer } from "./schema.ts";
 
@@ -32,7 +32,7 @@ class Mark {
 /** Every value of the manifest, in its order; lists of plain values count as one. */
 export function originsOf({ manifest, layers, filled }: LoadedManifest): Origin[] {
   const marked = layers.map((layer) => marksOf(layer)).reduce(mergeLayers);
-  const lineOf = new Map<LoadedLayer, (path: KeyPath) => number>();
+  const written = new Map<LoadedLayer, (path: KeyPath) => number | undefined>();
   const origins: Origin[] = [];
   const walk = (value: unknown, path: KeyPath, mark: unknown): void => {
     const children = childrenOf(value);
@@ -48,15 +48,16 @@ export function originsOf({ manifest, layers, filled }: LoadedManifest): Origin[
     }
     const { layer } = mark;
     const { kind, file, text } = layer;
-    if (text !== undefined && !lineOf.has(layer)) lineOf.set(layer, lineFinder(text));
-    const line = lineOf.get(layer)?.(mark.path);
-    origins.push({
-      key,
-      value,
-      source: kind,
-      ...(file === undefined ? {} : { file }),
-      ...(line === undefined ? {} : { line }),
-    });
+    if (text === undefined) {
+      origins.push({ key, value, source: kind });
+      return;
+    }
+    const lineOf = written.get(layer) ?? writtenLines(text);
+    written.set(layer, lineOf);
+    const line = lineOf(mark.path);
+    // Not written there: the layer got the default when it was checked.
+    if (line === undefined) origins.push({ key, value, source: "default" });
+    else origins.push({ key, value, source: kind, ...(file === undefined ? {} : { file }), line });
   };
   walk(manifest, [], marked);
   return origins;
@@ -88,5 +89,5 @@ function childrenOf(value: unknown): (readonly [string | number, unknown])[] | u
 
 function memberOf(mark: unknown, name: string | number): unknown {
   if (mark instanceof Mark || typeof mark !== "object" || mark === null) return undefined;
-  return Object.entries(mark).find(([key]) => key === String(name))?.[1];
+  return Object.getOwnPropertyDescriptor(mark, name)?.value;
 }

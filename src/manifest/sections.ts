@@ -7,8 +7,8 @@ import { z } from "zod/v3";
 import { messageOf } from "../base/errors.ts";
 import { lazily } from "../base/lazy.ts";
 import { assertPodName } from "../base/paths.ts";
-import { componentsOf, permissionSchema } from "../scope/rule.ts";
-import { modelTableSchema, text } from "./model-table.ts";
+import { permissionSchema } from "../scope/rule.ts";
+import { modelTableSchema, pathText, text } from "./model-table.ts";
 
 const U32_MAX = 0xffff_ffff;
 const I32 = { min: -0x8000_0000, max: 0x7fff_ffff } as const;
@@ -52,7 +52,7 @@ export const sectionKeys = lazily(() => {
         }
       })
       .describe("identity of the Pod: directory, socket and registry key; required"),
-    prompt_pack: text().describe(
+    prompt_pack: pathText().describe(
       "file with prompt texts, the last layer of them; relative to the base",
     ),
   };
@@ -85,11 +85,13 @@ export const sectionKeys = lazily(() => {
       .describe("effort label (string) or thinking tokens (integer)"),
   };
 
+  const straightPath = pathText().regex(
+    /^(?!(?:[^\x00]*\/)?\.\.(?:\/|$))/,
+    "must not contain `..`",
+  );
   const scopeEntrySchema = z
     .object({
-      target: text()
-        .refine((path) => !componentsOf(path).includes(".."), "must not contain `..`")
-        .describe("file or directory; relative to the layer's base"),
+      target: straightPath.describe("file or directory; relative to the layer's base"),
       permission: permissionSchema().describe(
         "`write` implies `read`; a deny of `read` denies both",
       ),
@@ -152,7 +154,7 @@ export const sectionKeys = lazily(() => {
           `\`warn\` confines as far as it can, \`off\` does not (default \`${DEFAULTS.mode}\`)`,
       ),
     write: z
-      .array(text().refine((path) => !componentsOf(path).includes(".."), "must not contain `..`"))
+      .array(straightPath)
       .describe(
         "files and directories beside the scope that commands may write, such as caches; no Pod " +
           "owns them; relative to the layer's base (default none)",

@@ -7,7 +7,7 @@ import { readRegularFile } from "../base/files.ts";
 import { ManifestError, type Problem } from "./problem.ts";
 
 /** Larger than any file that a person writes. */
-const MAX_FILE_BYTES = 1024 * 1024;
+export const MAX_FILE_BYTES = 1024 * 1024;
 const MAX_EXCERPT_CHARACTERS = 160;
 
 /**
@@ -26,6 +26,14 @@ export function readConfigurationFile(path: string, what: string, within?: strin
   } catch (error) {
     throw failure(messageOf(error), error);
   }
+  return decodedText(bytes, failure);
+}
+
+/** The text of a configuration; throws `failure` with the line in which it is none. */
+export function decodedText(
+  bytes: Uint8Array,
+  failure: (message: string, cause: unknown) => ManifestError,
+): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
@@ -63,7 +71,8 @@ export async function parseTomlText(
       cause,
     );
   try {
-    return parse(text);
+    // One that is too large for a number is one wrong value among others.
+    return parse(text, { integersAsBigInt: "asNeeded" });
   } catch (error) {
     if (!(error instanceof TomlError)) throw failure({ message: messageOf(error) }, error);
     const [headline = ""] = error.message.split("\n");

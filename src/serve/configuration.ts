@@ -20,7 +20,7 @@ import {
 } from "../base/paths.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
-import { type Fallback, type LoadOptions, loadManifest, searchOf } from "../manifest/load.ts";
+import { type Fallback, type LoadOptions, searchOf } from "../manifest/load.ts";
 import { parseResolvedManifest, receivedManifest } from "../manifest/render.ts";
 import type { Manifest, ManifestLayer } from "../manifest/schema.ts";
 import type { ResolvedModel } from "../model/catalog.ts";
@@ -31,6 +31,7 @@ import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import type { OpenedSession } from "../session/open.ts";
+import { loadCascade } from "./load-cascade.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
@@ -127,7 +128,7 @@ async function complete(
     recorded === undefined || restored === undefined
       ? undefined
       : (await import("./restore.ts")).recordedSetup(restored);
-  const loaded = launch === undefined && setup === undefined ? await loadManifest(load) : undefined;
+  const loaded = launch === undefined && setup === undefined ? await loadCascade(load) : undefined;
   const manifest =
     setup !== undefined
       ? parseResolvedManifest(setup.manifest) // again, because the program may have changed since
@@ -152,6 +153,8 @@ async function complete(
         ? await rootModels(manifest, loaded?.layers ?? [], bases, env)
         : childModels(manifest, bases, env, launch.secrets);
     const model = await modelFor(models.own, manifest, env);
+    // A child has it from one that has started.
+    if (launch === undefined) await assertSummariser(models, manifest, env);
     return {
       manifest,
       model,
@@ -192,8 +195,21 @@ export function loadOptions(options: PodOptions, env: Environment, cwd: string):
   };
 }
 
+/** Throws when the first compaction, perhaps hours later, would find no key or no scenario (FIX 13). */
+async function assertSummariser(
+  { compaction }: PodModels,
+  manifest: Manifest,
+  env: Environment,
+): Promise<void> {
+  try {
+    if (compaction !== undefined) await modelFor(compaction, manifest, env);
+  } catch (error) {
+    throw named("compaction.model", error);
+  }
+}
+
 /** A model with its key or its scenario; throws what is wrong with either. */
-export async function modelFor(
+async function modelFor(
   resolved: ResolvedModel,
   manifest: Manifest,
   env: Environment,

@@ -90,3 +90,17 @@ test("exit codes follow the kind of error", () => {
   expect(exitCodeOf(new PodError("io", ""))).toBe(1);
   expect(exitCodeOf("anything")).toBe(1);
 });
+
+test("what reaches the terminal moves no cursor, whoever wrote it", () => {
+  const text = "in \u001b]0;PWNED\u0007\u001b[2J\u009b2J\u007f here";
+  for (const error of [
+    new PodError("invalid_manifest", `${text}\n\tnext`),
+    new PodError("io", text),
+    new Error(text),
+  ]) {
+    const shown = renderForTerminal(error);
+    expect(shown).toContain("in ]0;PWNED[2J2J here");
+    expect(shown).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
+  }
+  expect(renderForTerminal(new PodError("invalid_manifest", "a;\n\tb"))).toBe("error: a;\n\tb");
+});

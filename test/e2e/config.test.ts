@@ -1,6 +1,14 @@
 /** The commands about configuration with the compiled binary: config, check, schema, init. */
 import { describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { podBinary } from "../support/binary.ts";
 import { temp } from "../support/temp.ts";
 
@@ -16,6 +24,7 @@ function place() {
     INSOMNIA_RUNTIME_DIR: dir.join("run"),
   };
   return {
+    env,
     join: dir.join,
     project: dir.join("project"),
     write: (name: string, text: string) => {
@@ -116,7 +125,7 @@ describe("pod check", () => {
     here.write("prompts/a.md", "fine\n{% if nope %}x{% endif %}\n");
     const { err, code } = here.pod("check");
     expect(code).toBe(1);
-    expect(err).toMatch(/manifest\.toml:2: model: .*s\.toml/);
+    expect(err).toMatch(/manifest\.toml:3: model\.script: .*s\.toml/);
     expect(err).toContain("pwd is not readable under the configured scope");
     expect(err).toContain(`${here.project}/.insomnia/prompts/a.md:2: undefined value`);
     expect(err).toMatch(/warning: .*:7: scope\.allow\[0\]\.target: .* does not exist yet/);
@@ -164,6 +173,32 @@ describe("pod init", () => {
     expect([second.code, second.err]).toEqual([1, expect.stringContaining("exists already")]);
     expect(readFileSync(path, "utf8")).toBe(text);
     expect(here.pod("init", "--dry-run").out).toBe(text);
+  });
+
+  test("says what it denied and what it did not", async () => {
+    await using here = place();
+    for (let i = 0; i < 300; i += 1) writeFileSync(`${here.project}/s${i}.pem`, "");
+    const { out } = here.pod("init");
+    expect(out).toContain("200 denied: s0.pem, ");
+    expect(out).toContain("100 NOT denied: ");
+  });
+
+  test("says in words that .insomnia is no directory", async () => {
+    await using here = place();
+    writeFileSync(`${here.project}/.insomnia`, "");
+    const file = here.pod("init");
+    expect([file.code, file.err]).toEqual([
+      1,
+      expect.stringContaining(".insomnia is not a directory"),
+    ]);
+    expect(file.err).not.toMatch(/ENOTDIR|lstat/);
+    rmSync(`${here.project}/.insomnia`);
+    symlinkSync("nowhere", `${here.project}/.insomnia`);
+    const link = here.pod("init");
+    expect([link.code, link.err]).toEqual([
+      1,
+      expect.stringContaining(".insomnia is not a directory"),
+    ]);
   });
 
   test("refuses the home directory", async () => {
@@ -322,4 +357,254 @@ test("a check tells every unknown model and every broken text at once", async ()
   for (const part of ["`never`", "variable `a`", "variable `b`", "workspace/b", "workspace/c"]) {
     expect(text).toContain(part);
   }
+});
+
+test("no command lets what a stranger's manifest says reach the terminal raw", async () => {
+  await using here = place();
+  const escape = "\u001b]0;PWNED\u0007\u001b[2J";
+  const model = 'model.ref = "\\u001b]0;X\\u0007/x"';
+  for (const text of [`# ${escape}\n`, `${model}\n`]) {
+    here.write("manifest.toml", text);
+    for (const args of [["config"], ["run", "hi"], ["check"], ["--overlay", "a = 1"]]) {
+      const { out, err } = here.pod(...args);
+      expect([args, /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/.test(out + err)]).toEqual([
+        args,
+        false,
+      ]);
+    }
+  }
+});
+
+describe("a check finds what a start would fail at", () => {
+  const agrees = async (
+    prepare: (here: ReturnType<typeof place>) => void,
+    message: string | RegExp,
+  ): Promise<string> => {
+    await using here = place();
+    here.write("manifest.toml", SCRIPT);
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    expect(here.pod("check").code).toBe(0);
+    prepare(here);
+    const check = here.pod("check");
+    expect([check.code, check.err]).toEqual([1, expect.stringMatching(message)]);
+    expect(here.pod("run", "hi").code).toBe(1);
+    return check.err;
+  };
+
+  test("a path for commands that is none", async () => {
+    await agrees(
+      (here) => here.write("manifest.toml", `sandbox.write = ["a\\u0000b"]\n${SCRIPT}`),
+      /manifest\.toml:1: sandbox\.write\[0\]: must not contain a NUL character\n/,
+    );
+    await agrees((here) => {
+      symlinkSync("nowhere", here.join("project", "link"));
+      here.write("manifest.toml", `sandbox.write = ["link"]\n${SCRIPT}`);
+    }, /manifest\.toml:1: sandbox\.write: .*link is a broken link\n/);
+  });
+
+  test("a summariser without its scenario, or without its key", async () => {
+    const summariser = (table: string) => (here: ReturnType<typeof place>) =>
+      here.write("manifest.toml", `${SCRIPT}[compaction.model]\n${table}`);
+    await agrees(
+      summariser('scheme = "script"\nscript = "no.toml"\n'),
+      /manifest\.toml:6: compaction\.model\.script: cannot read scenario .*no\.toml/,
+    );
+    await agrees(
+      summariser('ref = "openai/gpt-5"\n'),
+      /manifest\.toml:5: compaction\.model\.auth: API key not provided/,
+    );
+  });
+
+  test("a sessions directory that is a file, or a link that leads nowhere", async () => {
+    const sessions = (here: ReturnType<typeof place>): string => {
+      mkdirSync(here.join("home", "i"), { recursive: true, mode: 0o700 });
+      return here.join("home", "i", "sessions");
+    };
+    await agrees((here) => writeFileSync(sessions(here), ""), /sessions is not a directory/);
+    await agrees((here) => symlinkSync("nowhere", sessions(here)), /sessions is a link .* nowhere/);
+  });
+
+  test("a data directory that cannot be made, and a runtime directory open to others", async () => {
+    await agrees((here) => writeFileSync(here.join("home", "i"), ""), /sessions cannot be/);
+    await agrees((here) => chmodSync(here.join("run"), 0o755), /run is open to other users/);
+  });
+});
+
+test("a start says at once that the summariser has no key", async () => {
+  await using here = place();
+  here.write("manifest.toml", `${SCRIPT}[compaction.model]\nref = "openai/gpt-5"\n`);
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+  expect(here.pod("run", "hi").err).toStartWith(
+    "error: failed to create pod: compaction.model: API key not provided",
+  );
+});
+
+describe("a check puts what is wrong with a model", () => {
+  const FILE = String.raw`^error: \S+/\.insomnia/manifest\.toml`;
+  test.each([
+    [
+      '[model]\nref = "openai/x"\nauth = { kind = "api_key", env = "NO" }\n',
+      "3: model.auth: API key",
+    ],
+    [
+      '[model]\n\nref = "foo"\n',
+      "3: model.ref: failed to resolve model manifest: invalid model.ref `foo`: must be `<provider>/<model_id>`$",
+    ],
+    ['[model]\nscheme = "script"\nscript = "no.toml"\n', "3: model.script: cannot read scenario"],
+    [
+      '[model]\nscheme = "gemini"\nmodel_id = "m"\nauth = { kind = "none" }\nbase_url = "http://a?b"\n',
+      "5: model.base_url: .* a query or fragment \\(host a\\)$",
+    ],
+    [
+      '[model]\nmodel_id = "x"\nref = "foo"\n[limits]\nchild_models = ["bar"]\n',
+      "3: model.ref: failed to resolve model manifest: invalid model.ref `foo`: must be `<provider>/<model_id>`$",
+    ],
+    [
+      '[model]\nscheme = "openai_chat"\nmodel_id = "m"\nbase_url = "http://a"\nauth = { kind = "api_key", env = "NO" }\n',
+      "4: model.base_url: the key from environment variable NO must not go to a: ",
+    ],
+  ])("on its own line, once: %j", async (text, said) => {
+    await using here = place();
+    here.write("manifest.toml", text);
+    expect(here.pod("check").err).toMatch(new RegExp(`${FILE}:${said}`, "m"));
+  });
+});
+
+describe("a check puts what is wrong with texts", () => {
+  test("on the line that names a missing pack, and in the pack what is wrong there", async () => {
+    await using here = place();
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    here.write("manifest.toml", `${SCRIPT}[pod]\nprompt_pack = "no.toml"\n`);
+    here.write("prompts.toml", '[prompt]\nnotify_wrapper = "{{ a }}"\n');
+    const [pack = "", text = "", ...rest] = here.pod("check").err.trimEnd().split("\n");
+    expect(rest).toEqual([]);
+    expect(pack).toMatch(
+      /manifest\.toml:5: pod\.prompt_pack: failed to read prompt pack \S+no\.toml: ENOENT/,
+    );
+    expect(text).toContain("prompts.toml:2");
+    expect(text).not.toContain("pod.prompt_pack");
+  });
+
+  test("with the directory that is not there", async () => {
+    await using here = place();
+    writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+    writeFileSync(here.join("ci.toml"), SCRIPT.replace("s.toml", "project/s.toml"));
+    const said = (name: string, ...args: string[]): string =>
+      here.pod("check", ...args, "--overlay", `worker.instruction = "${name}"`).err;
+    here.write("manifest.toml", SCRIPT);
+    rmSync(here.join("project", ".insomnia", "prompts"), { recursive: true });
+    expect(said("$user/a")).toContain(
+      `there is no directory ${here.join("home", "i", "config", "prompts")}: `,
+    );
+    expect(said("$workspace/a")).toContain(
+      `there is no directory ${here.project}/.insomnia/prompts: `,
+    );
+    expect(said("$user/a", "--manifest", "../ci.toml")).toContain("who is left out: ");
+    expect(said("$workspace/a", "--no-project")).toContain("which is left out: ");
+  });
+});
+
+test.each([[["check"]], [["config"]], [["run", "hi"]]])(
+  "options that exclude each other are refused: %j",
+  async (command) => {
+    await using here = place();
+    const { code, err } = here.pod(...command, "--manifest", "f", "--project", "d");
+    expect([code, err]).toEqual([2, expect.stringContaining("exclude each other")]);
+  },
+);
+
+test.each([[["check"]], [["config"]], [["run", "hi"]], [["--no-user"]]])(
+  "%j tells broken catalogs beside broken manifests",
+  async (command) => {
+    await using here = place();
+    here.write("manifest.toml", "[pod]\nnam = 1\n");
+    mkdirSync(here.join("home", "i", "config"), { recursive: true });
+    writeFileSync(
+      here.join("home", "i", "config", "providers.toml"),
+      '[[provider]]\nid = "x"\nshceme = "gemini"\n',
+    );
+    const { code, err } = here.pod(...command);
+    expect(code).toBe(1);
+    expect(err).toContain("pod.nam: unknown key");
+    expect(err).toContain("providers.toml:3: provider[0].shceme: unknown key");
+  },
+);
+
+test("a check warns of an allow rule below a deny, and of a deny that denies nothing", async () => {
+  await using here = place();
+  const rule = (list: string, target: string, permission: string) =>
+    `[[scope.${list}]]\ntarget = "${target}"\npermission = "${permission}"\n`;
+  for (const name of ["a/b", "c/d"]) mkdirSync(`${here.project}/${name}`, { recursive: true });
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "x" }]\n');
+  here.write(
+    "manifest.toml",
+    SCRIPT +
+      rule("allow", ".", "read") +
+      rule("allow", "a/b", "write") +
+      rule("allow", "c/d", "write") +
+      rule("allow", "file/x", "read") +
+      rule("deny", "a", "read") +
+      rule("deny", "c", "write") +
+      rule("deny", "/elsewhere", "write"),
+  );
+  writeFileSync(`${here.project}/file`, "");
+  const { code, err } = here.pod("check");
+  expect(code).toBe(0);
+  expect(
+    err
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.replace(/^.*?toml:/, "")),
+  ).toEqual([
+    `8: scope.allow[1]: ${here.project}/a/b is denied by scope.deny[0]: the rule has no effect`,
+    `11: scope.allow[2]: ${here.project}/c/d is denied by scope.deny[1]: it can only be read`,
+    `14: scope.allow[3].target: ${here.project}/file/x does not exist yet`,
+    "23: scope.deny[2]: /elsewhere is not allowed anyway: the rule has no effect",
+  ]);
+});
+
+test("a check of twenty thousand rules takes no minutes", async () => {
+  await using here = place();
+  const rules = Array.from({ length: 20_000 }, (_, at) => `{target="${at}",permission="read"},\n`);
+  here.write("manifest.toml", `scope.allow = [\n${rules.join("")}]\n${SCRIPT}`);
+  const { err } = here.pod("check");
+  expect(err).toContain(":20001: scope.allow[19999].target: ");
+});
+
+test("an overlay may come in a pipe, and nowhere else", async () => {
+  await using here = place();
+  writeFileSync(here.join("project", "s.toml"), 'rules = [{ text = "piped" }]\n');
+  const overlay = '[pod]\nname = "me"\n[model]\nscheme = "script"\nscript = "s.toml"\n';
+  const piped = (command: string, text = overlay) => {
+    const shell = `printf '%s' "$OVERLAY" | "$POD" ${command}`;
+    const { stdout, stderr, exitCode } = Bun.spawnSync(["sh", "-c", shell], {
+      cwd: here.project,
+      env: { ...here.env, POD: podBinary(), OVERLAY: text },
+      timeout: LIMIT_MS,
+      killSignal: "SIGKILL",
+    });
+    return { out: stdout.toString(), err: stderr.toString(), code: exitCode };
+  };
+  expect(piped("config --json --overlay-file /dev/stdin").out).toContain('"name": "me"');
+  expect(piped("check --overlay-file /dev/fd/0").code).toBe(0);
+  expect(piped("run hi --overlay-file /dev/stdin").out).toBe("piped\n");
+  expect(piped("--overlay-file /dev/stdin", "a = 1").err).toContain(
+    "overlay TOML: line 1: a: unknown",
+  );
+  expect(piped("config --overlay-file /dev/stdin", "").code).toBe(0);
+  expect(piped("config --manifest /dev/stdin").err).toContain("not a regular file");
+});
+
+test("the name of a directory moves no cursor", async () => {
+  await using here = place();
+  const work = here.join("a\u001b]0;X\u0007b");
+  mkdirSync(work);
+  writeFileSync(`${work}/s.toml`, 'rules = [{ text = "x" }]\n');
+  const { stderr } = Bun.spawnSync([podBinary(), "run", "hi", "--model", "script:s.toml"], {
+    cwd: work,
+    env: here.env,
+    timeout: LIMIT_MS,
+  });
+  expect(stderr.toString()).toContain("works in ");
+  expect(stderr.toString()).not.toContain("\u001b");
 });

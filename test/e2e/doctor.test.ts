@@ -5,8 +5,10 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -219,4 +221,19 @@ test("a scope that was edited in pods.json is named, and the way that is told br
   rmSync(`${file}.edited`);
   expect((await family.doctor()).code).toBe(0);
   await family.goesOn("one");
+});
+
+test("a directory that is a link to nowhere is told, and --fix does not touch it", async () => {
+  await using world = startWorld();
+  const sessions = join(world.home, ".insomnia", "sessions");
+  mkdirSync(join(world.home, ".insomnia"), { recursive: true, mode: 0o700 });
+  symlinkSync("nowhere", sessions);
+  for (const args of [[], ["--fix"]]) {
+    const { code, complaints } = await doctor(world, ...args);
+    expect(code).toBe(1);
+    expect(complaints("sessions-directory")).toMatchObject([
+      { status: "problem", finding: `${sessions} is a link that leads nowhere` },
+    ]);
+  }
+  expect(readlinkSync(sessions)).toBe("nowhere");
 });

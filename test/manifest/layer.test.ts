@@ -203,8 +203,27 @@ describe("what is wrong with a value", () => {
       '1: model.auth.kind: expected one of "none", "api_key", "command"',
     ],
     ["model.auth = {}", '1: model.auth.kind: expected one of "none", "api_key", "command"'],
+    ['sandbox.write = ["a\\u0000b"]', "1: sandbox.write[0]: must not contain a NUL character"],
+    ['model.script = "a\\u0000b"', "1: model.script: must not contain a NUL character"],
+    ['model.base_url = "http://a b"', "1: model.base_url: must be an http or https URL"],
+    ['model.base_url = "http://[::g]"', "1: model.base_url: must be an http or https URL"],
     ['model.base_url = "localhost:1"', "1: model.base_url: must be an http or https URL"],
     ['model.base_url = "file:///etc"', "1: model.base_url: must be an http or https URL"],
+    [
+      'model.auth = { kind = "none", env = "X" }',
+      '1: model.auth.env: unknown key: it goes with kind = "api_key"',
+    ],
+    [
+      'compaction.model.auth = { kind = "api_key", command = ["x"] }',
+      '1: compaction.model.auth.command: unknown key: it goes with kind = "command"',
+    ],
+    [
+      'model.auth = { kind = "api_key", fiel = "x" }',
+      "1: model.auth.fiel: unknown key (did you mean `file`?)",
+    ],
+    ["limits.max_depth = 9007199254740993", "1: limits.max_depth: integer out of range"],
+    ["worker.temperature = -99999999999999999", "1: worker.temperature: integer out of range"],
+    ["pod.name = 99999999999999999", "1: pod.name: expected a string, found an integer"],
     ["compaction.model.max = 1", "1: compaction.model.max: unknown key"],
     [
       "[memory]\nextract_threshold = 1",
@@ -252,6 +271,15 @@ describe("what is wrong with a value", () => {
 });
 
 describe("several problems", () => {
+  test("are told beside an integer that is too large for a number", async () => {
+    const text =
+      "[worker]\nmax_turns = 99999999999999999\nmax_trns = 1\n[x-own]\nid = 99999999999999999\n";
+    expect(await problemsOf(text)).toEqual([
+      "2: worker.max_turns: integer out of range",
+      "3: worker.max_trns: unknown key (did you mean `max_turns`?)",
+    ]);
+  });
+
   test("are all reported, in the order of their lines", async () => {
     const text = "[limits]\nmax_depth = 0\nnax_depth = 1\n[wroker]\n[pod]\nname = 1\n";
     expect(await problemsOf(text)).toEqual([

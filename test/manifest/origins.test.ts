@@ -35,10 +35,10 @@ test("every value names the layer and line that gave it", async () => {
     "worker.tool_output.per_tool.Read: overlay:3",
     "scope.allow[0].target: user:7",
     "scope.allow[0].permission: user:8",
-    "scope.allow[0].recursive: user:6",
+    "scope.allow[0].recursive: default:-",
     "scope.allow[1].target: project:5",
     "scope.allow[1].permission: project:6",
-    "scope.allow[1].recursive: project:4",
+    "scope.allow[1].recursive: default:-",
     "scope.deny: default:-",
     "limits.max_depth: default:-",
     "limits.max_children: default:-",
@@ -60,7 +60,34 @@ test("a layer that says which model it is leaves nothing of the one below, in th
     "model.ref: project:2",
     "scope.allow[0].target: project:5",
     "scope.allow[0].permission: project:5",
-    "scope.allow[0].recursive: project:5",
+    "scope.allow[0].recursive: default:-",
     "scope.deny: default:-",
   ]);
+});
+
+test("what a layer leaves to the default does not come from one of its lines", async () => {
+  const capability =
+    '{ tool_calling = "none", structured_output = "none", prompt_caching = { kind = "auto" } }';
+  const places = await placesOf(
+    `[pod]\nname = "a"\n[model]\nref = "a/b"\ncapability = ${capability}\n`,
+    '[scope]\nallow = [{ target = ".", permission = "read", recursive = false }]\n' +
+      '[[scope.deny]]\ntarget = "x"\npermission = "read"\n',
+  );
+  expect(places.filter((place) => /vision|recursive|kind/.test(place))).toEqual([
+    "model.capability.vision: default:-",
+    "model.capability.prompt_caching.kind: user:5",
+    "scope.allow[0].recursive: project:2",
+    "scope.deny[0].recursive: default:-",
+  ]);
+});
+
+test("twenty thousand rules are placed at once", async () => {
+  const rule = (_: unknown, index: number) => `{target="${index}",permission="read"},\n`;
+  const started = performance.now();
+  const places = await placesOf(
+    '[pod]\nname = "a"\n',
+    `scope.allow = [\n${Array.from({ length: 20_000 }, rule).join("")}]\n`,
+  );
+  expect(places).toContain("scope.allow[19999].target: project:20001");
+  expect(performance.now() - started).toBeLessThan(10_000);
 });

@@ -3,8 +3,9 @@
  * wide, in colour where that is wanted. Text of Pods is made harmless before it is shown.
  */
 import type { Environment } from "../../base/paths.ts";
+import { harmless } from "../../base/text.ts";
 import type { Streams } from "../output.ts";
-import { harmless, type Paint, painterFor, type Style } from "../terminal.ts";
+import { type Paint, painterFor, type Style } from "../terminal.ts";
 
 const DEFAULT_COLUMNS = 80;
 /** A line of a Pod goes on below itself at most this often before it is cut. */

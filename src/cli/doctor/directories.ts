@@ -2,16 +2,16 @@
  * The base directories themselves: there, ours, closed to others (W9). What is missing is no fault,
  * the first Pod makes it. Reads, changes nothing.
  */
-import { accessSync, constants, readdirSync, type Stats, statSync } from "node:fs";
+import { accessSync, constants, lstatSync, readdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errnoCode, messageOf } from "../../base/errors.ts";
 import { printable } from "../../base/text.ts";
 import { type Finding, type Mend, ok, problem, quoted, warning } from "./finding.ts";
 
-/** A directory as `stat` shows it, links followed. */
+/** A directory as `stat` shows it, links followed; `link` is one that leads nowhere. */
 export interface DirectoryFacts {
   readonly path: string;
-  readonly state: "missing" | "directory" | "other" | "unknown";
+  readonly state: "missing" | "directory" | "other" | "link" | "unknown";
   /** Owner and permission bits; 0 unless it is there. */
   readonly uid: number;
   readonly mode: number;
@@ -36,22 +36,29 @@ export function withStranger(
 
 /** Looks at a path; never throws. */
 export function directoryFacts(path: string): DirectoryFacts {
-  let info: Stats;
+  const facts = factsOf(path);
+  return facts.state === "missing" ? { ...facts, error: whyNotMade(path) } : facts;
+}
+
+function factsOf(path: string): DirectoryFacts {
+  const none = { path, uid: 0, mode: 0, error: "" };
   try {
-    info = statSync(path);
+    const info = statSync(path);
+    // The sticky bit tells whether others may rename what is not theirs.
+    const mode = info.mode & 0o1777;
+    return { ...none, state: info.isDirectory() ? "directory" : "other", uid: info.uid, mode };
   } catch (error) {
-    const missing = errnoCode(error) === "ENOENT";
-    const state = missing ? "missing" : "unknown";
-    return { path, state, uid: 0, mode: 0, error: missing ? whyNotMade(path) : messageOf(error) };
+    if (errnoCode(error) !== "ENOENT")
+      return { ...none, state: "unknown", error: messageOf(error) };
   }
-  const state = info.isDirectory() ? "directory" : "other";
-  // The sticky bit tells whether others may rename what is not theirs.
-  return { path, state, uid: info.uid, mode: info.mode & 0o1777, error: "" };
+  const link = lstatSync(path, { throwIfNoEntry: false });
+  return { ...none, state: link === undefined ? "missing" : "link" };
 }
 
 /** Why a missing directory cannot be made; empty when it can. */
 function whyNotMade(path: string): string {
-  const above = nearestExisting(dirname(path));
+  const above = nearest(dirname(path), ["missing"]);
+  if (above.state === "link") return nowhere(above.path);
   try {
     accessSync(above.path, constants.W_OK | constants.X_OK);
     return "";
@@ -60,11 +67,17 @@ function whyNotMade(path: string): string {
   }
 }
 
+const nowhere = (path: string): string => `${path} is a link that leads nowhere`;
+
 /** The nearest directory above `path` that exists. */
 export function nearestExisting(path: string): DirectoryFacts {
+  return nearest(path, ["missing", "link"]);
+}
+
+function nearest(path: string, passed: readonly DirectoryFacts["state"][]): DirectoryFacts {
   for (let above = path; ; above = dirname(above)) {
-    const facts = directoryFacts(above);
-    if (facts.state !== "missing" || above === dirname(above)) return facts;
+    const facts = factsOf(above);
+    if (!passed.includes(facts.state) || above === dirname(above)) return facts;
   }
 }
 
@@ -109,6 +122,7 @@ export function checkDirectory(
       `mend the path or ${elsewhere}`,
     );
   }
+  if (state === "link") return problem(check, nowhere(path), `remove it: rm ${quoted(path)}`);
   if (state === "other") {
     return problem(
       check,

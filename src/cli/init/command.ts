@@ -1,13 +1,14 @@
 /** `pod init`: a first manifest for a project. Never overwrites anything. */
-import { lstatSync, mkdirSync, realpathSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { errnoCode, EXIT, ioError, PodError } from "../../base/errors.ts";
 import type { Environment } from "../../base/paths.ts";
+import { harmless, printable } from "../../base/text.ts";
 import { canonicalCwd } from "../../serve/configuration.ts";
+import { listed } from "../doctor/finding.ts";
 import type { Streams } from "../output.ts";
-import { harmless } from "../terminal.ts";
 import { type Findings, lookAt } from "./look.ts";
-import { renderInitialManifest } from "./render.ts";
+import { planOf, renderInitialManifest } from "./render.ts";
 
 /**
  * Writes `.insomnia/manifest.toml` at the repository's root, or here when there is no repository, and
@@ -29,7 +30,10 @@ export async function initProject(
     out.write(text);
     return EXIT.done;
   }
-  if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) throw exists(path);
+  if (isThere(directory)) {
+    refuseOther(directory);
+    if (isThere(path)) throw exists(path);
+  }
   try {
     mkdirSync(directory, { recursive: true });
     writeFileSync(path, text, { flag: "wx" });
@@ -44,6 +48,18 @@ function exists(path: string): PodError {
   return new PodError(
     "invalid_argument",
     `${path} exists already and was left as it is (what a new one would be: pod init --dry-run)`,
+  );
+}
+
+/** True when something has that name, a link that leads nowhere too. */
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+
+function refuseOther(directory: string): void {
+  if (statSync(directory, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new PodError(
+    "invalid_argument",
+    `${directory} is not a directory, and agents look for their configuration in a directory of ` +
+      "that name: move it away",
   );
 }
 
@@ -62,17 +78,17 @@ function refuseHome(root: string, home: string | undefined): void {
   );
 }
 
-function reportOf(
-  { root, isRepository, languages, tests, secrets, hasAgentsMd, cut }: Findings,
-  path: string,
-): string {
+function reportOf(found: Findings, path: string): string {
+  const { root, isRepository, languages, tests, hasAgentsMd, cut } = found;
+  const { denied, left } = planOf(found);
   const lines = [
     `wrote ${path}`,
     `  project   ${root}${isRepository ? " (git repository)" : ""}${languages.length === 0 ? "" : `: ${languages.join(", ")}`}`,
     `  writable  everything in it but .insomnia`,
-    secrets.length === 0
+    denied.length + left.length === 0
       ? "  secrets   none found"
-      : `  secrets   ${secrets.length} denied: ${secrets.slice(0, 5).join(", ")}${secrets.length > 5 ? ", …" : ""}`,
+      : `  secrets   ${denied.length} denied: ${named(denied)}`,
+    ...(left.length === 0 ? [] : [`            ${left.length} NOT denied: ${named(left)}`]),
     ...(cut ? ["            not every file was looked at: there are too many"] : []),
     ...(tests.length === 0 ? [] : [`  tests     ${tests.join(", ")}`]),
     ...(hasAgentsMd ? [] : ["  no AGENTS.md: agents read it for the project's conventions"]),
@@ -80,3 +96,9 @@ function reportOf(
   ];
   return `${lines.join("\n")}\n`;
 }
+
+const named = (paths: readonly string[]): string =>
+  listed(
+    paths.map((path) => printable(path)),
+    5,
+  );

@@ -2,7 +2,7 @@
  * What `pod init` finds in a directory: what kind of project it is, how its tests are run, which files
  * look like secrets. Reads names and a few small files; runs nothing; bounded in depth and number.
  */
-import { type Dirent, readdirSync, readFileSync, statSync } from "node:fs";
+import { type Dirent, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 /** What was found. Paths of secrets are relative to `root`, sorted. */
@@ -13,7 +13,10 @@ export interface Findings {
   readonly languages: readonly string[];
   /** Commands, as a person would type them. */
   readonly tests: readonly string[];
+  /** Files, and directories that count as a whole. */
   readonly secrets: readonly string[];
+  /** Directories with many of the secrets and nothing else. */
+  readonly crowded: readonly string[];
   readonly hasAgentsMd: boolean;
   /** True when there were too many files to see all. */
   readonly cut: boolean;
@@ -21,6 +24,8 @@ export interface Findings {
 
 const MAX_DEPTH = 4;
 const MAX_ENTRIES = 20_000;
+/** So many secrets in one directory, and nothing else, make it one of secrets. */
+const MANY = 8;
 const MAX_FILE_BYTES = 256 * 1024;
 /** Directories that hold no file of the project itself. */
 const SKIPPED = new Set([
@@ -92,7 +97,9 @@ const KINDS: readonly Kind[] = [
 
 /** Names of files that usually hold something nobody else should read. */
 const SECRET =
-  /^(\.env(\..+)?|\.envrc|.+\.(pem|key|p12|pfx|keystore|jks|kdbx|tfstate)|id_(rsa|dsa|ecdsa|ed25519)|\.netrc|\.git-credentials|\.htpasswd|\.pgpass|credentials(\.json)?|secrets?\.(json|ya?ml|toml|ini)|service-account.*\.json)$/i;
+  /^(\.env(\..+)?|\.envrc|.+\.(pem|key|p12|pfx|keystore|jks|kdbx|tfstate)|id_(rsa|dsa|ecdsa|ed25519)|\.netrc|\.git-credentials|\.htpasswd|\.pgpass|credentials(\.json)?|secrets?\.(json|ya?ml|toml|ini)|service-account.*\.json)$/is;
+/** Names of directories that hold nothing else; `credentials` may be a part of a program. */
+const SECRET_DIRECTORY = /^\.(env(\..+)?|ssh|gnupg|aws|secrets?)$/is;
 const HARMLESS = /\.(example|sample|template|dist|defaults?)$|\.pub$/i;
 
 /** Looks at the project that `cwd` (absolute) is in. */
@@ -102,7 +109,7 @@ export function lookAt(cwd: string): Findings {
   const names = new Set(entriesOf(root).map(({ name }) => name));
   const kinds = KINDS.filter(({ file }) => [...names].some((name) => file.test(name)));
   const languages = kinds.map(({ language }) => language).filter((language) => language !== "");
-  const { secrets, cut } = findSecrets(root);
+  const found = findSecrets(root);
   return {
     root,
     isRepository: repository !== undefined,
@@ -111,9 +118,8 @@ export function lookAt(cwd: string): Findings {
       (name) => name !== "JavaScript" || !languages.includes("TypeScript"),
     ),
     tests: kinds.flatMap(({ tests }) => tests(root, names) ?? []),
-    secrets,
     hasAgentsMd: names.has("AGENTS.md"),
-    cut,
+    ...found,
   };
 }
 
@@ -125,24 +131,37 @@ function repositoryOf(cwd: string): string | undefined {
   }
 }
 
-function findSecrets(root: string): { readonly secrets: string[]; readonly cut: boolean } {
+function findSecrets(root: string): Pick<Findings, "secrets" | "crowded" | "cut"> {
   const secrets: string[] = [];
-  let seen = 0;
+  const crowded: string[] = [];
   const waiting = [{ path: "", depth: 0 }];
-  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+  let seen = 0;
+  let cut = false;
+  for (let next = waiting.shift(); next !== undefined && !cut; next = waiting.shift()) {
     const { path, depth } = next;
-    for (const entry of entriesOf(join(root, path))) {
+    const entries = entriesOf(join(root, path));
+    const before = secrets.length;
+    for (const entry of entries) {
       seen += 1;
-      if (seen > MAX_ENTRIES) return { secrets: secrets.sort(), cut: true };
+      cut = seen > MAX_ENTRIES;
+      if (cut) break;
       const below = path === "" ? entry.name : `${path}/${entry.name}`;
-      if (entry.isDirectory()) {
-        if (depth < MAX_DEPTH && !SKIPPED.has(entry.name)) {
-          waiting.push({ path: below, depth: depth + 1 });
-        }
-      } else if (SECRET.test(entry.name) && !HARMLESS.test(entry.name)) secrets.push(below);
+      if (isSecret(entry, join(root, below))) secrets.push(below);
+      else if (entry.isDirectory() && depth < MAX_DEPTH && !SKIPPED.has(entry.name)) {
+        waiting.push({ path: below, depth: depth + 1 });
+      }
     }
+    const own = secrets.length - before;
+    if (path !== "" && own >= MANY && own === entries.length) crowded.push(path);
   }
-  return { secrets: secrets.sort(), cut: false };
+  return { secrets: secrets.sort(), crowded: crowded.sort(), cut };
+}
+
+function isSecret(entry: Dirent, path: string): boolean {
+  if (HARMLESS.test(entry.name)) return false;
+  if (!entry.isDirectory()) return SECRET.test(entry.name);
+  // Some keep Python's packages in `.env`.
+  return SECRET_DIRECTORY.test(entry.name) && !existsSync(join(path, "pyvenv.cfg"));
 }
 
 function entriesOf(directory: string): Dirent[] {

@@ -1,14 +1,33 @@
 /** The manifest that `pod init` writes, from what was found. Pure; the text is a valid layer. */
+import { dirname } from "node:path";
 import type { Findings } from "./look.ts";
 
-/** Most secrets that get a rule each; more are named in a comment. */
-const MAX_RULES = 50;
+/** Most rules for secrets; how many more there are is said. */
+const MAX_RULES = 200;
+
+/**
+ * Which secrets get a rule, a crowded directory one for all that is in it, and which get none: those
+ * that are too many, and those with a name that is no text and so cannot be written.
+ */
+export function planOf({ secrets, crowded }: Pick<Findings, "secrets" | "crowded">): {
+  readonly denied: readonly string[];
+  readonly left: readonly string[];
+} {
+  const isText = (path: string): boolean => !path.includes("\ufffd");
+  const whole = new Set(crowded.filter(isText));
+  const single = secrets.filter((path) => !whole.has(dirname(path)));
+  const wanted = [...whole, ...single.filter(isText)];
+  return {
+    denied: wanted.slice(0, MAX_RULES),
+    left: [...wanted.slice(MAX_RULES), ...single.filter((path) => !isText(path))],
+  };
+}
 
 /** The file's text. */
-export function renderInitialManifest({ languages, tests, secrets }: Findings): string {
+export function renderInitialManifest(found: Findings): string {
+  const { languages, tests } = found;
   const kind = languages.length === 0 ? "" : ` (${languages.join(", ")})`;
-  const shown = secrets.slice(0, MAX_RULES);
-  const left = secrets.length - shown.length;
+  const { denied, left } = planOf(found);
   return `# Configuration of the agents that work in this project${kind}. Relative paths start from the
 # project's root. All keys: docs/manifest.md, or \`pod schema manifest\`. For completion in an editor:
 #   pod schema manifest > .insomnia/manifest.schema.json     and as the first line of this file:
@@ -34,7 +53,7 @@ permission = "write"
 [[scope.deny]]
 target = ".insomnia"
 permission = "write"
-${secretRules(shown, left)}
+${secretRules(denied, left.length)}
 # [compaction]                # shortening of long conversations; the section's presence turns it on
 # compact_threshold = 120000  # tokens
 
@@ -52,8 +71,8 @@ function testHints(tests: readonly string[]): string {
 ${commands}`;
 }
 
-function secretRules(secrets: readonly string[], left: number): string {
-  if (secrets.length === 0) {
+function secretRules(denied: readonly string[], left: number): string {
+  if (denied.length + left === 0) {
     return `
 # No file here looks like a secret. A rule for one: \`read\` denies both, reading and writing.
 # [[scope.deny]]
@@ -61,16 +80,19 @@ function secretRules(secrets: readonly string[], left: number): string {
 # permission = "read"
 `;
   }
-  const rules = secrets.map(
-    (path) => `[[scope.deny]]\ntarget = ${JSON.stringify(path)}\npermission = "read"\n`,
+  const rules = denied.map(
+    (path) => `[[scope.deny]]\ntarget = ${quoted(path)}\npermission = "read"\n`,
   );
   const more =
     left === 0
       ? ""
-      : `# … and ${left} more files that look like secrets: deny their directories.\n`;
+      : `# ${left} more look like secrets and are NOT denied: move them into a directory and deny that.\n`;
   return `
 # These look like secrets: no agent reads them.
 ${rules.join("\n")}${more}`;
 }
+
+/** A string of TOML, which has the escapes of JSON and wants one more. */
+const quoted = (text: string): string => JSON.stringify(text).replaceAll("\u007f", "\\u007f");
 
 const oneLine = (text: string): string => text.replace(/[\u0000-\u001f\u007f]/g, " ");

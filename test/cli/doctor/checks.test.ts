@@ -103,6 +103,7 @@ describe("a base directory", () => {
     [{ uid: 0 }, "problem", 0],
     [{ uid: 7, mode: 0o755 }, "problem", 0],
     [{ state: "other" }, "problem", 0],
+    [{ state: "link" }, "problem", 0],
     [{ state: "unknown", error: "EACCES" }, "problem", 0],
   ] as const)("that is private: %j is %s with %i repairs", (more, status, mends) => {
     const finding = judge(more);
