@@ -98,6 +98,8 @@ type DecodedMethod =
 const MAX_NESTING = 128;
 /** Values in a line, keys not counted: a million tiny ones would keep everybody else waiting. */
 const MAX_VALUES = 32_768;
+/** Above this a line is not even parsed, so that its answer bears no id. */
+const MAX_PARSED_VALUES = 2_000_000;
 const EXCESS = {
   depth: `nested deeper than ${MAX_NESTING} levels`,
   values: `more than ${MAX_VALUES} values in a line (an input has at most ${MAX_SEGMENTS} segments)`,
@@ -105,7 +107,7 @@ const EXCESS = {
 
 /** Decodes one line; never throws. */
 export function decodeMethod(line: string): DecodedMethod {
-  const outgrown = textExcess(line, { depth: MAX_NESTING, values: MAX_VALUES });
+  const outgrown = textExcess(line, { depth: MAX_NESTING, values: MAX_PARSED_VALUES });
   if (outgrown !== undefined) return { ok: false, reason: EXCESS[outgrown] };
   let value: unknown;
   try {
