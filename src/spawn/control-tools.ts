@@ -4,6 +4,7 @@ import { messageOf } from "../base/errors.ts";
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import { childrenOf, findByName } from "../registry/kinship.ts";
+import { commandsLive } from "../registry/life.ts";
 import { describeRules } from "../scope/rule.ts";
 import { defineTool, type Tool, ToolError, type ToolOutput } from "../tools/tool.ts";
 import { type ChildRecord, hasEnded } from "./children.ts";
@@ -96,9 +97,11 @@ async function stop(
   const before = isThere ? childrenOf(table, name).map((heir) => heir.instance) : [];
   record.stopping = true;
   const target = { socket, owner, ...(exited === undefined ? {} : { exited }) };
-  // What is not in the registry any more was given back, and the name may be another's.
-  const isOver = record.phase === "ended" && !isThere;
-  const result = isOver ? "ended" : await stopPod(target, limits);
+  // Who has ended gets no signal; what is not in the registry any more was given back, and the name may be
+  // another's.
+  const lingers = isThere && commandsLive(registry.base, name);
+  const result =
+    record.phase !== "ended" ? await stopPod(target, limits) : lingers ? "alive" : "ended";
   if (result === "alive") {
     record.stopping = false;
     const seconds = (limits.askMs + limits.termMs + limits.killMs) / 1000;
