@@ -6,9 +6,10 @@
 import { closeSync, fstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
 import { readTailOf } from "../base/files.ts";
-import { type Closing, closedSchema, DOMAIN, type Setup, setupSchema } from "./setup.ts";
+import { lastSetup } from "./last-setup.ts";
 import { logPath, sessionOf } from "./log.ts";
 import { openForReading, scanLog } from "./scan.ts";
+import { type Closing, closedSchema, DOMAIN, isSetup, type Setup } from "./setup.ts";
 
 /** Bytes of a log's end that are looked at. */
 const TAIL_BYTES = 64 * 1024;
@@ -29,7 +30,7 @@ export type Rest =
 export interface SessionSummary {
   readonly session: string;
   readonly path: string;
-  /** How the Pod is set up; undefined for a log of another program, or without a good beginning. */
+  /** How the Pod was set up last; undefined for a log of another program, or one damaged there. */
   readonly setup: Setup | undefined;
   readonly rest: Rest;
   /** True when a person made it as a copy of an earlier state of another one. */
@@ -92,14 +93,14 @@ export function summarize(directory: string, session: string): SessionSummary | 
   try {
     const { mtimeMs, size } = fstatSync(fd);
     // An entry longer than the window is an item of a run; ends of runs are short.
-    const tail = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
+    const rest = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
     const head = readBeginning(fd);
-    const setup = tail.setup ?? head.setup;
+    const setup = lastSetup(fd, size);
     return {
       session,
       path,
       setup,
-      rest: tail.rest,
+      rest,
       isCopy: head.isForked && setup?.lineage === session,
       changed: Math.round(mtimeMs),
       bytes: size,
@@ -111,63 +112,53 @@ export function summarize(directory: string, session: string): SessionSummary | 
 }
 
 function readBeginning(fd: number): {
-  readonly setup: Setup | undefined;
   readonly isForked: boolean;
   readonly problem: string | undefined;
 } {
-  let setup: Setup | undefined;
   let isForked = false;
   const end = scanLog(
     fd,
     ({ entry, line }) => {
       if (entry?.kind === "session_start") isForked = entry.forked_from != null;
-      if (entry?.kind === "extension" && entry.domain === DOMAIN.setup) {
-        setup = setupSchema().safeParse(entry.payload).data;
-        return false;
-      }
-      return line < HEAD_ENTRIES;
+      return !isSetup(entry) && line < HEAD_ENTRIES;
     },
     HEAD_CHUNK_BYTES,
   );
-  const problem =
-    setup === undefined && end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined;
-  return { setup, isForked, problem };
+  return {
+    isForked,
+    problem: end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined,
+  };
 }
 
 /** What the last lines of a log say; unreadable ones are passed over. `silent`: when none says anything. */
-function readEnd(
-  text: string,
-  silent: Rest,
-): { readonly rest: Rest; readonly setup: Setup | undefined } {
+function readEnd(text: string, silent: Rest): Rest {
   for (const line of text.split("\n").toReversed()) {
     const entry = parseLoosely(line);
     switch (entry?.kind) {
       case "run_completed":
       case "run_errored":
-        return { rest: entry.interrupted === true ? "interrupted" : "idle", setup: undefined };
+        return entry.interrupted === true ? "interrupted" : "idle";
       case "extension": {
         if (entry.domain === DOMAIN.closed) {
-          const closed = closedSchema().safeParse(entry.payload);
-          return { rest: closed.data?.reason ?? "idle", setup: undefined };
+          return closedSchema().safeParse(entry.payload).data?.reason ?? "idle";
         }
-        if (entry.domain === DOMAIN.carried) return { rest: "idle", setup: undefined };
+        if (entry.domain === DOMAIN.carried) return "idle";
         if (entry.domain !== DOMAIN.setup) break;
         // Written when it was brought back, behind what the end of the last run said.
         const before = readEnd(text.slice(0, text.lastIndexOf(line)), silent);
-        const rest = before.rest === "interrupted" ? "interrupted" : "idle";
-        return { rest, setup: setupSchema().safeParse(entry.payload).data };
+        return before === "interrupted" ? "interrupted" : "idle";
       }
       case "session_start":
-        return { rest: "idle", setup: undefined };
+        return "idle";
       case undefined:
       case "turn_end":
       case "llm_usage":
         break;
       default:
-        return { rest: "interrupted", setup: undefined };
+        return "interrupted";
     }
   }
-  return { rest: silent, setup: undefined };
+  return silent;
 }
 
 function parseLoosely(line: string): Record<string, unknown> | undefined {

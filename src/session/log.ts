@@ -18,6 +18,7 @@ import { isStillAt, removeFile, syncDataAsync, syncDirectory, writeAll } from ".
 import { tryFlock } from "../base/libc.ts";
 import { type Head, sealEntry } from "./chain.ts";
 import type { Entry } from "./entry.ts";
+import { isSetup } from "./setup.ts";
 
 const SUFFIX = ".jsonl";
 /** Ends the name of a log that is not whole yet: no list shows it. */
@@ -56,6 +57,8 @@ export class SessionLog {
   #head: Head;
   /** Where the good entries end: everything behind it is a failed write. */
   #end: number;
+  /** Where the last setup begins; ends of runs say so, for those who list sessions. */
+  #setupAt: number | undefined;
   #synced: number;
   #syncing: Promise<void> | undefined;
   #isNew: boolean;
@@ -71,6 +74,7 @@ export class SessionLog {
     at: {
       readonly head: Head;
       readonly end: number;
+      readonly setupAt?: number | undefined;
       readonly isNew: boolean;
       readonly unlisted?: boolean;
     },
@@ -81,6 +85,7 @@ export class SessionLog {
     this.#fd = fd;
     this.#head = at.head;
     this.#end = at.end;
+    this.#setupAt = at.setupAt;
     this.#synced = at.isNew ? 0 : at.end;
     this.#isNew = at.isNew;
     this.#isListed = at.unlisted !== true;
@@ -100,9 +105,13 @@ export class SessionLog {
     if (this.#lost !== undefined) throw this.#failure(this.#lost);
     const lines: string[] = [];
     let head = this.#head;
+    let setupAt = this.#setupAt;
+    let end = this.#end;
     for (const entry of entries) {
-      const sealed = sealEntry(entry, head);
+      const sealed = sealEntry(withSetupAt(entry, setupAt), head);
+      if (isSetup(entry)) setupAt = end;
       lines.push(sealed.line);
+      end += Buffer.byteLength(sealed.line);
       ({ head } = sealed);
     }
     const bytes = Buffer.from(lines.join(""));
@@ -115,7 +124,8 @@ export class SessionLog {
       throw this.#failure(messageOf(error), error);
     }
     this.#head = head;
-    this.#end += bytes.length;
+    this.#setupAt = setupAt;
+    this.#end = end;
   }
 
   /**
@@ -200,6 +210,14 @@ export class SessionLog {
       cause,
     });
   }
+}
+
+/** The entry with the place of the last setup, if it is of a kind that tells it. */
+function withSetupAt(entry: Entry, setup_at: number | undefined): Entry {
+  if (setup_at === undefined) return entry;
+  const { kind } = entry;
+  const tells = kind === "run_completed" || kind === "run_errored" || kind === "llm_usage";
+  return tells ? { ...entry, setup_at } : entry;
 }
 
 /**

@@ -20,6 +20,7 @@ import { isStillAt, removeFile, syncDirectory, writeAll } from "../base/files.ts
 import { Replay, type SessionState } from "./replay.ts";
 import { lockLog, logPath, SessionLog } from "./log.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
+import { isSetup } from "./setup.ts";
 
 /** Bytes of a cut-off end that are copied at once. */
 const COPY_BYTES = 1024 * 1024;
@@ -41,7 +42,11 @@ export function openSession(directory: string, id: string): OpenedSession {
   const fd = openLocked(path, id);
   try {
     const replay = new Replay();
-    const end = scanLog(fd, ({ entry }) => replay.add(entry));
+    let setupAt: number | undefined;
+    const end = scanLog(fd, ({ entry, start }) => {
+      if (isSetup(entry)) setupAt = start;
+      replay.add(entry);
+    });
     if (end.kind === "corrupt") throw corrupt(path, id, end);
     const state = replay.state();
     if (state.entries === 0) {
@@ -51,6 +56,7 @@ export function openSession(directory: string, id: string): OpenedSession {
     const log = new SessionLog(directory, id, fd, {
       head: end.head,
       end: end.goodBytes,
+      setupAt,
       isNew: false,
     });
     return { log, state, repairs };

@@ -21,7 +21,8 @@ interface ScannedEntry {
   readonly head: string;
   /** Line number, from 1. */
   readonly line: number;
-  /** Position behind the line end. */
+  /** Where it begins, and the position behind its line end. */
+  readonly start: number;
   readonly end: number;
 }
 
@@ -98,8 +99,9 @@ export function scanLog(
       return { kind: "corrupt", line, reason: parsed.reason, goodBytes, head, lines: line };
     }
     ({ head } = opened);
+    const start = end - bytes.length - 1;
     goodBytes = end;
-    if (visit({ entry: parsed.entry, head, line, end }) === false) break;
+    if (visit({ entry: parsed.entry, head, line, start, end }) === false) break;
   }
   if (bad !== undefined) return { kind: "torn", ...bad, goodBytes, head, lines: line };
   return { kind: "whole", goodBytes, head, lines: line };

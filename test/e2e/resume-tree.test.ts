@@ -60,6 +60,20 @@ test("a child that is gone is told to its parent's model and comes back below th
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
 });
 
+test("a child that a person brought back after its parent's model had stopped it, and that worked since, comes back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await runToEnd(world, "root", "drop mid");
+  await world.cli("stop", "root", "leaf");
+  expect((await world.cli("resume", "mid")).code).toBe(0);
+  await runToEnd(world, "mid", "hello");
+  await killAll(world);
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(resumed.stdout).toContain("with mid, leaf");
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+}, 60_000);
+
 test("children that lived on are the Pod's again when it comes back, as told to its model", async () => {
   await using world = startWorld();
   const root = await startTree(world);
