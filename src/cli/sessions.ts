@@ -56,6 +56,12 @@ function stateOfSession(summary: SessionSummary, table: Allocations): SessionSta
   return summary.rest === "interrupted" ? "interrupted" : words[summary.rest];
 }
 
+/** What is wrong with a log, where. */
+function placed({ path, problem = "" }: { path: string; problem?: string }): string {
+  const [, line, reason] = /^line (\d+) (.*)$/s.exec(problem) ?? [];
+  return line === undefined ? `${path} ${problem}` : `${path}:${line} ${reason}`;
+}
+
 /** Prints the list, or with `json` an array of objects in the same order. */
 export async function printSessions(
   options: SessionsOptions,
@@ -96,7 +102,8 @@ export async function printSessions(
   const lines = rows.map((row, index) => {
     const word = paint(STATE_STYLE[row.state], row.state.padEnd(11));
     const when = new Date(row.changed_ms).toISOString().slice(0, 16).replace("T", " ");
-    const text = oneLine(row.problem ?? row.first_line, 60);
+    const text =
+      row.problem === undefined ? oneLine(row.first_line, 60) : oneLine(placed(row), 4096);
     return `${(names[index] ?? "").padEnd(width)}  ${word}  ${when}  ${row.session}  ${paint("dim", (row.directory ?? "").padEnd(widest))}  ${text}`;
   });
   const header = `${"NAME".padEnd(width)}  ${"STATE".padEnd(11)}  ${"CHANGED (UTC)".padEnd(16)}  ${"SESSION".padEnd(36)}  ${"DIRECTORY".padEnd(widest)}  FIRST LINE`;

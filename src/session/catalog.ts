@@ -3,7 +3,7 @@
  * ended. Reads the first entries and the end of each log, never the whole of it, takes no lock and
  * changes nothing.
  */
-import { closeSync, fstatSync, readdirSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
 import { readTailOf } from "../base/files.ts";
 import { lastSetup } from "./last-setup.ts";
@@ -38,7 +38,7 @@ export interface SessionSummary {
   /** Milliseconds since the epoch of the last change. */
   readonly changed: number;
   readonly bytes: number;
-  /** Why the beginning cannot be read, if so. */
+  /** Why the log or its beginning cannot be read, if so; without its path. */
   readonly problem: string | undefined;
 }
 
@@ -73,23 +73,29 @@ export function currentSessions(all: readonly SessionSummary[]): SessionSummary[
   });
 }
 
-/** One session; undefined when it is gone. */
+/** One session, also when it cannot be read; undefined when it is gone. */
 export function summarize(directory: string, session: string): SessionSummary | undefined {
   const path = logPath(directory, session);
-  let fd: number;
   try {
-    fd = openForReading(path, session);
+    return readSummary(path, session);
   } catch (error) {
-    const problem = messageOf(error);
-    const nothing = {
+    const info = lstatSync(path, { throwIfNoEntry: false });
+    if (info === undefined) return undefined;
+    return {
+      session,
+      path,
       setup: undefined,
       rest: "idle",
       isCopy: false,
-      changed: 0,
-      bytes: 0,
-    } as const;
-    return { session, path, ...nothing, problem };
+      changed: Math.round(info.mtimeMs),
+      bytes: info.size,
+      problem: `cannot be read: ${messageOf(error)}`,
+    };
   }
+}
+
+function readSummary(path: string, session: string): SessionSummary {
+  const fd = openForReading(path);
   try {
     const { mtimeMs, size } = fstatSync(fd);
     // An entry longer than the window is an item of a run; ends of runs are short.

@@ -14,7 +14,14 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
-import { isStillAt, removeFile, syncDataAsync, syncDirectory, writeAll } from "../base/files.ts";
+import {
+  isStillAt,
+  openRegular,
+  removeFile,
+  syncDataAsync,
+  syncDirectory,
+  writeAll,
+} from "../base/files.ts";
 import { tryFlock } from "../base/libc.ts";
 import { type Head, sealEntry } from "./chain.ts";
 import type { Entry } from "./entry.ts";
@@ -246,19 +253,25 @@ export function createLog(
 
 /** Removes logs that were never published; what cannot be removed stays for the next one to try. */
 function removeLeft(directory: string): void {
+  let names: string[];
   try {
-    for (const name of readdirSync(directory)) {
-      if (name.endsWith(UNLISTED) && sessionOf(name.slice(0, -UNLISTED.length)) !== undefined) {
-        removeIfLeft(join(directory, name));
-      }
-    }
+    names = readdirSync(directory);
   } catch {
-    // The directory itself is complained of by whoever makes a log in it.
+    return; // complained of by whoever makes a log in it
+  }
+  for (const name of names) {
+    if (!name.endsWith(UNLISTED) || sessionOf(name.slice(0, -UNLISTED.length)) === undefined)
+      continue;
+    try {
+      removeIfLeft(join(directory, name));
+    } catch {
+      // No log of ours, or not to be removed: it takes no room in any list.
+    }
   }
 }
 
 function removeIfLeft(path: string): void {
-  const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  const fd = openRegular(path, constants.O_RDWR | constants.O_NOFOLLOW);
   try {
     const isOld = Date.now() - fstatSync(fd).mtimeMs > LEFT_MS;
     if (isOld && tryFlock(fd) === "taken") removeFile(path);

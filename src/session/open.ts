@@ -16,7 +16,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
-import { isStillAt, removeFile, syncDirectory, writeAll } from "../base/files.ts";
+import { isStillAt, openRegular, removeFile, syncDirectory, writeAll } from "../base/files.ts";
 import { Replay, type SessionState } from "./replay.ts";
 import { lockLog, logPath, SessionLog } from "./log.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
@@ -69,7 +69,7 @@ export function openSession(directory: string, id: string): OpenedSession {
 function openLocked(path: string, id: string): number {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
+    fd = openRegular(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
   } catch (error) {
     throw missingOr(error, path, id);
   }

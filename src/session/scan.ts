@@ -3,8 +3,9 @@
  * the chain on the way. It tells an unfinished end (a crash while writing) from damage in the middle
  * and changes nothing.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
+import { openRegular } from "../base/files.ts";
 import { openLine, type Head } from "./chain.ts";
 import { type Entry, parseEntry } from "./entry.ts";
 
@@ -35,13 +36,9 @@ export type LogEnd = { readonly goodBytes: number; readonly head: Head; readonly
   | { readonly kind: "corrupt"; readonly line: number; readonly reason: string }
 );
 
-/** Opens a log for reading. Throws `unknown_session` when there is none, or `io`. */
-export function openForReading(path: string, id: string): number {
-  try {
-    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    throw missingOr(error, path, id);
-  }
+/** Opens a log for reading. Throws what the system says, and `not a regular file` (`io`). */
+export function openForReading(path: string): number {
+  return openRegular(path, constants.O_RDONLY | constants.O_NOFOLLOW);
 }
 
 /** The error for a log that could not be opened. */
@@ -162,9 +159,17 @@ function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
   yield { bytes: tooLong ? undefined : buffer.subarray(0, held), end: position, complete: false };
 }
 
-/** Runs `read` on a log opened for reading, without its lock. */
+/**
+ * Runs `read` on a log opened for reading, without its lock. Throws `unknown_session` when there is none,
+ * or `io`.
+ */
 export function withLog<Result>(path: string, id: string, read: (fd: number) => Result): Result {
-  const fd = openForReading(path, id);
+  let fd: number;
+  try {
+    fd = openForReading(path);
+  } catch (error) {
+    throw missingOr(error, path, id);
+  }
   try {
     return read(fd);
   } finally {

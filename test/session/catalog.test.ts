@@ -1,12 +1,13 @@
 /** Lists of sessions, and which children come back with their parent. */
 import { expect, test } from "bun:test";
-import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
-import { currentSessions, listSessions, type Rest } from "../../src/session/catalog.ts";
+import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { currentSessions, listSessions, type Rest, summarize } from "../../src/session/catalog.ts";
 import { type Head, sealEntry } from "../../src/session/chain.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { childrenToRevive, type KnownSession } from "../../src/session/family-tree.ts";
 import { createLog, logPath } from "../../src/session/log.ts";
 import { openSession } from "../../src/session/open.ts";
+import { withLog } from "../../src/session/scan.ts";
 import { type ChildEnd, DOMAIN } from "../../src/session/setup.ts";
 import { startEntries } from "../../src/session/write.ts";
 import { temp } from "../support/temp.ts";
@@ -204,6 +205,28 @@ test("a log that cannot be read is listed with what is wrong", async () => {
   expect(listSessions(dir.path)).toMatchObject([
     { session: id, setup: undefined, problem: "line 1 is not a line of a session log" },
   ]);
+});
+
+test("what is no file is listed with what is wrong, not waited for, and hides no other", async () => {
+  await using dir = temp();
+  const good = Bun.randomUUIDv7();
+  write(dir.path, good, "a", []);
+  const [folder, pipe, link] = [Bun.randomUUIDv7(), Bun.randomUUIDv7(), Bun.randomUUIDv7()];
+  mkdirSync(logPath(dir.path, folder));
+  expect(Bun.spawnSync(["mkfifo", logPath(dir.path, pipe)]).exitCode).toBe(0);
+  symlinkSync(logPath(dir.path, good), logPath(dir.path, link));
+  expect(listSessions(dir.path)).toMatchObject([
+    { session: link, problem: expect.stringContaining("cannot be read: ELOOP"), setup: undefined },
+    { session: pipe, problem: "cannot be read: not a regular file", setup: undefined },
+    { session: folder, problem: "cannot be read: not a regular file", setup: undefined },
+    { session: good, problem: undefined, setup: { name: "a" } },
+  ]);
+  for (const id of [folder, pipe, link]) {
+    const path = logPath(dir.path, id);
+    expect(() => openSession(dir.path, id)).toThrow(`cannot open session log ${path}: `);
+    expect(() => withLog(path, id, () => 0)).toThrow(`cannot open session log ${path}: `);
+  }
+  expect(summarize(dir.path, Bun.randomUUIDv7())).toBeUndefined();
 });
 
 let clock = 0;

@@ -3,12 +3,14 @@ import { expect, test } from "bun:test";
 import {
   appendFileSync,
   copyFileSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { forkSession, salvage } from "../../src/session/fork.ts";
@@ -277,6 +279,16 @@ test("lines longer and shorter than what is read at once come out the same", asy
     });
   const whole = read(undefined);
   for (const chunk of [1, 2, 7, 64, 333, 1000]) expect(read(chunk)).toEqual(whole);
+});
+
+test("what was never published goes with the next one, also beside what cannot go", async () => {
+  await using dir = temp();
+  const left = `${logPath(dir.path, ID)}.part`;
+  mkdirSync(left.replace("0198", "0197"));
+  writeFileSync(left, "x");
+  utimesSync(left, 1, 1);
+  createLog(dir.path, Bun.randomUUIDv7(), { unlisted: true }).discard();
+  expect(readdirSync(dir.path)).toEqual([expect.stringMatching(/^0197/)]);
 });
 
 test("a line too long to be read is damage when lines follow, and a cut-off end, kept whole, when none does", async () => {
