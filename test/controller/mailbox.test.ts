@@ -1,5 +1,12 @@
 import { describe, expect, spyOn, test } from "bun:test";
-import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import * as files from "../../src/base/files.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
 import type { PodEvent } from "../../src/protocol/method.ts";
@@ -238,6 +245,39 @@ describe("a mailbox", () => {
     const box = dir.open();
     box.receive(notice("i2"));
     expect(dir.open().incoming).toEqual([notice("i1"), notice("i2")]);
+  });
+
+  test.each(["mkdir", "mkfifo"])(
+    "in whose place there is something else (%s) is not waited for, says so once and works on",
+    async (make) => {
+      await using dir = post();
+      expect(Bun.spawnSync([make, dir.path()]).exitCode).toBe(0);
+      const box = dir.open();
+      expect(dir.troubles).toEqual([`cannot keep events in ${dir.path()}: not a regular file`]);
+      box.receive(notice("i1"));
+      await box.synced();
+      expect(box.incoming).toEqual([notice("i1")]);
+      expect(dir.troubles).toHaveLength(1);
+      await box.close();
+    },
+  );
+
+  test("of an earlier session that is no file is passed over", async () => {
+    await using dir = post();
+    mkdirSync(dir.path("earlier"));
+    const box = dir.open(SESSION, ["earlier"]);
+    expect(dir.troubles).toHaveLength(1);
+    box.receive(notice("i1"));
+    expect(dir.open().incoming).toEqual([notice("i1")]);
+  });
+
+  test("that becomes a pipe while it is not open is not waited for", async () => {
+    await using dir = post();
+    const box = dir.open();
+    expect(Bun.spawnSync(["mkfifo", dir.path()]).exitCode).toBe(0);
+    box.receive(notice("i1"));
+    expect(dir.troubles).toHaveLength(1);
+    expect(box.incoming).toEqual([notice("i1")]);
   });
 
   test("that cannot be written says so once and works on in memory", async () => {
