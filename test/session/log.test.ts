@@ -168,6 +168,27 @@ test("a damaged log is salvaged up to its last good line and set aside, whole", 
   expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "unknown_session" });
 });
 
+test("a log damaged before anything that a Pod could go on with is not salvaged, and nobody is told to", async () => {
+  await using dir = temp();
+  const path = logPath(dir.path, ID);
+  const [start = "", ...rest] = VECTORS;
+  for (const before of [[start], []]) {
+    const damaged = [...before, "{}", ...rest, ""].join("\n");
+    writeFileSync(path, damaged);
+    const line = before.length + 1;
+    for (const act of [openSession, salvageSession, salvage]) {
+      const error = errorOf(() => act(dir.path, ID));
+      expect(error).toMatchObject({ code: "session_corrupt", data: { path, line } });
+      expect(String(error)).toContain(
+        `${path}:${line} is not a line of a session log; nothing was`,
+      );
+      expect(String(error)).not.toContain("--salvage");
+    }
+    expect(readdirSync(dir.path)).toEqual([`${ID}.jsonl`]);
+    expect(readFileSync(path, "utf8")).toBe(damaged);
+  }
+});
+
 test("what a Pod may not have reported yet goes along with what is saved, and not with a copy", async () => {
   await using dir = temp();
   fill(dir.path);
