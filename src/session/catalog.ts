@@ -30,7 +30,10 @@ export type Rest =
 export interface SessionSummary {
   readonly session: string;
   readonly path: string;
-  /** How the Pod was set up last; undefined for a log of another program, or one damaged there. */
+  /**
+   * How the Pod was set up last; undefined for a log of another program, or one damaged there. Where there is
+   * a `problem` it may be wrong, and only says whose the log is.
+   */
   readonly setup: Setup | undefined;
   readonly rest: Rest;
   /** True when a person made it as a copy of an earlier state of another one. */
@@ -94,6 +97,19 @@ export function summarize(directory: string, session: string): SessionSummary | 
   }
 }
 
+/** What is wrong with a log, and where: `FILE:LINE reason`; undefined for one without a problem. */
+export function describeProblem({
+  path,
+  problem,
+}: {
+  readonly path: string;
+  readonly problem?: string | undefined;
+}): string | undefined {
+  if (problem === undefined) return undefined;
+  const [, line, reason] = /^line (\d+) (.*)$/s.exec(problem) ?? [];
+  return line === undefined ? `${path} ${problem}` : `${path}:${line} ${reason}`;
+}
+
 function readSummary(path: string, session: string): SessionSummary {
   const fd = openForReading(path);
   try {
@@ -101,7 +117,10 @@ function readSummary(path: string, session: string): SessionSummary {
     // An entry longer than the window is an item of a run; ends of runs are short.
     const rest = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
     const head = readBeginning(fd);
-    const setup = lastSetup(fd, size);
+    // Whose it is must be told of a damaged log as well; nobody starts a Pod from it.
+    const setup =
+      lastSetup(fd, size) ??
+      (head.problem === undefined ? undefined : lastSetup(fd, size, { checked: false }));
     return {
       session,
       path,

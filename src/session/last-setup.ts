@@ -23,8 +23,15 @@ const BEFORE_DOMAIN_BYTES = 1024;
 const SETUP_BYTES = 16 * 1024;
 const MAX_SETUP_BYTES = 16 * 1024 * 1024;
 
-/** The last good setup of the log of `size` bytes behind `fd`. Throws what reading throws. */
-export function lastSetup(fd: number, size: number): Setup | undefined {
+/**
+ * The last good setup of the log of `size` bytes behind `fd`; without `checked` also one that was changed,
+ * which says whose a damaged log is and no more. Throws what reading throws.
+ */
+export function lastSetup(
+  fd: number,
+  size: number,
+  { checked = true }: { readonly checked?: boolean } = {},
+): Setup | undefined {
   let believesPointers = true;
   for (let end = size, length = FIRST_BYTES; end > 0; length = CHUNK_BYTES) {
     const start = Math.max(0, end - length);
@@ -39,7 +46,8 @@ export function lastSetup(fd: number, size: number): Setup | undefined {
         found === pointer
           ? pointedAt(bytes.toString("latin1", found + POINTER.length, found + POINTER_BYTES))
           : lineStart(fd, start + found);
-      const setup = at === undefined || at >= start + found ? undefined : readSetup(fd, at);
+      const setup =
+        at === undefined || at >= start + found ? undefined : readSetup(fd, at, checked);
       if (setup !== undefined) return setup;
       // Where one is wrong the log was changed: then only what is found counts.
       if (found === pointer && at !== undefined) believesPointers = false;
@@ -61,8 +69,8 @@ function lineStart(fd: number, position: number): number {
   return from + readAt(fd, from, position - from).lastIndexOf("\n") + 1;
 }
 
-/** The setup in the line that begins there; undefined when it is none, or not as it was written. */
-function readSetup(fd: number, start: number): Setup | undefined {
+/** The setup in the line that begins there; undefined when it is none, or `checked` and not as it was written. */
+function readSetup(fd: number, start: number, checked: boolean): Setup | undefined {
   let length = SETUP_BYTES;
   let bytes = readAt(fd, start, length);
   let end = bytes.indexOf("\n");
@@ -76,10 +84,9 @@ function readSetup(fd: number, start: number): Setup | undefined {
   const before = /^\{"hash":"[0-9a-f]{64}","prev_hash":"([0-9a-f]{64})"/.exec(
     line.toString("latin1", 0, BEFORE_DOMAIN_BYTES),
   )?.[1];
-  const opened = openLine(line, before);
-  if (!opened.ok) return undefined;
+  if (checked && !openLine(line, before).ok) return undefined;
   try {
-    const entry = JSON.parse(opened.json) as Record<string, unknown>;
+    const entry = JSON.parse(line.toString("utf8")) as Record<string, unknown>;
     if (entry.kind !== "extension" || entry.domain !== DOMAIN.setup) return undefined;
     return setupSchema().safeParse(entry.payload).data;
   } catch {

@@ -164,6 +164,32 @@ test("a child that left no session is named to the person and, once, to its pare
   expect([again.stderr, again.code]).toEqual(["", 0]);
 });
 
+test.each(["title", "before"])(
+  "a child whose session is damaged (%s) is named with file and line, and comes back when it is mended",
+  async (where) => {
+    await using world = startWorld();
+    await startTree(world);
+    const { path } = (await sessions(world)).find(({ name }) => name === "mid") ?? { path: "" };
+    await killAll(world);
+    const whole = readFileSync(path, "utf8");
+    const damaged =
+      where === "title"
+        ? whole.replace('"title":"build"', '"title":"Build"')
+        : whole.replace("\n", "\n{}\n");
+    writeFileSync(path, damaged);
+    const resumed = await world.cli("resume", "root", "--tree");
+    expect(resumed.code).toBe(1);
+    expect(resumed.stderr).toContain(`${path}:2 `);
+    expect(resumed.stderr).not.toContain("left no session");
+    await killAll(world);
+    writeFileSync(path, whole);
+    const again = await world.cli("resume", "root", "--tree");
+    expect([again.stderr, again.code]).toEqual(["", 0]);
+    expect(again.stdout).toContain("with mid, leaf");
+  },
+  60_000,
+);
+
 test("a child that is just being started is no failure of a tree that comes back", async () => {
   await using world = startWorld();
   const root = await world.start({

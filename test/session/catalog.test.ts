@@ -1,7 +1,13 @@
 /** Lists of sessions, and which children come back with their parent. */
 import { expect, test } from "bun:test";
 import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { currentSessions, listSessions, type Rest, summarize } from "../../src/session/catalog.ts";
+import {
+  currentSessions,
+  describeProblem,
+  listSessions,
+  type Rest,
+  summarize,
+} from "../../src/session/catalog.ts";
 import { type Head, sealEntry } from "../../src/session/chain.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { childrenToRevive, type KnownSession } from "../../src/session/family-tree.ts";
@@ -205,6 +211,29 @@ test("a log that cannot be read is listed with what is wrong", async () => {
   expect(listSessions(dir.path)).toMatchObject([
     { session: id, setup: undefined, problem: "line 1 is not a line of a session log" },
   ]);
+});
+
+test("a log damaged before or in its setup is still known by its name", async () => {
+  await using dir = temp();
+  const id = Bun.randomUUIDv7();
+  const path = logPath(dir.path, id);
+  write(dir.path, id, "a", run(10));
+  const whole = readFileSync(path, "utf8");
+  for (const [damaged, reason] of [
+    [whole.replace("\n", "\n{}\n"), "is not a line of a session log"],
+    [whole.replace("task of a", "task of b"), "its hash does not fit its text"],
+  ] as const) {
+    writeFileSync(path, damaged);
+    const [summary] = listSessions(dir.path);
+    expect(summary).toMatchObject({
+      setup: { name: "a", lineage: id },
+      problem: `line 2 ${reason}`,
+    });
+    expect(summary && describeProblem(summary)).toBe(`${path}:2 ${reason}`);
+  }
+  // Cut off in its setup, it has none.
+  writeFileSync(path, whole.slice(0, whole.indexOf("task of a")));
+  expect(listSessions(dir.path)).toMatchObject([{ setup: undefined, problem: undefined }]);
 });
 
 test("what is no file is listed with what is wrong, not waited for, and hides no other", async () => {
