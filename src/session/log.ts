@@ -6,6 +6,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -53,6 +54,24 @@ export function sessionOf(fileName: string): string | undefined {
   if (!fileName.endsWith(SUFFIX)) return undefined;
   const stem = fileName.slice(0, -SUFFIX.length);
   return isSessionId(stem) ? stem : undefined;
+}
+
+/**
+ * Paths of the ends that were cut off the logs of a directory and kept, and of damaged logs that were set
+ * aside, oldest first; none when there is no directory. One that was not there before a Pod was brought
+ * back tells what that Pod has cut.
+ */
+export function keptCuts(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .flatMap((name) => {
+      const [, log = "", time] = /^(.*)\.(\d+)\.corrupt$/.exec(name) ?? [];
+      return sessionOf(log) === undefined
+        ? []
+        : [{ path: join(directory, name), time: Number(time) }];
+    })
+    .sort((a, b) => a.time - b.time)
+    .map(({ path }) => path);
 }
 
 /** A log that this process writes. */

@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { forkSession, salvage } from "../../src/session/fork.ts";
-import { createLog, logPath } from "../../src/session/log.ts";
+import { createLog, keptCuts, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
@@ -107,6 +107,7 @@ test("cut at every byte, a log comes back to its last whole line and the cut is 
       expect(readFileSync(dir.join(name)).equals(whole.subarray(good, length))).toBe(true);
       expect(repairs[0]).toContain(name);
       expect(repairs[0]).toContain(`line ${lines + 1}`);
+      expect(keptCuts(dir.path)).toEqual([dir.join(name)]);
       rmSync(dir.join(name));
     }
   }
