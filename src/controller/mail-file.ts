@@ -75,9 +75,11 @@ export class MailFile {
     for (const name of [session, ...earlier]) {
       const bytes = this.#read(this.#pathOf(name));
       if (bytes === undefined) continue;
-      if (name !== session) linkSync(this.#pathOf(name), this.#path);
+      // It stays where it is while something else is in the way.
+      const moves = name !== session && !this.#failed;
+      if (moves) linkSync(this.#pathOf(name), this.#path);
       const lines = this.#parse(bytes);
-      if (name !== session) removeFile(this.#pathOf(name));
+      if (moves) removeFile(this.#pathOf(name));
       return lines;
     }
     return [];

@@ -271,6 +271,15 @@ describe("a mailbox", () => {
     expect(dir.open().incoming).toEqual([notice("i1")]);
   });
 
+  test("has what waits in that of an earlier session, also when its own place is taken", async () => {
+    await using dir = post();
+    dir.open("earlier").receive(notice("i1"));
+    mkdirSync(dir.path());
+    expect(dir.open(SESSION, ["earlier"]).incoming).toEqual([notice("i1")]);
+    expect(dir.open("earlier").incoming).toEqual([notice("i1")]);
+    expect(dir.troubles).toHaveLength(1);
+  });
+
   test("that becomes a pipe while it is not open is not waited for", async () => {
     await using dir = post();
     const box = dir.open();
