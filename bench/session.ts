@@ -1,6 +1,7 @@
 /**
  * `bun run bench/session.ts`: what recording costs. Appending and syncing an entry beside the same
- * bytes written and synced without any of our code, and reading a large log back beside hashing it.
+ * bytes written and synced without any of our code, listing a log whose end does not say
+ * where its setup stands, and reading a large log back beside hashing it.
  */
 import {
   closeSync,
@@ -14,6 +15,7 @@ import {
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { syncDataAsync } from "../src/base/files.ts";
+import { listSessions } from "../src/session/catalog.ts";
 import type { Entry } from "../src/session/entry.ts";
 import { createLog } from "../src/session/log.ts";
 import { openSession } from "../src/session/open.ts";
@@ -119,6 +121,7 @@ try {
   const hashing = await timed(() => {
     new Bun.CryptoHasher("sha256").update(readFileSync(large.path)).digest();
   });
+  const listing = await timed(() => void listSessions(directory));
   let items = 0;
   const reading = await timed(() => {
     const opened = openSession(directory, large.id);
@@ -126,6 +129,7 @@ try {
     opened.log.close();
   });
   row(`hash ${megabytes.toFixed(0)} MiB, nothing else`, `${hashing.toFixed(0)} ms`);
+  row("list it (one run, not ended)", `${listing.toFixed(1)} ms`);
   row(`check and replay it (${items} items)`, `${reading.toFixed(0)} ms`);
 } finally {
   rmSync(directory, { recursive: true, force: true });

@@ -23,7 +23,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { errnoCode } from "./errors.ts";
+import { errnoCode, PodError } from "./errors.ts";
 
 const PRIVATE_MODE = 0o600;
 
@@ -146,7 +146,7 @@ export function readIfExists(path: string): string | undefined {
 }
 
 /** As `readIfExists`, as bytes. */
-export function readBytes(path: string): Buffer | undefined {
+function readBytes(path: string): Buffer | undefined {
   try {
     // O_NONBLOCK: a pipe that somebody put there is not waited for.
     return readFileSync(path, { flag: constants.O_RDONLY | constants.O_NONBLOCK });
@@ -157,6 +157,28 @@ export function readBytes(path: string): Buffer | undefined {
 }
 
 /**
+ * Opens a regular file, in a place where anybody may have put something else: nothing of another kind
+ * is waited for or used. Throws the failures of the system, and `not a regular file` (`io`).
+ */
+export function openRegular(path: string, flags: number, mode = PRIVATE_MODE): number {
+  let fd: number;
+  try {
+    fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
+  } catch (error) {
+    // A directory, a socket, or a pipe that nobody reads.
+    if (["EISDIR", "ENXIO"].includes(errnoCode(error) ?? "")) throw notRegular();
+    throw error;
+  }
+  if (fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw notRegular();
+}
+
+function notRegular(): PodError {
+  return new PodError("io", "not a regular file");
+}
+
+/**
  * The bytes of a regular file of at most `limit` bytes, for files that anybody may have put there: a
  * pipe or device is neither waited for nor read, and what grows meanwhile is not read without end.
  * With `within`, a path without links, the opened file must lie there, whatever links led to it.
@@ -164,15 +186,13 @@ export function readBytes(path: string): Buffer | undefined {
  * the limit is.
  */
 export function readRegularFile(path: string, limit: number, within?: string): Uint8Array {
-  const { O_RDONLY, O_NONBLOCK, O_NOCTTY } = constants;
-  const fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+  const fd = openRegular(path, constants.O_RDONLY);
   try {
     const info = fstatSync(fd);
     const real = within === undefined ? undefined : placeOf(fd, path);
     if (real !== undefined && real !== within && !real.startsWith(`${within}/`)) {
       throw new Error(`it is a link that leads to ${real}, and must lie at or below ${within}`);
     }
-    if (!info.isFile()) throw new Error("not a regular file");
     if (info.size > limit) throw new Error(`${info.size} bytes, limit is ${limit}`);
     // One byte more than it has, to see its end; files of /proc say that they have none.
     let buffer = Buffer.allocUnsafe(info.size + 1);

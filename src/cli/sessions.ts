@@ -4,7 +4,12 @@ import { EXIT } from "../base/errors.ts";
 import { type Environment, requireSessionsDirectory, resolveBases } from "../base/paths.ts";
 import { isReservation } from "../registry/allocation.ts";
 import type { Allocations } from "../registry/kinship.ts";
-import { currentSessions, listSessions, type SessionSummary } from "../session/catalog.ts";
+import {
+  currentSessions,
+  describeProblem,
+  listSessions,
+  type SessionSummary,
+} from "../session/catalog.ts";
 import type { Streams } from "./output.ts";
 import { oneLine, painterFor, type Style } from "./terminal.ts";
 import { openRegistry } from "./tree.ts";
@@ -30,6 +35,9 @@ const STATE_STYLE: Record<SessionState, Style> = {
   interrupted: "yellow",
   damaged: "red",
 };
+
+/** Characters of what is wrong with a log; its path is told whole. */
+const MAX_PROBLEM = 4096 + 200;
 
 /** Options of the command. */
 interface SessionsOptions {
@@ -96,7 +104,9 @@ export async function printSessions(
   const lines = rows.map((row, index) => {
     const word = paint(STATE_STYLE[row.state], row.state.padEnd(11));
     const when = new Date(row.changed_ms).toISOString().slice(0, 16).replace("T", " ");
-    const text = oneLine(row.problem ?? row.first_line, 60);
+    const problem = describeProblem(row);
+    const text =
+      problem === undefined ? oneLine(row.first_line, 60) : oneLine(problem, MAX_PROBLEM);
     return `${(names[index] ?? "").padEnd(width)}  ${word}  ${when}  ${row.session}  ${paint("dim", (row.directory ?? "").padEnd(widest))}  ${text}`;
   });
   const header = `${"NAME".padEnd(width)}  ${"STATE".padEnd(11)}  ${"CHANGED (UTC)".padEnd(16)}  ${"SESSION".padEnd(36)}  ${"DIRECTORY".padEnd(widest)}  FIRST LINE`;

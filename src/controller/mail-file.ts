@@ -3,13 +3,13 @@
  * line; a torn last line is cut off, a bad one is skipped and said. Knows nothing of what the lines mean
  * but how to write all that still matters anew. A disk that fails costs durability until it works again.
  */
-import { closeSync, constants, fstatSync, ftruncateSync, linkSync, openSync } from "node:fs";
+import { closeSync, constants, fstatSync, ftruncateSync, linkSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod/v3";
-import { errnoCode, messageOf } from "../base/errors.ts";
+import { errnoCode, ioError, isPodError, messageOf } from "../base/errors.ts";
 import {
   fsyncAsync,
-  readBytes,
+  openRegular,
   removeFile,
   replaceFile,
   syncDirectory,
@@ -73,14 +73,37 @@ export class MailFile {
   /** The lines of the file, or of the first one that there is of those of `earlier` sessions, which moves. */
   load(session: string, earlier: readonly string[]): MailLine[] {
     for (const name of [session, ...earlier]) {
-      const bytes = readBytes(this.#pathOf(name));
+      const bytes = this.#read(this.#pathOf(name));
       if (bytes === undefined) continue;
-      if (name !== session) linkSync(this.#pathOf(name), this.#path);
+      // It stays where it is while something else is in the way.
+      const moves = name !== session && !this.#failed;
+      if (moves) linkSync(this.#pathOf(name), this.#path);
       const lines = this.#parse(bytes);
-      if (name !== session) removeFile(this.#pathOf(name));
+      if (moves) removeFile(this.#pathOf(name));
       return lines;
     }
     return [];
+  }
+
+  /** Undefined for what is not there, and for what can hold no lines, which is said. */
+  #read(path: string): Buffer | undefined {
+    let fd: number;
+    try {
+      fd = openRegular(path, constants.O_RDONLY);
+    } catch (error) {
+      if (errnoCode(error) === "ENOENT") return undefined;
+      if (!isPodError(error, "io")) throw ioError(`cannot open ${path}`, error);
+      if (path === this.#path) this.#fail(error);
+      else this.#trouble(`cannot read events in ${path}: ${messageOf(error)}`);
+      return undefined;
+    }
+    try {
+      return readFileSync(fd);
+    } catch (error) {
+      throw ioError(`cannot read ${path}`, error);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** Adds a line that tells what was just taken into account; after `close` without effect. */
@@ -177,7 +200,7 @@ export class MailFile {
 
   #open(): number {
     const { O_WRONLY, O_APPEND, O_CREAT, O_NOFOLLOW } = constants;
-    return openSync(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    return openRegular(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW);
   }
 
   #rewrite(): void {

@@ -3,12 +3,13 @@
  * ended. Reads the first entries and the end of each log, never the whole of it, takes no lock and
  * changes nothing.
  */
-import { closeSync, fstatSync, readdirSync } from "node:fs";
+import { closeSync, fstatSync, lstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
 import { readTailOf } from "../base/files.ts";
+import { lastSetup } from "./last-setup.ts";
 import { logPath, sessionOf } from "./log.ts";
 import { openForReading, scanLog } from "./scan.ts";
-import { type Closing, closedSchema, DOMAIN, type Setup, setupSchema } from "./setup.ts";
+import { type Closing, closedSchema, DOMAIN, isSetup, type Setup } from "./setup.ts";
 
 /** Bytes of a log's end that are looked at. */
 const TAIL_BYTES = 64 * 1024;
@@ -29,7 +30,10 @@ export type Rest =
 export interface SessionSummary {
   readonly session: string;
   readonly path: string;
-  /** How the Pod is set up; undefined for a log of another program, or without a good beginning. */
+  /**
+   * How the Pod was set up last; undefined for a log of another program, or one damaged there. Where there is
+   * a `problem` it may be wrong, and only says whose the log is.
+   */
   readonly setup: Setup | undefined;
   readonly rest: Rest;
   /** True when a person made it as a copy of an earlier state of another one. */
@@ -37,7 +41,7 @@ export interface SessionSummary {
   /** Milliseconds since the epoch of the last change. */
   readonly changed: number;
   readonly bytes: number;
-  /** Why the beginning cannot be read, if so. */
+  /** Why the log or its beginning cannot be read, if so; without its path. */
   readonly problem: string | undefined;
 }
 
@@ -72,34 +76,56 @@ export function currentSessions(all: readonly SessionSummary[]): SessionSummary[
   });
 }
 
-/** One session; undefined when it is gone. */
+/** One session, also when it cannot be read; undefined when it is gone. */
 export function summarize(directory: string, session: string): SessionSummary | undefined {
   const path = logPath(directory, session);
-  let fd: number;
   try {
-    fd = openForReading(path, session);
+    return readSummary(path, session);
   } catch (error) {
-    const problem = messageOf(error);
-    const nothing = {
+    const info = lstatSync(path, { throwIfNoEntry: false });
+    if (info === undefined) return undefined;
+    return {
+      session,
+      path,
       setup: undefined,
       rest: "idle",
       isCopy: false,
-      changed: 0,
-      bytes: 0,
-    } as const;
-    return { session, path, ...nothing, problem };
+      changed: Math.round(info.mtimeMs),
+      bytes: info.size,
+      problem: `cannot be read: ${messageOf(error)}`,
+    };
   }
+}
+
+/** What is wrong with a log, and where: `FILE:LINE reason`; undefined for one without a problem. */
+export function describeProblem({
+  path,
+  problem,
+}: {
+  readonly path: string;
+  readonly problem?: string | undefined;
+}): string | undefined {
+  if (problem === undefined) return undefined;
+  const [, line, reason] = /^line (\d+) (.*)$/s.exec(problem) ?? [];
+  return line === undefined ? `${path} ${problem}` : `${path}:${line} ${reason}`;
+}
+
+function readSummary(path: string, session: string): SessionSummary {
+  const fd = openForReading(path);
   try {
     const { mtimeMs, size } = fstatSync(fd);
     // An entry longer than the window is an item of a run; ends of runs are short.
-    const tail = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
+    const rest = readEnd(readTailOf(fd, TAIL_BYTES), size > TAIL_BYTES ? "interrupted" : "idle");
     const head = readBeginning(fd);
-    const setup = tail.setup ?? head.setup;
+    // Whose it is must be told of a damaged log as well; nobody starts a Pod from it.
+    const setup =
+      lastSetup(fd, size) ??
+      (head.problem === undefined ? undefined : lastSetup(fd, size, { checked: false }));
     return {
       session,
       path,
       setup,
-      rest: tail.rest,
+      rest,
       isCopy: head.isForked && setup?.lineage === session,
       changed: Math.round(mtimeMs),
       bytes: size,
@@ -111,63 +137,53 @@ export function summarize(directory: string, session: string): SessionSummary | 
 }
 
 function readBeginning(fd: number): {
-  readonly setup: Setup | undefined;
   readonly isForked: boolean;
   readonly problem: string | undefined;
 } {
-  let setup: Setup | undefined;
   let isForked = false;
   const end = scanLog(
     fd,
     ({ entry, line }) => {
       if (entry?.kind === "session_start") isForked = entry.forked_from != null;
-      if (entry?.kind === "extension" && entry.domain === DOMAIN.setup) {
-        setup = setupSchema().safeParse(entry.payload).data;
-        return false;
-      }
-      return line < HEAD_ENTRIES;
+      return !isSetup(entry) && line < HEAD_ENTRIES;
     },
     HEAD_CHUNK_BYTES,
   );
-  const problem =
-    setup === undefined && end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined;
-  return { setup, isForked, problem };
+  return {
+    isForked,
+    problem: end.kind === "corrupt" ? `line ${end.line} ${end.reason}` : undefined,
+  };
 }
 
 /** What the last lines of a log say; unreadable ones are passed over. `silent`: when none says anything. */
-function readEnd(
-  text: string,
-  silent: Rest,
-): { readonly rest: Rest; readonly setup: Setup | undefined } {
+function readEnd(text: string, silent: Rest): Rest {
   for (const line of text.split("\n").toReversed()) {
     const entry = parseLoosely(line);
     switch (entry?.kind) {
       case "run_completed":
       case "run_errored":
-        return { rest: entry.interrupted === true ? "interrupted" : "idle", setup: undefined };
+        return entry.interrupted === true ? "interrupted" : "idle";
       case "extension": {
         if (entry.domain === DOMAIN.closed) {
-          const closed = closedSchema().safeParse(entry.payload);
-          return { rest: closed.data?.reason ?? "idle", setup: undefined };
+          return closedSchema().safeParse(entry.payload).data?.reason ?? "idle";
         }
-        if (entry.domain === DOMAIN.carried) return { rest: "idle", setup: undefined };
+        if (entry.domain === DOMAIN.carried) return "idle";
         if (entry.domain !== DOMAIN.setup) break;
         // Written when it was brought back, behind what the end of the last run said.
         const before = readEnd(text.slice(0, text.lastIndexOf(line)), silent);
-        const rest = before.rest === "interrupted" ? "interrupted" : "idle";
-        return { rest, setup: setupSchema().safeParse(entry.payload).data };
+        return before === "interrupted" ? "interrupted" : "idle";
       }
       case "session_start":
-        return { rest: "idle", setup: undefined };
+        return "idle";
       case undefined:
       case "turn_end":
       case "llm_usage":
         break;
       default:
-        return { rest: "interrupted", setup: undefined };
+        return "interrupted";
     }
   }
-  return { rest: silent, setup: undefined };
+  return silent;
 }
 
 function parseLoosely(line: string): Record<string, unknown> | undefined {

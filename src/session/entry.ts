@@ -39,6 +39,8 @@ const entrySchema = lazily(() => {
   const items = z.array(loggedItemSchema());
   /** Ours: number in the id of the first item of the entry; the others follow it. */
   const first_item = z.number().int().nullish();
+  /** Ours: where the last `pod.setup` begins, in bytes; the log itself adds it (`log.ts`). */
+  const setup_at = z.number().int().nullish();
   return z.discriminatedUnion("kind", [
     z.object({
       kind: z.literal("session_start"),
@@ -57,21 +59,28 @@ const entrySchema = lazily(() => {
     z.object({ kind: z.literal("assistant_items"), ts, items, first_item }),
     z.object({ kind: z.literal("tool_results"), ts, items, first_item }),
     z.object({ kind: z.literal("turn_end"), ts, turn_count: z.number().int() }),
-    z.object({ kind: z.literal("llm_usage"), ts, ...usageKeys() }),
+    z.object({ kind: z.literal("llm_usage"), ts, ...usageKeys(), setup_at }),
     z.object({
       kind: z.literal("run_completed"),
       ts,
       interrupted: z.boolean(),
       result: z.string(),
+      setup_at,
     }),
-    z.object({ kind: z.literal("run_errored"), ts, interrupted: z.boolean(), message: z.string() }),
+    z.object({
+      kind: z.literal("run_errored"),
+      ts,
+      interrupted: z.boolean(),
+      message: z.string(),
+      setup_at,
+    }),
     z.object({ kind: z.literal("config_changed"), ts, config: loggedConfigSchema() }),
     z.object({ kind: z.literal("extension"), ts, domain: z.string(), payload: z.unknown() }),
   ]);
 });
 /** An entry of a known kind. Write objects with their keys in the order of the schema. */
 export type Entry = z.infer<ReturnType<typeof entrySchema>>;
-export type UsageRecord = Omit<Extract<Entry, { kind: "llm_usage" }>, "kind" | "ts">;
+export type UsageRecord = Omit<Extract<Entry, { kind: "llm_usage" }>, "kind" | "ts" | "setup_at">;
 
 /** Kinds whose meaning we know; others are kept and ignored. */
 const KNOWN_KINDS: ReadonlySet<string> = new Set([

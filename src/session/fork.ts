@@ -39,7 +39,7 @@ export function forkSession(store: string, id: string, at: string): string {
     }),
   );
   if (found !== at) {
-    if (end.kind === "corrupt") throw corrupt(path, id, end);
+    if (end.kind === "corrupt") throw corrupt(path, id, end, replay.state());
     throw new PodError("invalid_argument", `entry not found: ${at.slice(0, 64)}`);
   }
   // A Pod of its own: the other one goes on, and both can be brought back.

@@ -6,6 +6,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -14,10 +15,18 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ioError, messageOf, PodError } from "../base/errors.ts";
-import { isStillAt, removeFile, syncDataAsync, syncDirectory, writeAll } from "../base/files.ts";
+import {
+  isStillAt,
+  openRegular,
+  removeFile,
+  syncDataAsync,
+  syncDirectory,
+  writeAll,
+} from "../base/files.ts";
 import { tryFlock } from "../base/libc.ts";
 import { type Head, sealEntry } from "./chain.ts";
 import type { Entry } from "./entry.ts";
+import { isSetup } from "./setup.ts";
 
 const SUFFIX = ".jsonl";
 /** Ends the name of a log that is not whole yet: no list shows it. */
@@ -47,6 +56,24 @@ export function sessionOf(fileName: string): string | undefined {
   return isSessionId(stem) ? stem : undefined;
 }
 
+/**
+ * Paths of the ends that were cut off the logs of a directory and kept, and of damaged logs that were set
+ * aside, oldest first; none when there is no directory. One that was not there before a Pod was brought
+ * back tells what that Pod has cut.
+ */
+export function keptCuts(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory)
+    .flatMap((name) => {
+      const [, log = "", time] = /^(.*)\.(\d+)\.corrupt$/.exec(name) ?? [];
+      return sessionOf(log) === undefined
+        ? []
+        : [{ path: join(directory, name), time: Number(time) }];
+    })
+    .sort((a, b) => a.time - b.time)
+    .map(({ path }) => path);
+}
+
 /** A log that this process writes. */
 export class SessionLog {
   readonly id: string;
@@ -56,6 +83,8 @@ export class SessionLog {
   #head: Head;
   /** Where the good entries end: everything behind it is a failed write. */
   #end: number;
+  /** Where the last setup begins; ends of runs say so, for those who list sessions. */
+  #setupAt: number | undefined;
   #synced: number;
   #syncing: Promise<void> | undefined;
   /** Calls of `sync` that are under way: they need the descriptor. */
@@ -74,6 +103,7 @@ export class SessionLog {
     at: {
       readonly head: Head;
       readonly end: number;
+      readonly setupAt?: number | undefined;
       readonly isNew: boolean;
       readonly unlisted?: boolean;
     },
@@ -84,6 +114,7 @@ export class SessionLog {
     this.#fd = fd;
     this.#head = at.head;
     this.#end = at.end;
+    this.#setupAt = at.setupAt;
     this.#synced = at.isNew ? 0 : at.end;
     this.#isNew = at.isNew;
     this.#isListed = at.unlisted !== true;
@@ -104,9 +135,13 @@ export class SessionLog {
     if (this.#lost !== undefined) throw this.#failure(this.#lost);
     const lines: string[] = [];
     let head = this.#head;
+    let setupAt = this.#setupAt;
+    let end = this.#end;
     for (const entry of entries) {
-      const sealed = sealEntry(entry, head);
+      const sealed = sealEntry(withSetupAt(entry, setupAt), head);
+      if (isSetup(entry)) setupAt = end;
       lines.push(sealed.line);
+      end += Buffer.byteLength(sealed.line);
       ({ head } = sealed);
     }
     const bytes = Buffer.from(lines.join(""));
@@ -119,7 +154,8 @@ export class SessionLog {
       throw this.#failure(messageOf(error), error);
     }
     this.#head = head;
-    this.#end += bytes.length;
+    this.#setupAt = setupAt;
+    this.#end = end;
   }
 
   /**
@@ -223,6 +259,14 @@ export class SessionLog {
   }
 }
 
+/** The entry with the place of the last setup, if it is of a kind that tells it. */
+function withSetupAt(entry: Entry, setup_at: number | undefined): Entry {
+  if (setup_at === undefined) return entry;
+  const { kind } = entry;
+  const tells = kind === "run_completed" || kind === "run_errored" || kind === "llm_usage";
+  return tells ? { ...entry, setup_at } : entry;
+}
+
 /**
  * Makes the log of a new session (0600) and locks it. One that is `unlisted` is found by nobody until
  * it is published, so that a crash while it is filled leaves no half conversation. Throws
@@ -249,19 +293,25 @@ export function createLog(
 
 /** Removes logs that were never published; what cannot be removed stays for the next one to try. */
 function removeLeft(directory: string): void {
+  let names: string[];
   try {
-    for (const name of readdirSync(directory)) {
-      if (name.endsWith(UNLISTED) && sessionOf(name.slice(0, -UNLISTED.length)) !== undefined) {
-        removeIfLeft(join(directory, name));
-      }
-    }
+    names = readdirSync(directory);
   } catch {
-    // The directory itself is complained of by whoever makes a log in it.
+    return; // complained of by whoever makes a log in it
+  }
+  for (const name of names) {
+    if (!name.endsWith(UNLISTED) || sessionOf(name.slice(0, -UNLISTED.length)) === undefined)
+      continue;
+    try {
+      removeIfLeft(join(directory, name));
+    } catch {
+      // No log of ours, or not to be removed: it takes no room in any list.
+    }
   }
 }
 
 function removeIfLeft(path: string): void {
-  const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW);
+  const fd = openRegular(path, constants.O_RDWR | constants.O_NOFOLLOW);
   try {
     const isOld = Date.now() - fstatSync(fd).mtimeMs > LEFT_MS;
     if (isOld && tryFlock(fd) === "taken") removeFile(path);

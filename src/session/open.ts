@@ -16,10 +16,11 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
-import { isStillAt, removeFile, syncDirectory, writeAll } from "../base/files.ts";
+import { isStillAt, openRegular, removeFile, syncDirectory, writeAll } from "../base/files.ts";
 import { lockLog, logPath, SessionLog } from "./log.ts";
 import { Replay, type SessionState } from "./replay.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
+import { isSetup } from "./setup.ts";
 
 /** Bytes of a cut-off end that are copied at once. */
 const COPY_BYTES = 1024 * 1024;
@@ -41,9 +42,13 @@ export function openSession(directory: string, id: string): OpenedSession {
   const fd = openLocked(path, id);
   try {
     const replay = new Replay();
-    const end = scanLog(fd, ({ entry }) => replay.add(entry));
-    if (end.kind === "corrupt") throw corrupt(path, id, end);
+    let setupAt: number | undefined;
+    const end = scanLog(fd, ({ entry, start }) => {
+      if (isSetup(entry)) setupAt = start;
+      replay.add(entry);
+    });
     const state = replay.state();
+    if (end.kind === "corrupt") throw corrupt(path, id, end, state);
     if (state.entries === 0) {
       throw new PodError("unknown_session", `session ${id} has no entries to restore`);
     }
@@ -51,6 +56,7 @@ export function openSession(directory: string, id: string): OpenedSession {
     const log = new SessionLog(directory, id, fd, {
       head: end.head,
       end: end.goodBytes,
+      setupAt,
       isNew: false,
     });
     return { log, state, repairs };
@@ -63,7 +69,7 @@ export function openSession(directory: string, id: string): OpenedSession {
 function openLocked(path: string, id: string): number {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
+    fd = openRegular(path, constants.O_RDWR | constants.O_APPEND | constants.O_NOFOLLOW);
   } catch (error) {
     throw missingOr(error, path, id);
   }
@@ -73,14 +79,27 @@ function openLocked(path: string, id: string): number {
   throw new PodError("session_conflict", `session log ${path} was replaced just now; try again`);
 }
 
-/** The refusal of a damaged log: where, why, and what can be done. */
-export function corrupt(path: string, id: string, end: LogEnd & { kind: "corrupt" }): PodError {
+/** The refusal of a damaged log: where, why, and what can be done. `before` is what stands before the damage. */
+export function corrupt(
+  path: string,
+  id: string,
+  end: LogEnd & { kind: "corrupt" },
+  before: SessionState,
+): PodError {
   return new PodError(
     "session_corrupt",
-    `session log ${path}:${end.line} ${end.reason}; nothing was changed. To go on with a copy of ` +
-      `what stands before that line: pod resume --salvage ${id}`,
+    `session log ${path}:${end.line} ${end.reason}; nothing was changed. ${
+      isWorthSaving(before)
+        ? `To go on with a copy of what stands before that line: pod resume --salvage ${id}`
+        : "Before that line there is nothing to go on with: it has to be mended"
+    }`,
     { data: { path, line: end.line } },
   );
+}
+
+/** True when a Pod can be started from it, or has something to go on with when a person starts it. */
+function isWorthSaving({ setup, items }: SessionState): boolean {
+  return setup !== undefined || items.length > 0;
 }
 
 /** Cuts an unfinished end off, after it was copied to a file beside the log. */
@@ -132,7 +151,8 @@ function copyRest(fd: number, from: number, target: string): void {
 /**
  * Reads a damaged session up to its last good entry and sets the log aside under a name that is no
  * session's. The caller writes what was read into a new session, with `at` as its origin, and then
- * calls `setAside`. Throws as `openSession` does; `invalid_argument` for a log without damage.
+ * calls `setAside`. Throws as `openSession` does: `session_corrupt` when nothing to go on with stands
+ * before the damage, and `invalid_argument` for a log without damage.
  */
 export function salvageSession(
   directory: string,
@@ -151,11 +171,10 @@ export function salvageSession(
     if (end.kind !== "corrupt") {
       throw new PodError("invalid_argument", `session ${id} is not damaged; use: pod resume ${id}`);
     }
-    if (end.head === undefined) {
-      throw new PodError("unknown_session", `session ${id} has no entries to restore`);
-    }
+    const state = replay.state();
+    if (end.head === undefined || !isWorthSaving(state)) throw corrupt(path, id, end, state);
     return {
-      state: replay.state(),
+      state,
       at: end.head,
       line: end.line,
       setAside: () => {

@@ -147,7 +147,7 @@ export class Replay {
       case "config_changed":
         return this.#set({ config: entry.config });
       case "llm_usage": {
-        const { kind: _kind, ts: _ts, ...usage } = entry;
+        const { kind: _kind, ts: _ts, setup_at: _at, ...usage } = entry;
         this.#usage.push(usage);
         return;
       }

@@ -3,8 +3,9 @@
  * the chain on the way. It tells an unfinished end (a crash while writing) from damage in the middle
  * and changes nothing.
  */
-import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, readSync } from "node:fs";
 import { errnoCode, ioError, PodError } from "../base/errors.ts";
+import { openRegular } from "../base/files.ts";
 import { openLine, type Head } from "./chain.ts";
 import { type Entry, parseEntry } from "./entry.ts";
 
@@ -21,7 +22,8 @@ interface ScannedEntry {
   readonly head: string;
   /** Line number, from 1. */
   readonly line: number;
-  /** Position behind the line end. */
+  /** Where it begins, and the position behind its line end. */
+  readonly start: number;
   readonly end: number;
 }
 
@@ -34,13 +36,9 @@ export type LogEnd = { readonly goodBytes: number; readonly head: Head; readonly
   | { readonly kind: "corrupt"; readonly line: number; readonly reason: string }
 );
 
-/** Opens a log for reading. Throws `unknown_session` when there is none, or `io`. */
-export function openForReading(path: string, id: string): number {
-  try {
-    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    throw missingOr(error, path, id);
-  }
+/** Opens a log for reading. Throws what the system says, and `not a regular file` (`io`). */
+export function openForReading(path: string): number {
+  return openRegular(path, constants.O_RDONLY | constants.O_NOFOLLOW);
 }
 
 /** The error for a log that could not be opened. */
@@ -98,8 +96,9 @@ export function scanLog(
       return { kind: "corrupt", line, reason: parsed.reason, goodBytes, head, lines: line };
     }
     ({ head } = opened);
+    const start = end - bytes.length - 1;
     goodBytes = end;
-    if (visit({ entry: parsed.entry, head, line, end }) === false) break;
+    if (visit({ entry: parsed.entry, head, line, start, end }) === false) break;
   }
   if (bad !== undefined) return { kind: "torn", ...bad, goodBytes, head, lines: line };
   return { kind: "whole", goodBytes, head, lines: line };
@@ -160,9 +159,17 @@ function* linesOf(fd: number, chunkBytes: number): Generator<RawLine> {
   yield { bytes: tooLong ? undefined : buffer.subarray(0, held), end: position, complete: false };
 }
 
-/** Runs `read` on a log opened for reading, without its lock. */
+/**
+ * Runs `read` on a log opened for reading, without its lock. Throws `unknown_session` when there is none,
+ * or `io`.
+ */
 export function withLog<Result>(path: string, id: string, read: (fd: number) => Result): Result {
-  const fd = openForReading(path, id);
+  let fd: number;
+  try {
+    fd = openForReading(path);
+  } catch (error) {
+    throw missingOr(error, path, id);
+  }
   try {
     return read(fd);
   } finally {

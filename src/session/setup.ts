@@ -8,6 +8,7 @@ import { lazily } from "../base/lazy.ts";
 import { itemSchema } from "../protocol/history.ts";
 import { podEventSchema } from "../protocol/method.ts";
 import { scopeRuleSchema } from "../scope/rule.ts";
+import type { Entry } from "./entry.ts";
 
 /** Domains of our extension entries. */
 export const DOMAIN = {
@@ -58,6 +59,11 @@ export const setupSchema = lazily(() =>
   }),
 );
 export type Setup = z.infer<ReturnType<typeof setupSchema>>;
+
+/** True for an entry that says how the Pod is set up. */
+export function isSetup(entry: Entry | undefined): boolean {
+  return entry?.kind === "extension" && entry.domain === DOMAIN.setup;
+}
 
 /** Payload of `pod.closed`. */
 export const closedSchema = lazily(() =>

@@ -2,74 +2,15 @@ import { describe, expect, spyOn, test } from "bun:test";
 import {
   appendFileSync,
   existsSync,
-  fstatSync,
-  readdirSync,
+  mkdirSync,
   readFileSync,
-  readlinkSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import * as files from "../../src/base/files.ts";
 import { Mailbox } from "../../src/controller/mailbox.ts";
-import type { PodEvent } from "../../src/protocol/method.ts";
 import { canMount, fillUp, smallDisk } from "../support/small-disk.ts";
-import { temp } from "../support/temp.ts";
-
-const SESSION = "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5b";
-const LATER = "0196f3a2-7c1e-7b43-9f0a-5d1c2e3f4a5c";
-const event = (message: string): PodEvent => ({
-  kind: "errored",
-  pod_name: "kid",
-  instance: "k",
-  message,
-});
-const notice = (id: string) => ({ id, text: `text of ${id}`, wake: true });
-
-/** A directory and mailboxes in it; whatever goes wrong is in `troubles`. */
-function post() {
-  const dir = temp();
-  const troubles: string[] = [];
-  return {
-    troubles,
-    path: (session = SESSION) => dir.join(`${session}.mail`),
-    open: (session = SESSION, earlier: string[] = []) =>
-      new Mailbox(dir.path, session, (trouble) => troubles.push(trouble), earlier),
-    directory: dir.path,
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
-  };
-}
-
-/** Flushes that wait, as those of a busy thread pool do, until `go`; `flushed` has the files they reached. */
-function slowFlushes() {
-  const real = files.fsyncAsync;
-  const begun = Promise.withResolvers<void>();
-  const gate = Promise.withResolvers<void>();
-  const flushed: number[] = [];
-  const spy = spyOn(files, "fsyncAsync").mockImplementation(async (fd) => {
-    begun.resolve();
-    await gate.promise;
-    await real(fd);
-    flushed.push(fstatSync(fd).ino);
-  });
-  return {
-    begun: begun.promise,
-    flushed,
-    go: gate.resolve,
-    [Symbol.dispose]: () => spy.mockRestore(),
-  };
-}
-
-/** Descriptors of this process whose files lie in `directory`, removed ones too. */
-function openIn(directory: string): string[] {
-  return readdirSync("/proc/self/fd").flatMap((fd) => {
-    try {
-      const path = readlinkSync(`/proc/self/fd/${fd}`);
-      return path.startsWith(`${directory}/`) ? [path] : [];
-    } catch {
-      return [];
-    }
-  });
-}
+import { event, LATER, notice, post, SESSION } from "./post.ts";
 
 describe("a mailbox", () => {
   test("makes no file before there is something to keep", async () => {
@@ -205,85 +146,6 @@ describe("a mailbox", () => {
     expect(dir.open().outgoing).toEqual([]);
   });
 
-  test("is written anew while a flush waits: that one reaches its own file and is no trouble", async () => {
-    await using dir = post();
-    using flushes = slowFlushes();
-    const box = dir.open();
-    box.receive(notice("first"));
-    const before = statSync(dir.path()).ino;
-    const waiting = box.synced();
-    await flushes.begun;
-    for (let n = 0; statSync(dir.path()).ino === before; n += 1) {
-      box.report({ id: `o${n}`, event: event("x".repeat(10_000)) });
-      box.sent(`o${n}`);
-    }
-    const after = statSync(dir.path()).ino;
-    box.see("later");
-    const later = box.synced();
-    flushes.go();
-    await Promise.all([waiting, later]);
-    expect(flushes.flushed).toEqual([before, after]);
-    expect(dir.troubles).toEqual([]);
-    expect(openIn(dir.directory)).toEqual([dir.path()]);
-    await box.close();
-    expect(openIn(dir.directory)).toEqual([]);
-    expect(dir.open().incoming).toEqual([notice("first")]);
-    expect(dir.open().hasSeen("later")).toBe(true);
-  });
-
-  test("has missed nothing when the flush of a file fails that was replaced meanwhile", async () => {
-    await using dir = post();
-    const begun = Promise.withResolvers<void>();
-    const gate = Promise.withResolvers<void>();
-    const flush = spyOn(files, "fsyncAsync").mockImplementationOnce(() => {
-      begun.resolve();
-      return gate.promise;
-    });
-    const replaced = spyOn(files, "replaceFile");
-    try {
-      const box = dir.open();
-      box.receive(notice("first"));
-      const waiting = box.synced();
-      await begun.promise;
-      for (let n = 0; replaced.mock.calls.length === 0; n += 1) {
-        box.report({ id: `o${n}`, event: event("x".repeat(10_000)) });
-        box.sent(`o${n}`);
-      }
-      gate.reject(new Error("EIO"));
-      await waiting;
-      box.see("later");
-      await box.close();
-      expect(replaced).toHaveBeenCalledTimes(1);
-      expect(replaced.mock.calls[0]?.[2]).toEqual({ durable: true });
-      expect(dir.troubles).toEqual([]);
-      expect(dir.open().incoming).toEqual([notice("first")]);
-    } finally {
-      replaced.mockRestore();
-      flush.mockRestore();
-    }
-  });
-
-  test("closes its file when the last flush that was asked for has ended", async () => {
-    await using dir = post();
-    using flushes = slowFlushes();
-    const box = dir.open();
-    box.see("s1");
-    const first = box.synced();
-    await flushes.begun;
-    const closed = box.close();
-    box.see("s2");
-    const second = box.synced();
-    flushes.go();
-    await first;
-    box.see("s3");
-    const third = box.synced();
-    await Promise.all([closed, second, third]);
-    expect(dir.troubles).toEqual([]);
-    expect(openIn(dir.directory)).toEqual([]);
-    const after = dir.open();
-    expect(["s1", "s2", "s3"].map((id) => after.hasSeen(id))).toEqual([true, true, true]);
-  });
-
   test("remembers a bounded number of ids", async () => {
     await using dir = post();
     const box = dir.open();
@@ -358,6 +220,48 @@ describe("a mailbox", () => {
     const box = dir.open();
     box.receive(notice("i2"));
     expect(dir.open().incoming).toEqual([notice("i1"), notice("i2")]);
+  });
+
+  test.each(["mkdir", "mkfifo"])(
+    "in whose place there is something else (%s) is not waited for, says so once and works on",
+    async (make) => {
+      await using dir = post();
+      expect(Bun.spawnSync([make, dir.path()]).exitCode).toBe(0);
+      const box = dir.open();
+      expect(dir.troubles).toEqual([`cannot keep events in ${dir.path()}: not a regular file`]);
+      box.receive(notice("i1"));
+      await box.synced();
+      expect(box.incoming).toEqual([notice("i1")]);
+      expect(dir.troubles).toHaveLength(1);
+      await box.close();
+    },
+  );
+
+  test("of an earlier session that is no file is passed over", async () => {
+    await using dir = post();
+    mkdirSync(dir.path("earlier"));
+    const box = dir.open(SESSION, ["earlier"]);
+    expect(dir.troubles).toHaveLength(1);
+    box.receive(notice("i1"));
+    expect(dir.open().incoming).toEqual([notice("i1")]);
+  });
+
+  test("has what waits in that of an earlier session, also when its own place is taken", async () => {
+    await using dir = post();
+    dir.open("earlier").receive(notice("i1"));
+    mkdirSync(dir.path());
+    expect(dir.open(SESSION, ["earlier"]).incoming).toEqual([notice("i1")]);
+    expect(dir.open("earlier").incoming).toEqual([notice("i1")]);
+    expect(dir.troubles).toHaveLength(1);
+  });
+
+  test("that becomes a pipe while it is not open is not waited for", async () => {
+    await using dir = post();
+    const box = dir.open();
+    expect(Bun.spawnSync(["mkfifo", dir.path()]).exitCode).toBe(0);
+    box.receive(notice("i1"));
+    expect(dir.troubles).toHaveLength(1);
+    expect(box.incoming).toEqual([notice("i1")]);
   });
 
   test("that cannot be written says so once and works on in memory", async () => {

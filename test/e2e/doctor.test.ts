@@ -30,6 +30,8 @@ async function doctor(
   );
 }
 
+const place = ({ work, env }: World) => ({ cwd: work, env });
+
 test("live Pods on a sound machine are all ok, one line for each check", async () => {
   await using family = await liveFamily();
   const { code, stdout, stderr } = await family.cli("doctor");
@@ -126,6 +128,48 @@ test("what dead Pods left goes, what is nobody's stays, and 100 MB of garbage ar
     if (/^(pods\.json\.corrupt|Ü|mine)/.test(name)) rmSync(at(name), { recursive: true });
   }
   await Bun.$`rm ${{ raw: `"$(printf '${runtime}/\\377\\376')"` }}`.quiet();
+});
+
+test("what stands in the place of sessions and damaged ones are named, and the advice helps", async () => {
+  await using world = startWorld();
+  const store = join(world.home, ".insomnia", "sessions");
+  mkdirSync(store, { recursive: true, mode: 0o700 });
+  const [folder, pipe, link, log] = ["jsonl", "mail", "jsonl", "jsonl"].map((end) =>
+    join(store, `${Bun.randomUUIDv7()}.${end}`),
+  ) as [string, string, string, string];
+  expect((await doctor(world)).complaints("session-files")).toEqual([]);
+  mkdirSync(folder);
+  expect(Bun.spawnSync(["mkfifo", pipe]).exitCode).toBe(0);
+  symlinkSync("/dev/zero", link);
+  writeFileSync(log, "no log\n{}\n", { mode: 0o600 });
+  for (let count = 4; count > 0; count -= 1) {
+    const { code, complaints } = await doctor(world);
+    const found = complaints("session-files");
+    const strange = found.filter(({ status }) => status === "problem");
+    expect([code, strange.length]).toEqual(count > 1 ? [1, 1] : [0, 0]);
+    expect(found.at(-1)?.finding).toContain(`${log}:1 is not a line of a session log`);
+    const advice = found[0]?.advice?.replace(/^.*: mv/, "mv") ?? "";
+    expect(await runProgram(["sh", "-c", advice], place(world))).toMatchObject({
+      code: 0,
+      stderr: "",
+    });
+  }
+  expect((await doctor(world)).complaints("session-files")).toEqual([]);
+  expect((await doctor(world)).code).toBe(0);
+});
+
+test("tables that were moved aside can be removed as told, also when they were no files", async () => {
+  await using world = startWorld();
+  mkdirSync(join(world.runtime, "pods.json"));
+  writeFileSync(join(world.runtime, "pods.json", "x"), "");
+  await doctor(world, "--fix");
+  const told = (await doctor(world)).complaints("leftovers")[0]?.advice ?? "";
+  const command = told.replace(/^.*: rm/, "rm");
+  expect(await runProgram(["sh", "-c", command], place(world))).toMatchObject({
+    code: 0,
+    stderr: "",
+  });
+  expect((await doctor(world)).complaints("leftovers")).toEqual([]);
 });
 
 test("temporary files of killed Pods are told and go, those of live ones stay", async () => {

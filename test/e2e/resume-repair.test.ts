@@ -13,7 +13,15 @@ import { join } from "node:path";
 import { connectPod } from "../../src/transport/client.ts";
 import { startWorld, type World } from "../support/pod.ts";
 import { DEADLINE_MS } from "../support/root-pod.ts";
-import { command, conversation, killAll, runToEnd, sessions, textOf } from "./returning.ts";
+import {
+  command,
+  conversation,
+  killAll,
+  runToEnd,
+  sessions,
+  startTree,
+  textOf,
+} from "./returning.ts";
 
 const mailOf = (path: string): string => path.replace(/\.jsonl$/, ".mail");
 const NOTICE = { in: "exit:kid-1", text: "the kid is done", wake: false };
@@ -80,6 +88,35 @@ test("what waits for a damaged session goes along with what is saved of it", asy
   expect((await conversation(world, "root")).map(textOf)).toContain(NOTICE.text);
   expect(existsSync(mailOf(path))).toBe(false);
 });
+
+test("a directory and a pipe among the sessions are named, and everybody else comes back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  const store = join(world.home, ".insomnia/sessions");
+  const [folder, pipe] = [Bun.randomUUIDv7(), Bun.randomUUIDv7()].map((id) =>
+    join(store, `${id}.jsonl`),
+  );
+  mkdirSync(folder ?? "");
+  expect(Bun.spawnSync(["mkfifo", pipe ?? ""]).exitCode).toBe(0);
+  const listed = await world.cli("sessions");
+  for (const path of [folder, pipe]) {
+    expect(listed.stdout).toContain(`${path} cannot be read: not a regular file`);
+  }
+  expect((await sessions(world)).map(({ state }) => state).sort()).toEqual([
+    "damaged",
+    "damaged",
+    "killed",
+    "killed",
+    "killed",
+  ]);
+  const resumed = await world.cli("resume", "root");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  // The live Pod looks through the sessions as well.
+  const tree = await world.cli("resume", "root", "--tree");
+  expect([tree.stderr, tree.code]).toEqual(["", 0]);
+  await runToEnd(world, "leaf", "more");
+}, 60_000);
 
 test("a copy that cannot be started is refused and leaves no session behind", async () => {
   await using world = startWorld();

@@ -60,6 +60,20 @@ test("a child that is gone is told to its parent's model and comes back below th
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
 });
 
+test("a child that a person brought back after its parent's model had stopped it, and that worked since, comes back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await runToEnd(world, "root", "drop mid");
+  await world.cli("stop", "root", "leaf");
+  expect((await world.cli("resume", "mid")).code).toBe(0);
+  await runToEnd(world, "mid", "hello");
+  await killAll(world);
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(resumed.stdout).toContain("with mid, leaf");
+  expect(world.allocation("mid")?.delegated_from).toBe("root");
+}, 60_000);
+
 test("children that lived on are the Pod's again when it comes back, as told to its model", async () => {
   await using world = startWorld();
   const root = await startTree(world);
@@ -149,6 +163,32 @@ test("a child that left no session is named to the person and, once, to its pare
   const again = await world.cli("resume", "root", "--tree");
   expect([again.stderr, again.code]).toEqual(["", 0]);
 });
+
+test.each(["title", "before"])(
+  "a child whose session is damaged (%s) is named with file and line, and comes back when it is mended",
+  async (where) => {
+    await using world = startWorld();
+    await startTree(world);
+    const { path } = (await sessions(world)).find(({ name }) => name === "mid") ?? { path: "" };
+    await killAll(world);
+    const whole = readFileSync(path, "utf8");
+    const damaged =
+      where === "title"
+        ? whole.replace('"title":"build"', '"title":"Build"')
+        : whole.replace("\n", "\n{}\n");
+    writeFileSync(path, damaged);
+    const resumed = await world.cli("resume", "root", "--tree");
+    expect(resumed.code).toBe(1);
+    expect(resumed.stderr).toContain(`${path}:2 `);
+    expect(resumed.stderr).not.toContain("left no session");
+    await killAll(world);
+    writeFileSync(path, whole);
+    const again = await world.cli("resume", "root", "--tree");
+    expect([again.stderr, again.code]).toEqual(["", 0]);
+    expect(again.stdout).toContain("with mid, leaf");
+  },
+  60_000,
+);
 
 test("a child that is just being started is no failure of a tree that comes back", async () => {
   await using world = startWorld();

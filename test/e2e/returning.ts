@@ -94,6 +94,7 @@ function treeRules(work: string): ScenarioRule[] {
       match: "^write$",
       calls: [{ tool: "Write", input: { file_path: join(work, "a/by-root"), content: "1" } }],
     },
+    { match: "^drop (\\S+)$", calls: [{ tool: "StopPod", input: { name: "$1" } }] },
     { match: "^list$", calls: [{ tool: "ListPods", input: {} }] },
     { text: "ok" },
   ];

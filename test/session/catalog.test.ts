@@ -1,10 +1,19 @@
 /** Lists of sessions, and which children come back with their parent. */
 import { expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
-import { currentSessions, listSessions, type Rest } from "../../src/session/catalog.ts";
+import { appendFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  currentSessions,
+  describeProblem,
+  listSessions,
+  type Rest,
+  summarize,
+} from "../../src/session/catalog.ts";
+import { type Head, sealEntry } from "../../src/session/chain.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { childrenToRevive, type KnownSession } from "../../src/session/family-tree.ts";
-import { createLog } from "../../src/session/log.ts";
+import { createLog, logPath } from "../../src/session/log.ts";
+import { openSession } from "../../src/session/open.ts";
+import { withLog } from "../../src/session/scan.ts";
 import { type ChildEnd, DOMAIN } from "../../src/session/setup.ts";
 import { startEntries } from "../../src/session/write.ts";
 import { temp } from "../support/temp.ts";
@@ -107,6 +116,94 @@ test("how a session stands is read from its end", async () => {
   }
 });
 
+/** A setup in place of the first one: other paths, directory and process. */
+const changedSetup = (id: string, instance: string): Entry =>
+  extension(DOMAIN.setup, { ...setupOf("renamed", id), instance, cwd: `/${instance}` });
+
+/** A run whose entries have so many bytes. */
+const run = (bytes: number): Entry[] => [
+  input,
+  { kind: "hook_injected_items", ts: 1, items: [message("x".repeat(bytes))] },
+  ended(false),
+];
+const message = (text: string) => ({
+  kind: "message" as const,
+  role: "user" as const,
+  content: [{ kind: "text" as const, text }],
+});
+
+test("the last setup of a log counts, however long the runs behind it are", async () => {
+  await using dir = temp();
+  const id = Bun.randomUUIDv7();
+  write(dir.path, id, "a", run(10));
+  for (const [instance, bytes] of [
+    ["second", 10],
+    ["third", 3 * 1024 * 1024],
+  ] as const) {
+    const { log } = openSession(dir.path, id);
+    log.append([changedSetup(id, instance)]);
+    log.append(run(bytes));
+    log.append(run(100_000));
+    log.close();
+    const setup = { name: "renamed", instance, cwd: `/${instance}` };
+    expect(listSessions(dir.path)).toMatchObject([{ rest: "idle", setup }]);
+    appendFileSync(logPath(dir.path, id), '{"hash":"cut');
+    expect(listSessions(dir.path)).toMatchObject([{ setup }]);
+  }
+  const { log } = openSession(dir.path, id);
+  log.append(run(200_000).slice(0, 2));
+  log.close();
+  expect(listSessions(dir.path)).toMatchObject([
+    { rest: "interrupted", setup: { instance: "third" } },
+  ]);
+});
+
+test("the last setup is found in a log whose runs do not say where it stands", async () => {
+  await using dir = temp();
+  const id = Bun.randomUUIDv7();
+  const spoken = '"domain":"pod.setup","setup_at":0}\n';
+  const entries: Entry[] = [
+    ...startEntries({ systemPrompt: spoken, config: CONFIG, items: [] }, 1),
+    extension(DOMAIN.setup, setupOf("a", id)),
+    ...run(10),
+    changedSetup(id, "later"),
+    ...run(3 * 1024 * 1024),
+    // Neither one of another shape nor the words in a text are a setup.
+    extension(DOMAIN.setup, { name: 1 }),
+    { kind: "run_errored", ts: 1, interrupted: false, message: spoken },
+  ];
+  let head: Head;
+  const lines = entries.map((entry) => {
+    const sealed = sealEntry(entry, head);
+    ({ head } = sealed);
+    return sealed.line;
+  });
+  writeFileSync(logPath(dir.path, id), lines.join(""));
+  expect(listSessions(dir.path)).toMatchObject([{ setup: { instance: "later" } }]);
+  // One that was changed since is not believed.
+  const changed = lines.join("").replace('"cwd":"/later"', '"cwd":"/"');
+  writeFileSync(logPath(dir.path, id), changed);
+  expect(listSessions(dir.path)).toMatchObject([{ setup: { instance: "a-1" } }]);
+});
+
+test.skipIf(process.platform !== "linux")(
+  "a list reads the beginning and the end of a long log, not the whole",
+  async () => {
+    await using dir = temp();
+    const id = Bun.randomUUIDv7();
+    write(dir.path, id, "a", []);
+    const { log } = openSession(dir.path, id);
+    log.append([changedSetup(id, "later")]);
+    for (let count = 0; count < 8; count += 1) log.append(run(1024 * 1024));
+    log.close();
+    const readBytes = (): number =>
+      Number(/^rchar: (\d+)/.exec(readFileSync("/proc/self/io", "utf8"))?.[1]);
+    const before = readBytes();
+    expect(listSessions(dir.path)).toMatchObject([{ setup: { instance: "later" } }]);
+    expect(readBytes() - before).toBeLessThan(512 * 1024);
+  },
+);
+
 test("a log that cannot be read is listed with what is wrong", async () => {
   await using dir = temp();
   const id = Bun.randomUUIDv7();
@@ -114,6 +211,51 @@ test("a log that cannot be read is listed with what is wrong", async () => {
   expect(listSessions(dir.path)).toMatchObject([
     { session: id, setup: undefined, problem: "line 1 is not a line of a session log" },
   ]);
+});
+
+test("a log damaged before or in its setup is still known by its name", async () => {
+  await using dir = temp();
+  const id = Bun.randomUUIDv7();
+  const path = logPath(dir.path, id);
+  write(dir.path, id, "a", run(10));
+  const whole = readFileSync(path, "utf8");
+  for (const [damaged, reason] of [
+    [whole.replace("\n", "\n{}\n"), "is not a line of a session log"],
+    [whole.replace("task of a", "task of b"), "its hash does not fit its text"],
+  ] as const) {
+    writeFileSync(path, damaged);
+    const [summary] = listSessions(dir.path);
+    expect(summary).toMatchObject({
+      setup: { name: "a", lineage: id },
+      problem: `line 2 ${reason}`,
+    });
+    expect(summary && describeProblem(summary)).toBe(`${path}:2 ${reason}`);
+  }
+  // Cut off in its setup, it has none.
+  writeFileSync(path, whole.slice(0, whole.indexOf("task of a")));
+  expect(listSessions(dir.path)).toMatchObject([{ setup: undefined, problem: undefined }]);
+});
+
+test("what is no file is listed with what is wrong, not waited for, and hides no other", async () => {
+  await using dir = temp();
+  const good = Bun.randomUUIDv7();
+  write(dir.path, good, "a", []);
+  const [folder, pipe, link] = [Bun.randomUUIDv7(), Bun.randomUUIDv7(), Bun.randomUUIDv7()];
+  mkdirSync(logPath(dir.path, folder));
+  expect(Bun.spawnSync(["mkfifo", logPath(dir.path, pipe)]).exitCode).toBe(0);
+  symlinkSync(logPath(dir.path, good), logPath(dir.path, link));
+  expect(listSessions(dir.path)).toMatchObject([
+    { session: link, problem: expect.stringContaining("cannot be read: ELOOP"), setup: undefined },
+    { session: pipe, problem: "cannot be read: not a regular file", setup: undefined },
+    { session: folder, problem: "cannot be read: not a regular file", setup: undefined },
+    { session: good, problem: undefined, setup: { name: "a" } },
+  ]);
+  for (const id of [folder, pipe, link]) {
+    const path = logPath(dir.path, id);
+    expect(() => openSession(dir.path, id)).toThrow(`cannot open session log ${path}: `);
+    expect(() => withLog(path, id, () => 0)).toThrow(`cannot open session log ${path}: `);
+  }
+  expect(summarize(dir.path, Bun.randomUUIDv7())).toBeUndefined();
 });
 
 let clock = 0;

@@ -3,18 +3,20 @@ import { expect, spyOn, test } from "bun:test";
 import {
   appendFileSync,
   copyFileSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import * as files from "../../src/base/files.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { forkSession, salvage } from "../../src/session/fork.ts";
-import { createLog, logPath } from "../../src/session/log.ts";
+import { createLog, keptCuts, logPath } from "../../src/session/log.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { DOMAIN } from "../../src/session/setup.ts";
@@ -106,6 +108,7 @@ test("cut at every byte, a log comes back to its last whole line and the cut is 
       expect(readFileSync(dir.join(name)).equals(whole.subarray(good, length))).toBe(true);
       expect(repairs[0]).toContain(name);
       expect(repairs[0]).toContain(`line ${lines + 1}`);
+      expect(keptCuts(dir.path)).toEqual([dir.join(name)]);
       rmSync(dir.join(name));
     }
   }
@@ -165,6 +168,27 @@ test("a damaged log is salvaged up to its last good line and set aside, whole", 
   const aside = saved.setAside();
   expect(readFileSync(aside).equals(changed)).toBe(true);
   expect(errorOf(() => openSession(dir.path, ID))).toMatchObject({ code: "unknown_session" });
+});
+
+test("a log damaged before anything that a Pod could go on with is not salvaged, and nobody is told to", async () => {
+  await using dir = temp();
+  const path = logPath(dir.path, ID);
+  const [start = "", ...rest] = VECTORS;
+  for (const before of [[start], []]) {
+    const damaged = [...before, "{}", ...rest, ""].join("\n");
+    writeFileSync(path, damaged);
+    const line = before.length + 1;
+    for (const act of [openSession, salvageSession, salvage]) {
+      const error = errorOf(() => act(dir.path, ID));
+      expect(error).toMatchObject({ code: "session_corrupt", data: { path, line } });
+      expect(String(error)).toContain(
+        `${path}:${line} is not a line of a session log; nothing was`,
+      );
+      expect(String(error)).not.toContain("--salvage");
+    }
+    expect(readdirSync(dir.path)).toEqual([`${ID}.jsonl`]);
+    expect(readFileSync(path, "utf8")).toBe(damaged);
+  }
 });
 
 test("what a Pod may not have reported yet goes along with what is saved, and not with a copy", async () => {
@@ -309,6 +333,16 @@ test("lines longer and shorter than what is read at once come out the same", asy
     });
   const whole = read(undefined);
   for (const chunk of [1, 2, 7, 64, 333, 1000]) expect(read(chunk)).toEqual(whole);
+});
+
+test("what was never published goes with the next one, also beside what cannot go", async () => {
+  await using dir = temp();
+  const left = `${logPath(dir.path, ID)}.part`;
+  mkdirSync(left.replace("0198", "0197"));
+  writeFileSync(left, "x");
+  utimesSync(left, 1, 1);
+  createLog(dir.path, Bun.randomUUIDv7(), { unlisted: true }).discard();
+  expect(readdirSync(dir.path)).toEqual([expect.stringMatching(/^0197/)]);
 });
 
 test("a line too long to be read is damage when lines follow, and a cut-off end, kept whole, when none does", async () => {

@@ -33,6 +33,7 @@ import { checkHiddenPods, checkPods, podFacts } from "./pods.ts";
 import { checkRecords, recordFacts } from "./records.ts";
 import { checkRegistry, registryFacts } from "./registry-files.ts";
 import { checkRooms, roomFacts } from "./rooms.ts";
+import { checkSessionFiles, sessionFileFacts } from "./session-files.ts";
 
 /** Looks at everything and returns the findings in the order in which they are shown; never throws. */
 export async function examine(env: Environment): Promise<Finding[]> {
@@ -52,6 +53,10 @@ export async function examine(env: Environment): Promise<Finding[]> {
     const options = { privacy: "private", variable: "INSOMNIA_DATA_DIR", me } as const;
     findings.push(checkDirectory("sessions-directory", sessionsFacts(sessions), options));
     findings.push(...(await part("sessions-space", () => spaceOf("sessions-space", sessions))));
+    if (directoryFacts(sessions).state === "directory") {
+      const look = () => checkSessionFiles(sessionFileFacts(sessions));
+      findings.push(...(await part("session-files", look)));
+    }
   }
   const rooms = roomsDirectory({ data });
   if (rooms !== undefined) {

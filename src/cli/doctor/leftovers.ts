@@ -88,7 +88,7 @@ export function checkLeftovers(facts: LeftoverFacts): Finding[] {
       warning(
         "leftovers",
         `${corrupt.length} damaged tables were moved aside and kept for you: ${listed(corrupt, 3)}`,
-        `when you know what damaged them: rm ${quoted(base)}/pods.json.corrupt-*`,
+        `when you know what damaged them: rm -r ${quoted(base)}/pods.json.corrupt-*`,
       ),
     );
   }
