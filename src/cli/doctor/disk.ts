@@ -93,8 +93,19 @@ type LockTrial =
   | { readonly outcome: "unsupported"; readonly errno: number }
   | { readonly outcome: "no file"; readonly why: string };
 
+/** Other doctors may remove a file that nobody has locked, or lock it, at the very moment. */
+const LOCK_TRIALS = 5;
+
 /** Takes a lock on a new file in `directory`, sees that it excludes another, gives it back. */
 export function tryLocks(directory: string): LockTrial {
+  let trial = tryLocksOnce(directory);
+  for (let more = 1; trial.outcome !== "works" && more < LOCK_TRIALS; more += 1) {
+    trial = tryLocksOnce(directory);
+  }
+  return trial;
+}
+
+function tryLocksOnce(directory: string): LockTrial {
   const path = join(directory, `${PROBE_PREFIX}${crypto.randomUUID()}`);
   const { O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   const open: number[] = [];
