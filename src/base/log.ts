@@ -4,6 +4,7 @@
  */
 import { writeSync } from "node:fs";
 import { messageOf } from "./errors.ts";
+import { harmless } from "./text.ts";
 
 /** Bytes that one process logs at most; the last line says that the limit was met. */
 const MAX_LOG_BYTES = 1024 * 1024;
@@ -14,7 +15,8 @@ let written = 0;
 /** Writes one line, `pod: level: message (cause)`; never throws, never blocks a caller's work. */
 export function log(level: "info" | "warn" | "error", message: string, cause?: unknown): void {
   const detail = cause === undefined ? "" : ` (${messageOf(cause)})`;
-  writeLine(`pod: ${level}: ${message}${detail}`.slice(0, MAX_LINE_CHARACTERS));
+  // It may quote what others wrote, and may be read on a terminal.
+  writeLine(harmless(`pod: ${level}: ${message}${detail}`.slice(0, MAX_LINE_CHARACTERS)));
 }
 
 /** Writes a line of the start and end protocol as it is (spec manifest 7.5); never throws. */
