@@ -8,6 +8,7 @@
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
 import { addressOf, spawnSession, systemCall } from "../base/libc.ts";
+import { originalName } from "../base/loader-variables.ts";
 import { FILE_RIGHTS, RIGHTS, SIGNAL_SCOPE } from "./landlock.ts";
 import { localSocketFilter } from "./local-sockets.ts";
 import { networkFilter, privilegeFilter } from "./seccomp.ts";
@@ -244,7 +245,7 @@ function filterCalls(filter: Uint8Array): number {
 
 function execute(spec: ConfineSpec, env: Readonly<Record<string, string | undefined>>): void {
   const variables = Object.entries(env).flatMap(([name, value]) =>
-    value === undefined || name.startsWith("BUN_") ? [] : [`${name}=${value}`],
+    value === undefined || name.startsWith("BUN_") ? [] : [`${originalName(name)}=${value}`],
   );
   variables.push(spec.mark);
   // Both lists of texts must stay in memory until the kernel has read them.
