@@ -8,7 +8,7 @@ import { isWithin } from "../scope/rule.ts";
 import { accessTo, type Scope } from "../scope/set.ts";
 
 /** Where commands may write: scopes, and places with all that is below them. Targets are canonical. */
-interface CommandsReach {
+export interface CommandsReach {
   readonly scopes: readonly Scope[];
   readonly extra: readonly string[];
 }

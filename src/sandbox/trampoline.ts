@@ -212,7 +212,8 @@ function startKeeper(spec: ConfineSpec, keeper: readonly string[]): void {
   if (maySignal(spec.parent)) throw new Refusal("signals are not confined");
   const argv = pointers(keeper);
   // Not the mark: who looks for what a dead Pod left behind must not end what clears it up.
-  const env = pointers(["PATH=/usr/bin:/bin"]);
+  // Nor anything else of it: the directory of a program that no command can replace, and no more.
+  const env = pointers([`PATH=${spec.program.slice(0, spec.program.lastIndexOf("/"))}`]);
   // An end that comes now must not hit between the mark and the keeper, nor the keeper, which keeps this.
   const ignored = signalAction(SIG_IGN);
   for (const signal of IGNORED_BY_KEEPER) systemCall("rt_sigaction", signal, ignored, 0, 8);

@@ -29,6 +29,7 @@ import { makeRoom, type Room } from "./room.ts";
 import { canonicalPaths, planRules } from "./rules.ts";
 import { Spills } from "./spills.ts";
 import type { ShellPlace } from "./starter.ts";
+import { trustedBash } from "./trusted-bash.ts";
 
 /** What the shells of one Pod share. */
 export interface ShellDependencies {
@@ -83,6 +84,8 @@ export class Shells {
   readonly #spills = new Spills();
   #lock: number | undefined;
   #room: Room | undefined;
+  /** Looked for once: what is found then, no command can change. */
+  #bash: string | undefined;
   #count = 0;
   readonly #ahead: Ahead;
   #closed = false;
@@ -145,11 +148,8 @@ export class Shells {
 
   #start(command: string, lasting: boolean): Shell {
     if (this.#closed) throw new PodError("cancelled", "the pod is ending");
-    const { env, policy } = this.#deps;
-    const shell = Bun.which("bash", { PATH: env.PATH ?? "/usr/bin:/bin" });
-    if (shell === null) {
-      throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
-    }
+    const { policy } = this.#deps;
+    const shell = (this.#bash ??= this.#findBash());
     const place = this.#place(this.#prepare());
     const { ruleset, kernel, writes } = planRules(
       this.confinement,
@@ -197,6 +197,23 @@ export class Shells {
     });
     this.#deps.scope.addWriter({ scope: writes, label: labelOf(command), lasting, ended });
     return result;
+  }
+
+  #findBash(): string {
+    const { env, scope, policy, foreign } = this.#deps;
+    const path = env.PATH ?? "/usr/bin:/bin";
+    if (this.confinement.kind !== "confined") {
+      const found = Bun.which("bash", { PATH: path });
+      if (found !== null) return found;
+      throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
+    }
+    const found = trustedBash(path, { scopes: [scope.own()], extra: policy.write }, foreign);
+    if (found !== undefined) return found;
+    throw new ToolError(
+      "execution_failed",
+      "spawn bash: there is no bash, neither in /bin and /usr/bin nor on PATH, that commands could not " +
+        "replace; leave its directory out of what Pods may write (a deny rule of `write`)",
+    );
   }
 
   #place(lock: number): ShellPlace {
