@@ -60,8 +60,11 @@ export interface Ruleset {
 /** Rules that one command gets at most for reading, and again for writing: each costs some microseconds. */
 export const MAX_RULES = 4096;
 
-/** Devices that every command may write, because nothing is changed by it (null(4), random(4), tty(4)). */
-const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+/**
+ * Devices that every command may write, because nothing is changed by it (null(4), random(4)). Not
+ * `/dev/tty`: a command has no terminal, and one that it made its own is somebody's (tty(4)).
+ */
+const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /** The rules for one command. Looks at the file system through `view` only. */
 export function planRuleset(request: RulesetRequest, view: FileView): Ruleset {
