@@ -93,10 +93,16 @@ function addReads(plan: Plan, { scope, guarded, handled }: RulesetRequest): void
   plan.add("/", RIGHTS.readDir);
   const everything = [recursive("read", "/")];
   const hidden = scope.deny.filter((rule) => rule.permission === "read");
-  plan.expand("/", { allow: everything, deny: hidden }, "read", {
+  const reading = {
     below: RIGHTS.readFile | RIGHTS.execute,
     file: RIGHTS.readFile | RIGHTS.execute,
-  });
+  };
+  // What is hidden in a file system must not be had from the disk below it: no device but `DEVICES`.
+  const devices = hidden.length === 0 ? [] : [recursive("read", "/dev")];
+  plan.expand("/", { allow: everything, deny: [...hidden, ...devices] }, "read", reading);
+  if (devices.length > 0) {
+    plan.expand("/dev/shm", { allow: everything, deny: hidden }, "read", reading);
+  }
   if ((handled & RIGHTS.resolveUnix) === 0) return;
   const unreachable = [...hidden, ...guarded.map((target) => recursive("read", target))];
   plan.expand("/", { allow: everything, deny: unreachable }, "read", {
