@@ -4,27 +4,38 @@
  */
 import { accessSync, constants, lstatSync } from "node:fs";
 import { dirname } from "node:path";
-import { isWithin } from "../scope/rule.ts";
+import { isWithin, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, type Scope } from "../scope/set.ts";
 
-/** Where commands may write: scopes, and places with all that is below them. Targets are canonical. */
-export interface CommandsReach {
-  readonly scopes: readonly Scope[];
-  readonly extra: readonly string[];
-}
-
 /**
- * True when a command within `reach` could change the file at `path` (canonical), or make its name mean
- * another: by writing to it, or to a directory on the way, where this user may.
+ * True when a command with one of these scopes could change the file at `path` (canonical), or make its
+ * name mean another: by writing to it, or to a directory on the way, where this user may. In a directory
+ * with a denied path below, commands rename nothing (ruleset.ts).
  */
-export function isReplaceable(path: string, { scopes, extra }: CommandsReach): boolean {
+export function isReplaceable(path: string, scopes: readonly Scope[]): boolean {
   for (let at = path; ; at = dirname(at)) {
-    const granted =
-      scopes.some((scope) => accessTo(scope, at) === "write") ||
-      extra.some((place) => isWithin(at, place));
+    const granted = scopes.some(
+      (scope) =>
+        accessTo(scope, at) === "write" &&
+        (at === path || !scope.deny.some(({ target }) => isWithin(target, at))),
+    );
     if (granted && mayChange(at)) return true;
     if (at === "/") return false;
   }
+}
+
+/** Where the commands of a Pod may write now or once its children are gone: in its scope and beside it. */
+export function commandScopes(
+  { allow, deny }: Scope,
+  delegated: readonly ScopeRule[],
+  beside: readonly string[],
+): Scope[] {
+  const lasting = deny.filter((rule) => !delegated.includes(rule));
+  const extra = beside.map((target) => ({ target, permission: "write", recursive: true }) as const);
+  return [
+    { allow, deny: lasting },
+    { allow: extra, deny: lasting },
+  ];
 }
 
 /** What the owner may not write he can make writable. */

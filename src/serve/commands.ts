@@ -63,10 +63,10 @@ export function commandsOf(owner: CommandOwner, voices: CommandVoices): Commands
       if (alert !== undefined) voices.warn(alert);
       // Once for a family: what children may write, their root may.
       if (owner.configuration.parent !== undefined) return;
-      const { isReplaceable } = await import("../sandbox/replaceable.ts");
-      const reach = { scopes: [owner.scope.own()], extra: sandbox.write };
+      const { commandScopes, isReplaceable } = await import("../sandbox/replaceable.ts");
+      const scopes = commandScopes(owner.scope.own(), owner.scope.delegated, sandbox.write);
       const program = process.execPath;
-      if (existsSync(program) && isReplaceable(program, reach)) voices.warn(replaceable(program));
+      if (existsSync(program) && isReplaceable(program, scopes)) voices.warn(replaceable(program));
     },
     close: async () => made === undefined || (await (await made).close()),
   };

@@ -9,6 +9,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { commandScopes } from "../../src/sandbox/replaceable.ts";
+import type { ScopeRule } from "../../src/scope/rule.ts";
+import type { Scope } from "../../src/scope/set.ts";
 import { trustedBash } from "../../src/tools/shell/trusted-bash.ts";
 import { eventually, isRunning } from "../support/pod.ts";
 import { temp } from "../support/temp.ts";
@@ -45,10 +48,9 @@ describe.skipIf(!CONFINES)("a bash that a command put first on PATH", () => {
 });
 
 describe("the bash for commands", () => {
-  const reach = (...writable: string[]): Parameters<typeof trustedBash>[1] => ({
-    scopes: [{ allow: writable.map((target) => rule("write", target)), deny: [] }],
-    extra: [],
-  });
+  const reach = (...writable: string[]): Scope[] => [
+    { allow: writable.map((target) => rule("write", target)), deny: [] },
+  ];
 
   test("is the system's, whatever stands first on PATH, without links", async () => {
     await using dir = temp();
@@ -72,8 +74,34 @@ describe("the bash for commands", () => {
     expect(trustedBash(path, reach(), () => [rule("write", dir.join("a"))], [])).toBe(
       realpathSync(dir.join("b/bin/bash")),
     );
-    const extra = { scopes: [], extra: [dir.path] };
-    expect(trustedBash(path, extra, () => [], [])).toBeUndefined();
+    expect(trustedBash(path, [...reach(), ...reach(dir.path)], () => [], [])).toBeUndefined();
     expect(trustedBash(`bin:${path}`, reach(dir.path), () => [], [])).toBeUndefined();
   });
+
+  test("is refused where all can be replaced, and denying its directory is enough", async () => {
+    await using dir = temp();
+    mkdirSync(dir.join("bin"));
+    const bash = executable(dir.join("bin/bash"), "#!/bin/sh\n");
+    const scopes = (...deny: ScopeRule[]): Scope[] =>
+      commandScopes({ allow: [rule("write", "/")], deny }, deny.slice(1), []);
+    const own = rule("write", dir.join("bin"));
+    expect(trustedBash(dir.join("bin"), scopes(), () => [], [])).toBeUndefined();
+    expect(trustedBash(dir.join("bin"), scopes(own), () => [], [])).toBe(realpathSync(bash));
+    // What a child holds comes back one day.
+    const child = rule("write", dir.path);
+    const unrelated = rule("write", dir.join("x"));
+    expect(trustedBash(dir.join("bin"), scopes(unrelated, child), () => [], [])).toBeUndefined();
+  });
+
+  test.skipIf(!CONFINES || process.geteuid?.() !== 0)(
+    "is refused in words to root who may write everywhere, and not when /usr is denied",
+    async () => {
+      await using open = shellBench({ write: () => ["/"] });
+      const { summary } = await open.bash("true");
+      expect(summary).toContain("that commands could not replace");
+      const usr = realpathSync("/bin/bash").split("/").slice(0, 2).join("/");
+      await using closed = shellBench({ write: () => ["/"], deny: () => [rule("write", usr)] });
+      expect((await closed.bash("echo fine")).content).toBe("fine\n");
+    },
+  );
 });

@@ -17,6 +17,7 @@ import {
 } from "../../sandbox/confinement.ts";
 import type { KernelSupport } from "../../sandbox/landlock.ts";
 import { shellMark } from "../../sandbox/marked-processes.ts";
+import { commandScopes } from "../../sandbox/replaceable.ts";
 import type { Ruleset } from "../../sandbox/ruleset.ts";
 import type { ScopeRule } from "../../scope/rule.ts";
 import type { LiveScope } from "../live-scope.ts";
@@ -207,7 +208,8 @@ export class Shells {
       if (found !== null) return found;
       throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
     }
-    const found = trustedBash(path, { scopes: [scope.own()], extra: policy.write }, foreign);
+    const scopes = commandScopes(scope.own(), scope.delegated, policy.write);
+    const found = trustedBash(path, scopes, foreign);
     if (found !== undefined) return found;
     throw new ToolError(
       "execution_failed",
