@@ -3,7 +3,9 @@
  * boot and pid namespace together (W4, W6), so that no stranger is judged or signalled.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { errnoCode } from "./errors.ts";
+import { carriedName } from "./loader-variables.ts";
 import type { Environment } from "./paths.ts";
 
 /** Identity of one run of one process. Parts that the platform cannot tell are null. */
@@ -197,22 +199,41 @@ export async function idle(ms: number): Promise<void> {
   await promise;
 }
 
-/**
- * The command that starts this program again: the compiled binary itself, or Bun with our entry
- * file when run from source. A binary that was replaced on disk is started through the kernel's
- * link to the running one (design, section 6).
- */
-export function selfCommand(): string[] {
+/** The kernel's link to the file that a process runs, whatever its name leads to by now (proc(5)). */
+const RUNNING_FILE = "/proc/self/exe";
+
+/** Where the source of this program is when it runs from source, else undefined. */
+export function sourceTree(): string | undefined {
   const compiled = Bun.main.startsWith("/$bunfs/") || Bun.main.includes("~BUN");
-  if (!compiled) return [process.execPath, Bun.main];
-  return [existsSync(process.execPath) ? process.execPath : "/proc/self/exe"];
+  return compiled ? undefined : join(import.meta.dir, "../..");
 }
 
-/** Environment for a child: everything but Bun's own switches, which would take over a compiled binary. */
+/**
+ * The command that starts this program again: the file that runs now, never what stands under its name,
+ * where a command of a Pod may have put something else. From source it is Bun with our entry file, and
+ * without the settings that it would take from the working directory.
+ */
+export function selfCommand(): string[] {
+  const program = existsSync(RUNNING_FILE) ? RUNNING_FILE : process.execPath;
+  const tree = sourceTree();
+  if (tree === undefined) return [program];
+  const settings = `--tsconfig-override=${join(tree, "tsconfig.json")}`;
+  return [program, "--no-env-file", "--config=/dev/null", settings, Bun.main];
+}
+
+/** For `Bun.spawn`: a program that is started by the kernel's link is listed by its name all the same. */
+export function listedAs(program: string): { readonly argv0?: string } {
+  return program === RUNNING_FILE ? { argv0: process.execPath } : {};
+}
+
+/**
+ * Environment for a child: everything but Bun's own switches, which would take over a compiled binary;
+ * what speaks to the loader goes under another name.
+ */
 export function childEnvironment(env: Environment): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
-    if (value !== undefined && !name.startsWith("BUN_")) result[name] = value;
+    if (value !== undefined && !name.startsWith("BUN_")) result[carriedName(name)] = value;
   }
   return result;
 }

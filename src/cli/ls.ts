@@ -4,6 +4,7 @@ import type { Environment } from "../base/paths.ts";
 import type { Allocations } from "../registry/kinship.ts";
 import type { Registry } from "../registry/registry.ts";
 import { describeRules } from "../scope/rule.ts";
+import { noteConfinement } from "./confined.ts";
 import type { Streams } from "./output.ts";
 import { painterFor, type Style } from "./terminal.ts";
 import { openRegistry, settledStatus, stateWord, treeOf, type TreeNode } from "./tree.ts";
@@ -22,6 +23,7 @@ export async function listPods(
   env: Environment,
   { out, err }: Streams,
 ): Promise<number> {
+  noteConfinement(env, err);
   const table = await tableOf(openRegistry(env), err);
   const nodes = treeOf(table);
   const rows = await Promise.all(

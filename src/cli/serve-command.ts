@@ -8,7 +8,12 @@ import type { Environment } from "../base/paths.ts";
 import { printable } from "../base/text.ts";
 import type { PodOptions } from "../serve/configuration.ts";
 import { type RunningPod, startPod } from "../serve/pod.ts";
-import { announceReady, catchSignals, exitOnInternalFailure } from "../serve/process.ts";
+import {
+  announceReady,
+  catchSignals,
+  exitOnInternalFailure,
+  nameProcess,
+} from "../serve/process.ts";
 
 /** Flags with a value. */
 const VALUED = [
@@ -117,6 +122,7 @@ export async function servePod(
   cwd: string,
 ): Promise<number> {
   exitOnInternalFailure();
+  nameProcess();
   const options = parsePodFlags(args);
   const onFirstSignal = catchSignals();
   let pod: RunningPod;

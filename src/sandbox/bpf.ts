@@ -21,7 +21,7 @@ export const FAIL = 0x0005_0000; // SECCOMP_RET_ERRNO | errno
 /** Numbers of errors (errno(3)), alike on all machines of ours. */
 export const EPERM = 1;
 export const EACCES = 13;
-const ENOSYS = 38;
+export const ENOSYS = 38;
 
 /** The family of local sockets (unix(7)). */
 export const AF_UNIX = 1;

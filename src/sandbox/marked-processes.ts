@@ -5,6 +5,7 @@
  * after a Pod was killed, when somebody must wait until its commands are gone.
  */
 import { readdirSync, readFileSync } from "node:fs";
+import type { Environment } from "../base/paths.ts";
 import { looksUntil, readStat } from "../base/process.ts";
 
 /** Name of the variable that every command has; its value names the Pod's process and the command. */
@@ -16,6 +17,11 @@ const SHELL_MARK = "INSOMNIA_SHELL_OF";
  */
 export function shellMark(podPid: number, command?: number): string {
   return `${SHELL_MARK}=${podPid}${command === undefined ? "" : `.${command}`}`;
+}
+
+/** True in the environment of a Pod's command, until it drops the mark. */
+export function isCommandOfPod(env: Environment): boolean {
+  return env[SHELL_MARK] !== undefined;
 }
 
 /** Live processes with the mark. Those of other users cannot be looked at, and are not ours. */

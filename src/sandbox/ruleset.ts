@@ -60,8 +60,11 @@ export interface Ruleset {
 /** Rules that one command gets at most for reading, and again for writing: each costs some microseconds. */
 export const MAX_RULES = 4096;
 
-/** Devices that every command may write, because nothing is changed by it (null(4), random(4), tty(4)). */
-const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
+/**
+ * Devices that every command may write, because nothing is changed by it (null(4), random(4)). Not
+ * `/dev/tty`: a command has no terminal, and one that it made its own is somebody's (tty(4)).
+ */
+const DEVICES = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /** The rules for one command. Looks at the file system through `view` only. */
 export function planRuleset(request: RulesetRequest, view: FileView): Ruleset {
@@ -90,10 +93,16 @@ function addReads(plan: Plan, { scope, guarded, handled }: RulesetRequest): void
   plan.add("/", RIGHTS.readDir);
   const everything = [recursive("read", "/")];
   const hidden = scope.deny.filter((rule) => rule.permission === "read");
-  plan.expand("/", { allow: everything, deny: hidden }, "read", {
+  const reading = {
     below: RIGHTS.readFile | RIGHTS.execute,
     file: RIGHTS.readFile | RIGHTS.execute,
-  });
+  };
+  // What is hidden in a file system must not be had from the disk below it: no device but `DEVICES`.
+  const devices = hidden.length === 0 ? [] : [recursive("read", "/dev")];
+  plan.expand("/", { allow: everything, deny: [...hidden, ...devices] }, "read", reading);
+  if (devices.length > 0) {
+    plan.expand("/dev/shm", { allow: everything, deny: hidden }, "read", reading);
+  }
   if ((handled & RIGHTS.resolveUnix) === 0) return;
   const unreachable = [...hidden, ...guarded.map((target) => recursive("read", target))];
   plan.expand("/", { allow: everything, deny: unreachable }, "read", {

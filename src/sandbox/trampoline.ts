@@ -8,6 +8,7 @@
 import { closeSync, fstatSync, ftruncateSync, readSync, writeSync } from "node:fs";
 import { errnoCode } from "../base/errors.ts";
 import { addressOf, spawnSession, systemCall } from "../base/libc.ts";
+import { originalName } from "../base/loader-variables.ts";
 import { FILE_RIGHTS, RIGHTS, SIGNAL_SCOPE } from "./landlock.ts";
 import { localSocketFilter } from "./local-sockets.ts";
 import { networkFilter, privilegeFilter } from "./seccomp.ts";
@@ -211,7 +212,8 @@ function startKeeper(spec: ConfineSpec, keeper: readonly string[]): void {
   if (maySignal(spec.parent)) throw new Refusal("signals are not confined");
   const argv = pointers(keeper);
   // Not the mark: who looks for what a dead Pod left behind must not end what clears it up.
-  const env = pointers(["PATH=/usr/bin:/bin"]);
+  // Nor anything else of it: the directory of a program that no command can replace, and no more.
+  const env = pointers([`PATH=${spec.program.slice(0, spec.program.lastIndexOf("/"))}`]);
   // An end that comes now must not hit between the mark and the keeper, nor the keeper, which keeps this.
   const ignored = signalAction(SIG_IGN);
   for (const signal of IGNORED_BY_KEEPER) systemCall("rt_sigaction", signal, ignored, 0, 8);
@@ -244,7 +246,7 @@ function filterCalls(filter: Uint8Array): number {
 
 function execute(spec: ConfineSpec, env: Readonly<Record<string, string | undefined>>): void {
   const variables = Object.entries(env).flatMap(([name, value]) =>
-    value === undefined || name.startsWith("BUN_") ? [] : [`${name}=${value}`],
+    value === undefined || name.startsWith("BUN_") ? [] : [`${originalName(name)}=${value}`],
   );
   variables.push(spec.mark);
   // Both lists of texts must stay in memory until the kernel has read them.

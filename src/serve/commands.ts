@@ -2,6 +2,7 @@
  * The shell commands of one Pod: made when the first is announced, ended before the Pod leaves. Until then
  * nothing of the sandbox is loaded; only the first run asks the kernel what it can do, for the alert.
  */
+import { existsSync } from "node:fs";
 import {
   type Environment,
   noteDirectories,
@@ -60,10 +61,20 @@ export function commandsOf(owner: CommandOwner, voices: CommandVoices): Commands
       const { sandbox } = owner.configuration.manifest;
       const alert = confinementAlert(decideConfinement(sandbox, kernelSupport()));
       if (alert !== undefined) voices.warn(alert);
+      // Once for a family: what children may write, their root may.
+      if (owner.configuration.parent !== undefined) return;
+      const { commandScopes, isReplaceable } = await import("../sandbox/replaceable.ts");
+      const scopes = commandScopes(owner.scope.own(), owner.scope.delegated, sandbox.write);
+      const program = process.execPath;
+      if (existsSync(program) && isReplaceable(program, scopes)) voices.warn(replaceable(program));
     },
     close: async () => made === undefined || (await (await made).close()),
   };
 }
+
+const replaceable = (program: string): string =>
+  `${program}, this program, lies where its commands may write: what they put there is run by no ` +
+  "Pod that lives, but by whoever starts pod the next time";
 
 async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<BashSession> {
   const [{ BashSession }, { Shells }, { kernelSupport }] = await Promise.all([
@@ -82,7 +93,6 @@ async function load(owner: CommandOwner, { notify }: CommandVoices): Promise<Bas
     policy: manifest.sandbox,
     support: kernelSupport(),
     opensSockets: () => noteOpenSockets(noteDirectories(configuration.base, resolveBases(env))),
-    // Asked anew each time: the program may be replaced or removed meanwhile.
     trampoline: () => (process.platform === "linux" ? selfCommand() : undefined),
     guarded,
     foreign: () =>

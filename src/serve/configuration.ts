@@ -18,6 +18,7 @@ import {
   resolveBases,
   roomsDirectory,
 } from "../base/paths.ts";
+import { sourceTree } from "../base/process.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, type LoadOptions, searchOf } from "../manifest/load.ts";
@@ -174,14 +175,18 @@ async function complete(
   }
 }
 
-/** Directories of the program itself. */
+/**
+ * Directories of the program itself: what every start of it would run, too, when it runs from source. The
+ * file of a compiled one is not among them: nothing is started from its name (`selfCommand`), and to deny
+ * one file would keep commands from making anything in the directories above it (docs/sandbox.md).
+ */
 export function guardedDirectories(
   base: string,
   store: string,
   { config, data }: Pick<BaseDirectories, "config" | "data">,
 ): string[] {
   const rooms = roomsDirectory({ data });
-  return [base, store, ...[config, rooms].filter((path) => path !== undefined)];
+  return [base, store, ...[config, rooms, sourceTree()].filter((path) => path !== undefined)];
 }
 
 /** What the cascade is loaded with. */

@@ -2,7 +2,7 @@
  * A Pod as a process: the lines by which others learn that it is ready, and signals. The first
  * SIGINT, SIGTERM, SIGHUP or SIGQUIT ends it like a client's request, the second ends it at once (W49).
  */
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import { duplicateOnto } from "../base/libc.ts";
@@ -11,6 +11,16 @@ import { readyLine } from "../spawn/launch.ts";
 import type { RunningPod } from "./pod.ts";
 
 const STDOUT = 1;
+
+/** Gives the process its name back, when it was started by the kernel's link to its file (proc(5), `comm`). */
+export function nameProcess(): void {
+  try {
+    if (readFileSync("/proc/self/comm", "utf8") === "exe\n")
+      writeFileSync("/proc/self/comm", "pod");
+  } catch {
+    // No /proc: it has the name of its file.
+  }
+}
 
 /** Says that the socket accepts: two lines on standard error, and to a spawner on its pipe. */
 export function announceReady(pod: RunningPod): void {

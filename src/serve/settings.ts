@@ -15,7 +15,10 @@ import type { Tool } from "../tools/tool.ts";
 import type { History } from "../worker/history.ts";
 import type { Configuration } from "./configuration.ts";
 
-/** The program that runs children; an override is one name, never split (spec registry-and-spawn 1.3). */
+/**
+ * The program that runs children. An override is one program name, never split (spec registry-and-spawn 1.3);
+ * it runs unconfined, so whoever sets it keeps it where no Pod may write.
+ */
 export function spawnCommand(env: Environment): string[] {
   const override = env.INSOMNIA_POD_COMMAND;
   return override === undefined || override === "" ? selfCommand() : [override];

@@ -48,7 +48,6 @@ export function spawnContext(
       maxChildren: manifest.limits.max_children,
       readyTimeoutMs: manifest.limits.ready_timeout_ms,
     },
-    // Asked anew for each child: the program may be replaced or removed meanwhile.
     get command() {
       return spawnCommand(env);
     },

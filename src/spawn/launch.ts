@@ -4,7 +4,7 @@
  * reserved. The handshake: the child writes one JSON line to the pipe it has as standard output.
  */
 import { messageOf, PodError } from "../base/errors.ts";
-import { settlesWithin, signalGroup } from "../base/process.ts";
+import { listedAs, settlesWithin, signalGroup } from "../base/process.ts";
 import { clearGroup } from "./group.ts";
 
 /** How a process ended. */
@@ -58,6 +58,7 @@ export function launch(request: LaunchRequest): Launched {
   let child: Bun.Subprocess<"ignore", "pipe", number>;
   try {
     child = Bun.spawn([program, ...args], {
+      ...listedAs(program),
       cwd: request.cwd,
       env: { ...request.env },
       stdin: "ignore",

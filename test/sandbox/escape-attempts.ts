@@ -2,7 +2,7 @@
  * Ways out of the sandbox, one by one. Each is a bash command with these variables: `OUT` (a directory
  * outside the scope, with `victim`, `locked` and `dir/`), `RUN` (a runtime directory of Pods),
  * `SIBLING` (pid of another process of the same user, which has the file `HELD` open as descriptor `FD`),
- * `ABSTRACT` (name of its abstract socket), `SUID` (a set-user-id helper of root that executes its
+ * `ABSTRACT` (name of its abstract socket), `TERMINAL` (a terminal of its that leads no session), `SUID` (a set-user-id helper of root that executes its
  * arguments) and `ROOTS` (a file only root may write). The working directory is the scope.
  */
 
@@ -172,6 +172,26 @@ export const ATTEMPTS: readonly Attempt[] = [
     ["prlimit"],
   ),
   attempt("a set-user-id helper", '"$SUID" /bin/sh -pc \'echo x >"$ROOTS"\'', "ordinary"),
+  attempt("flags of a file", 'chattr +d "$OUT/victim" && echo ESCAPED', "anybody", ["chattr"]),
+  attempt(
+    "a key in a keyring",
+    `perl -e 'print "ESCAPED\\n" if syscall(248, $t = "user", $n = "pod-escape", $k = "x", 1, -2) > 0'`,
+    { why: "the kernel may have none" },
+    ["perl"],
+  ),
+  // Terminals
+  attempt(
+    "a terminal that is acquired and written to",
+    `setsid -w perl -e 'open(T, "<", $ENV{TERMINAL}); open(W, ">", "/dev/tty") and print "ESCAPED\\n"'`,
+    "anybody",
+    ["perl", "setsid"],
+  ),
+  attempt(
+    "input into an acquired terminal",
+    `setsid -w perl -e 'open(T, "<", $ENV{TERMINAL}); for $t ("/dev/tty", $ENV{TERMINAL}) { open(R, "<", $t); print "ESCAPED\\n" if ioctl(R, 0x5412, $c = "x") }'`,
+    { why: "it may be switched off (dev.tty.legacy_tiocsti)" },
+    ["perl", "setsid"],
+  ),
   // Processes
   attempt("a job in the background", '(echo x >"$OUT/new") & wait'),
   attempt(
@@ -220,6 +240,25 @@ export const ATTEMPTS: readonly Attempt[] = [
   ),
   // The program's own files
   attempt("the registry", 'echo "{}" >"$RUN/pods.json"'),
+  ...[
+    ["a lease on the registry, which blocks whoever opens it", "pods.json", 1024],
+    ["a lease on the lock of the registry", "pods.lock", 1024],
+  ].map(([name, file, command]) =>
+    attempt(
+      `${name}`,
+      `perl -e 'open(F, "<", "$ENV{RUN}/${file}"); print "ESCAPED\\n" if fcntl(F, ${command}, 1)'`,
+      "anybody",
+      ["perl"],
+    ),
+  ),
+  ...[55, 221].map((call) =>
+    attempt(
+      `a lease by call ${call} of 32-bit programs`,
+      `printf '#include <fcntl.h>\\n#include <stdio.h>\\nint main(int c,char**v){int f=open(v[1],O_RDONLY);long r=${call};asm volatile("int $0x80":"+a"(r):"b"(f),"c"(1024L),"d"(1L):"memory","r8","r9","r10","r11");if(f>=0&&r==0)puts("ESCAPED");}' >l.c; gcc -o l l.c && ./l "$RUN/pods.json"`,
+      { why: "the kernel may run no 32-bit programs" },
+      ["gcc"],
+    ),
+  ),
   attempt("removing the registry", 'rm -f "$RUN/pods.json"'),
   attempt("replacing the lock of the registry", 'mv "$RUN/pods.lock" "$RUN/gone"'),
   attempt("the status of another Pod", 'echo "{}" >"$RUN/other/status.json"'),

@@ -52,10 +52,12 @@ interface Place extends AsyncDisposable {
   reset(): void;
 }
 
-const PROGRAM_OF_SIBLING = `use Socket; $| = 1;
+const PROGRAM_OF_SIBLING = `use Socket; use Fcntl; $| = 1;
 socket(S, AF_UNIX, SOCK_STREAM, 0); bind(S, pack_sockaddr_un("\\0$ENV{ABSTRACT}")) or die; listen(S, 5);
 open(F, ">>", $ENV{HELD}) or die; chdir "$ENV{OUT}";
-print fileno(F), "\\n"; sleep 1000 while 1;`;
+sysopen(P, "/dev/ptmx", O_RDWR | O_NOCTTY) or die; $n = $z = pack("i", 0);
+ioctl(P, 0x40045431, $z) && ioctl(P, 0x80045430, $n) or die; # unlockpt, ptsname
+print fileno(F), " ", unpack("i", $n), "\\n"; sleep 1000 while 1;`;
 
 async function makePlace(user: number): Promise<Place> {
   const directory = temp();
@@ -142,9 +144,12 @@ async function makePlace(user: number): Promise<Place> {
   const reader = sibling.stdout.getReader();
   const { value } = await within(reader.read(), LIMIT_MS, "the sibling");
   env.SIBLING = String(sibling.pid);
-  env.FD = Buffer.from(value ?? [])
+  const [held_, terminal] = Buffer.from(value ?? [])
     .toString()
-    .trim();
+    .trim()
+    .split(" ");
+  env.FD = held_ ?? "";
+  env.TERMINAL = `/dev/pts/${terminal}`;
   const support = kernelSupport();
   const lock = openSync(join(directory.path, "lock"), "w");
   let count = 0;

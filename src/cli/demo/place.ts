@@ -12,6 +12,7 @@ import { replaceFile } from "../../base/files.ts";
 import { assertSocketPath, type Environment, isPodName, podPaths } from "../../base/paths.ts";
 import {
   childEnvironment,
+  listedAs,
   selfCommand,
   settlesWithin,
   signalGroup,
@@ -92,6 +93,7 @@ export function startLead(place: Place): Lead & { readonly ready: Promise<string
   const [program = "", ...args] = selfCommand();
   const overlay = demoManifest(join(place.directory, "scenario.json"), place.site);
   const child = Bun.spawn([program, ...args, "--overlay", overlay], {
+    ...listedAs(program),
     cwd: place.site,
     env: { ...place.env },
     stdin: "ignore",

@@ -2,6 +2,7 @@
 import { EXIT, messageOf } from "../../base/errors.ts";
 import type { Environment } from "../../base/paths.ts";
 import { printable } from "../../base/text.ts";
+import { noteConfinement } from "../confined.ts";
 import type { Streams } from "../output.ts";
 import { painterFor, type Style } from "../terminal.ts";
 import { examine } from "./examine.ts";
@@ -28,8 +29,9 @@ const STYLE: Record<Status, Style> = {
 export async function runDoctor(
   options: { readonly json: boolean; readonly fix: boolean },
   env: Environment,
-  { out }: Streams,
+  { out, err }: Streams,
 ): Promise<number> {
+  noteConfinement(env, err);
   const { done, left } = options.fix ? await repair(env) : { done: [], left: await examine(env) };
   const findings = [...done, ...left];
   if (options.json) {

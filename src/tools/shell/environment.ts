@@ -3,6 +3,7 @@
  * what looks like a secret, and without what would change the shell around the command (W1).
  */
 import type { Environment } from "../../base/paths.ts";
+import { originalName } from "../../base/loader-variables.ts";
 import { childEnvironment } from "../../base/process.ts";
 
 /**
@@ -25,12 +26,16 @@ interface CommandSurroundings {
   readonly secrets: readonly string[];
 }
 
-/** The environment of a command. A name in `pass` is kept unless it is this program's own or in `secrets`. */
+/**
+ * The environment of a command. A name in `pass` is kept unless it is this program's own or in `secrets`.
+ * What speaks to the loader still has the name under which it travels, which whoever starts the shell takes off.
+ */
 export function commandEnvironment(
   env: Environment,
   { temporary, pass, secrets }: CommandSurroundings,
 ): Record<string, string> {
-  const kept = Object.entries(childEnvironment(env)).filter(([name]) => {
+  const kept = Object.entries(childEnvironment(env)).filter(([carried]) => {
+    const name = originalName(carried);
     if (name.startsWith("INSOMNIA_") || SHELL_SETTINGS.test(name)) return false;
     return !secrets.includes(name) && (pass.includes(name) || !SECRET.test(name));
   });

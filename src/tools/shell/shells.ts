@@ -17,6 +17,7 @@ import {
 } from "../../sandbox/confinement.ts";
 import type { KernelSupport } from "../../sandbox/landlock.ts";
 import { shellMark } from "../../sandbox/marked-processes.ts";
+import { commandScopes } from "../../sandbox/replaceable.ts";
 import type { Ruleset } from "../../sandbox/ruleset.ts";
 import type { ScopeRule } from "../../scope/rule.ts";
 import type { LiveScope } from "../live-scope.ts";
@@ -29,6 +30,7 @@ import { makeRoom, type Room } from "./room.ts";
 import { canonicalPaths, planRules } from "./rules.ts";
 import { Spills } from "./spills.ts";
 import type { ShellPlace } from "./starter.ts";
+import { trustedBash } from "./trusted-bash.ts";
 
 /** What the shells of one Pod share. */
 export interface ShellDependencies {
@@ -83,6 +85,8 @@ export class Shells {
   readonly #spills = new Spills();
   #lock: number | undefined;
   #room: Room | undefined;
+  /** Looked for once: what is found then, no command can change. */
+  #bash: string | undefined;
   #count = 0;
   readonly #ahead: Ahead;
   #closed = false;
@@ -145,11 +149,8 @@ export class Shells {
 
   #start(command: string, lasting: boolean): Shell {
     if (this.#closed) throw new PodError("cancelled", "the pod is ending");
-    const { env, policy } = this.#deps;
-    const shell = Bun.which("bash", { PATH: env.PATH ?? "/usr/bin:/bin" });
-    if (shell === null) {
-      throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
-    }
+    const { policy } = this.#deps;
+    const shell = (this.#bash ??= this.#findBash());
     const place = this.#place(this.#prepare());
     const { ruleset, kernel, writes } = planRules(
       this.confinement,
@@ -197,6 +198,24 @@ export class Shells {
     });
     this.#deps.scope.addWriter({ scope: writes, label: labelOf(command), lasting, ended });
     return result;
+  }
+
+  #findBash(): string {
+    const { env, scope, policy, foreign } = this.#deps;
+    const path = env.PATH ?? "/usr/bin:/bin";
+    if (this.confinement.kind !== "confined") {
+      const found = Bun.which("bash", { PATH: path });
+      if (found !== null) return found;
+      throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
+    }
+    const scopes = commandScopes(scope.own(), scope.delegated, policy.write);
+    const found = trustedBash(path, scopes, foreign);
+    if (found !== undefined) return found;
+    throw new ToolError(
+      "execution_failed",
+      "spawn bash: there is no bash, neither in /bin and /usr/bin nor on PATH, that commands could not " +
+        "replace; leave its directory out of what Pods may write (a deny rule of `write`)",
+    );
   }
 
   #place(lock: number): ShellPlace {

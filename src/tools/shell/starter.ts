@@ -7,6 +7,8 @@
 import { closeSync, fstatSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { writeAll } from "../../base/files.ts";
 import { makePipe } from "../../base/libc.ts";
+import { originalName } from "../../base/loader-variables.ts";
+import { listedAs } from "../../base/process.ts";
 import { CLEARED_MARK, type ConfineSpec, KEEPER_MARK, REFUSAL_MARK } from "../../sandbox/spec.ts";
 
 /**
@@ -63,7 +65,9 @@ export function startDirectly(
   mark: string,
 ): Starting {
   const [name = "", value = ""] = mark.split("=", 2);
-  return { ...start(program, { ...place.env, [name]: value }, place, undefined), spec: undefined };
+  const variables = Object.entries(place.env).map(([key, text]) => [originalName(key), text]);
+  const env = { ...Object.fromEntries(variables), [name]: value };
+  return { ...start(program, env, place, undefined), spec: undefined };
 }
 
 function start(
@@ -76,6 +80,7 @@ function start(
   const control = makePipe();
   try {
     const child = Bun.spawn([...program], {
+      ...listedAs(program[0] ?? ""),
       cwd: place.cwd,
       env,
       stdio: ["ignore", output.write, output.write, control.read, place.lock, spec ?? "ignore"],
