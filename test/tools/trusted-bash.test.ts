@@ -99,6 +99,8 @@ describe("the bash for commands", () => {
       await using open = shellBench({ write: () => ["/"] });
       const { summary } = await open.bash("true");
       expect(summary).toContain("that commands could not replace");
+      await using warned = shellBench({ write: () => ["/"], policy: { mode: "warn" } });
+      expect((await warned.bash("echo fine")).content).toBe("fine\n");
       const usr = realpathSync("/bin/bash").split("/").slice(0, 2).join("/");
       await using closed = shellBench({ write: () => ["/"], deny: () => [rule("write", usr)] });
       expect((await closed.bash("echo fine")).content).toBe("fine\n");

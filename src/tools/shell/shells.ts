@@ -203,18 +203,21 @@ export class Shells {
   #findBash(): string {
     const { env, scope, policy, foreign } = this.#deps;
     const path = env.PATH ?? "/usr/bin:/bin";
-    if (this.confinement.kind !== "confined") {
-      const found = Bun.which("bash", { PATH: path });
-      if (found !== null) return found;
+    if (this.confinement.kind === "confined") {
+      const scopes = commandScopes(scope.own(), scope.delegated, policy.write);
+      const found = trustedBash(path, scopes, foreign);
+      if (found !== undefined) return found;
+    }
+    const any = Bun.which("bash", { PATH: path });
+    if (any === null) {
       throw new ToolError("execution_failed", "spawn bash: there is no bash on PATH");
     }
-    const scopes = commandScopes(scope.own(), scope.delegated, policy.write);
-    const found = trustedBash(path, scopes, foreign);
-    if (found !== undefined) return found;
+    if (this.confinement.kind !== "confined" || policy.mode === "warn") return any;
     throw new ToolError(
       "execution_failed",
       "spawn bash: there is no bash, neither in /bin and /usr/bin nor on PATH, that commands could not " +
-        "replace; leave its directory out of what Pods may write (a deny rule of `write`)",
+        "replace, so that nothing they start would be certain to end; leave its directory out of what Pods " +
+        'may write (a deny rule of `write`), or set [sandbox] mode = "warn"',
     );
   }
 
