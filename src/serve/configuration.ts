@@ -123,10 +123,11 @@ async function complete(
 ): Promise<Configuration> {
   const load = loadOptions(options, env, cwd);
   const { recorded } = options;
-  const setup =
+  const returning =
     recorded === undefined || restored === undefined
       ? undefined
-      : (await import("./restore.ts")).recordedSetup(restored);
+      : { ...(await import("./restore.ts")), restored };
+  const setup = returning?.recordedSetup(returning.restored);
   const loaded = launch === undefined && setup === undefined ? await loadManifest(load) : undefined;
   const manifest =
     setup !== undefined
@@ -134,6 +135,9 @@ async function complete(
       : loaded !== undefined
         ? withFixedWrites(loaded.manifest)
         : receivedManifest(launch?.manifest, launch?.program === VERSION);
+  if (returning !== undefined && setup !== undefined) {
+    returning.assertUnmoved(cwd, manifest, setup, returning.restored.log.id);
+  }
   try {
     ensurePrivateDirectory(store);
   } catch (error) {

@@ -7,7 +7,6 @@ import { messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
 import { findByName } from "../registry/kinship.ts";
-import { canonicalRule } from "../scope/rule.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
 import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";
 import { logPath } from "../session/log.ts";
@@ -19,7 +18,7 @@ import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
 import { becomeReady, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
-import { directoryProblem } from "./working-directory.ts";
+import { directoryProblem, movedProblem } from "./working-directory.ts";
 
 /** How long a child may take to bring back everything below it. */
 const BELOW_TIMEOUT_MS = 120_000;
@@ -112,12 +111,12 @@ async function reviveChild(
 ): Promise<void> {
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
-  const gone = directoryProblem(setup.cwd);
-  if (gone !== undefined) throw new PodError("invalid_argument", gone);
+  const problem = directoryProblem(setup.cwd) ?? movedProblem(setup, session);
+  if (problem !== undefined) throw new PodError("invalid_argument", problem);
   const given = setup.manifest as { readonly model?: unknown };
   const unneeded = await context.models.unneededBy(given.model);
   const instance = crypto.randomUUID();
-  const rules = setup.scope.allow.map(canonicalRule);
+  const rules = setup.scope.allow;
   const limits = { ...context.limits, takesBack: true };
   const entry = await context.scope.exclusive(async () => {
     const child = { name: setup.name, instance };
