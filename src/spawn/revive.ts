@@ -6,6 +6,7 @@
 import { messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
+import type { Allocation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
 import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";
@@ -29,7 +30,7 @@ export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 /** What became of one child. */
 interface Revived {
   readonly name: string;
-  /** The session that was to come back; undefined for a living child that could not bring back its own. */
+  /** The session that was to come back; undefined for a child that lives and could not bring back its own. */
   readonly session: string | undefined;
   /** Why it could not be brought back whole; undefined when all went well. */
   readonly problem: string | undefined;
@@ -77,10 +78,7 @@ export async function reviveChildren(
   for (const living of wanted.tree ? context.children.list() : []) {
     // One that is just being started is new: there is nothing below it yet.
     if (!living.direct || living.phase === "starting" || hasEnded(living)) continue;
-    const problem = await askBelow(living.socket, wanted, signal).then(
-      () => undefined,
-      (error: unknown) => messageOf(error),
-    );
+    const problem = await problemBelow(living.socket, wanted, signal);
     if (problem !== undefined) {
       revived.push({ name: living.name, session: undefined, problem });
     }
@@ -89,24 +87,31 @@ export async function reviveChildren(
     const { session, setup } = child;
     let problem: string | undefined;
     try {
-      await reviveChild(context, child, wanted, signal);
+      await reviveChild(context, child, signal);
     } catch (error) {
       // Somebody else was faster: that it lives is what was wanted.
-      if (!livesIn(context, session)) problem = messageOf(error);
+      if (holderOf(context, session) === undefined) problem = messageOf(error);
     }
     revived.push({ name: setup.name, session, problem });
+    // Whether it came back is one thing, what is below it another: both are said.
+    const socket = holderOf(context, session)?.socket;
+    if (problem !== undefined || socket === undefined || !(wanted.tree || wanted.go_on)) continue;
+    const below = await problemBelow(socket, wanted, signal);
+    if (below !== undefined) {
+      revived.push({ name: setup.name, session: undefined, problem: below });
+    }
   }
   return revived;
 }
 
-function livesIn({ registry }: SpawnContext, session: string): boolean {
-  return registry.peek().some((entry) => entry.session_id === session);
+/** The live Pod that writes this session. */
+function holderOf({ registry }: SpawnContext, session: string): Allocation | undefined {
+  return registry.peek().find((entry) => entry.session_id === session);
 }
 
 async function reviveChild(
   context: SpawnContext,
   { session, setup }: KnownSession,
-  wanted: ReviveRequest,
   signal: AbortSignal,
 ): Promise<void> {
   assertPodName(setup.name);
@@ -138,14 +143,19 @@ async function reviveChild(
   }
   undo.accepted();
   reportDelegation(context, entry);
-  if (wanted.tree || wanted.go_on) await askBelow(entry.socket, wanted, signal);
 }
 
-async function askBelow(
+/** Lets a living child bring back what is missing below it; what went wrong, or undefined. */
+async function problemBelow(
   socket: string,
   { tree, go_on }: ReviveRequest,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string | undefined> {
   const below: Method = { method: "revive", params: { tree, go_on } };
-  await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+  try {
+    await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
 }
