@@ -72,9 +72,15 @@ export async function resumePod(
   const below = { tree: options.tree, go_on: options.goOn };
   let problem: string | undefined;
   if (parent !== undefined) {
-    problem = await revive(parent.socket, { ...below, tree: false, name: setup.name });
-    const child = findByName(registry.peek(), setup.name);
-    if (child === undefined) throw new PodError("spawn_failed", problem ?? "it did not come back");
+    const one = { ...below, tree: false, name: setup.name, session };
+    problem = await revive(parent.socket, one);
+    const child = livesAs(chosen, store, registry.peek());
+    if (child === undefined) {
+      throw new PodError(
+        "spawn_failed",
+        problem ?? `session ${session} of pod \`${setup.name}\` did not come back`,
+      );
+    }
     if (options.tree) problem ??= await revive(child.socket, below);
   } else {
     const socket = live?.socket ?? (await startAgain(chosen, place, options.at !== undefined));
@@ -84,6 +90,9 @@ export async function resumePod(
   const { scope_allow = [] } = findByName(now, setup.name) ?? {};
   for (const other of standingApart(now, setup.name, scope_allow)) {
     err.write(`${describeApart(other)}\n`);
+  }
+  if (livesAs(chosen, store, now) === undefined) {
+    throw new PodError("spawn_failed", `pod \`${setup.name}\` came back and has ended since`);
   }
   const branch = branchOf(now, setup.name).map((entry) => entry.pod_name);
   const came = options.tree && branch.length > 1 ? `, with ${branch.slice(1).join(", ")}` : "";
@@ -95,6 +104,18 @@ export async function resumePod(
 
 function holderOf({ session }: SessionSummary, table: Allocations): Allocation | undefined {
   return table.find((entry) => entry.session_id === session);
+}
+
+/** The live Pod that goes on with this conversation, maybe in a newer session by now. */
+function livesAs(
+  { session, setup }: KnownSession,
+  store: string,
+  table: Allocations,
+): Allocation | undefined {
+  const entry = findByName(table, setup.name);
+  if (entry?.session_id == null) return undefined;
+  if (entry.session_id === session) return entry;
+  return summarize(store, entry.session_id)?.setup?.lineage === setup.lineage ? entry : undefined;
 }
 
 /** The live Pod that had spawned the one that is wanted. */

@@ -11,7 +11,12 @@ import { isUnderWay } from "../session/replay.ts";
 import { hasEnded } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { lostChildren } from "../spawn/lost-children.ts";
-import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
+import {
+  describeTaken,
+  missingChildren,
+  type ReviveRequest,
+  reviveChildren,
+} from "../spawn/revive.ts";
 
 /** The return of one Pod. */
 export class ComingBack {
@@ -60,9 +65,11 @@ export class ComingBack {
     return parts.join("\n");
   }
 
-  #hasChild(name: string): boolean {
+  #hasChild(name: string, session: string | undefined): boolean {
     const record = this.#context.children.get(name);
-    return record?.direct === true && !hasEnded(record);
+    if (record?.direct !== true || hasEnded(record)) return false;
+    const entry = findByName(this.#context.registry.peek(), name);
+    return session === undefined || entry?.session_id === session;
   }
 
   #describeChildren(): string[] {
@@ -78,9 +85,12 @@ export class ComingBack {
         ({ name, scope }) => `Pod \`${name}\` lives and keeps ${describeRules(scope)}.`,
       ),
       ...missing.map(
-        ({ setup, session }) =>
+        ({ setup, session, takenBy }) =>
           `Pod \`${setup.name}\` is gone; it had ${describeRules(setup.scope.allow)}. Its conversation is ` +
-          `kept (session ${session}); a person can bring it back with: pod resume ${setup.name}`,
+          `kept (session ${session}); ` +
+          (takenBy === undefined
+            ? `a person can bring it back with: pod resume ${setup.name}`
+            : `${describeTaken(takenBy)}, with: pod resume ${session}`),
       ),
       ...lost.map(
         ({ name, scope, task }) =>
@@ -106,12 +116,12 @@ export class ComingBack {
       this.#wentOn = true;
       goOn();
     }
-    const { name } = request;
+    const { name, session: wanted } = request;
     const lost = lostChildren(this.#context)
-      .filter((child) => request.tree || child.name === name)
+      .filter((child) => request.tree || (child.name === name && wanted === undefined))
       .map((child) => `pod \`${child.name}\`: it left no session, so it cannot be brought back`);
     const isKnown = (child: string): boolean =>
-      revived.length + lost.length > 0 || this.#hasChild(child);
+      revived.length + lost.length > 0 || this.#hasChild(child, wanted);
     if (name !== undefined && !request.tree && !isKnown(name)) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }

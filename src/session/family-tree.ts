@@ -40,6 +40,26 @@ export function childrenToRevive(
 }
 
 /**
+ * The child that is asked for by itself, by its session or else by its name: also one that was ended for
+ * good, which only keeps it out of what comes back unasked. Otherwise as `childrenToRevive`.
+ */
+export function childToRevive(
+  lineage: string,
+  current: readonly SessionSummary[],
+  ends: (lineage: string) => readonly ChildEnd[],
+  { name, session }: { readonly name?: string | undefined; readonly session?: string | undefined },
+): KnownSession | undefined {
+  const isMeant = (child: KnownSession): boolean =>
+    session === undefined ? child.setup.name === name : child.session === session;
+  return (
+    current
+      .filter(isKnown)
+      .find((child) => isMeant(child) && child.setup.parent?.lineage === lineage) ??
+    childrenToRevive(lineage, current, ends).find(isMeant)
+  );
+}
+
+/**
  * The Pods above one with this parent, nearest first, as far as their sessions are there. `current` are
  * the newest sessions of all Pods.
  */

@@ -9,7 +9,7 @@ import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
-import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";
+import { childrenToRevive, childToRevive, type KnownSession } from "../session/family-tree.ts";
 import { logPath } from "../session/log.ts";
 import { Replay } from "../session/replay.ts";
 import { scanLog, withLog } from "../session/scan.ts";
@@ -36,20 +36,47 @@ interface Revived {
   readonly problem: string | undefined;
 }
 
-/** Children of this Pod's earlier run that have no process now, newest first. */
-export function missingChildren(context: SpawnContext): KnownSession[] {
-  const current = currentSessions(listSessions(context.store));
+/** A child without a process. */
+type MissingChild = KnownSession & {
+  /** The living Pod that has its name now and is another one. */
+  readonly takenBy: Allocation | undefined;
+};
+
+/**
+ * Children of this Pod's earlier run that have no process now, newest first: all that are to come back
+ * with it, or the one that is asked for.
+ */
+export function missingChildren(
+  context: SpawnContext,
+  wanted: Pick<ReviveRequest, "tree" | "name" | "session"> = { tree: true },
+): MissingChild[] {
+  const { lineage, registry, self, store } = context;
+  const all = listSessions(store);
+  const current = currentSessions(all);
   const byLineage = new Map(current.map((entry) => [entry.setup?.lineage, entry.session]));
-  const endsOf = (lineage: string): readonly ChildEnd[] => {
-    const session = byLineage.get(lineage);
-    return session === undefined ? [] : recordedEnds(context.store, session);
+  const endsOf = (known: string): readonly ChildEnd[] => {
+    const session = byLineage.get(known);
+    return session === undefined ? [] : recordedEnds(store, session);
   };
-  const table = context.registry.peek();
-  return childrenToRevive(context.lineage, current, endsOf).filter(
-    ({ session, setup }) =>
-      findByName(table, setup.name) === undefined &&
-      !table.some((entry) => entry.session_id === session),
-  );
+  const table = registry.peek();
+  const lineageOf = (entry: Allocation): string | undefined =>
+    all.find(({ session }) => session === entry.session_id)?.setup?.lineage;
+  const asked = wanted.tree ? undefined : childToRevive(lineage, current, endsOf, wanted);
+  const children = wanted.tree
+    ? childrenToRevive(lineage, current, endsOf)
+    : asked === undefined
+      ? []
+      : [asked];
+  return children.flatMap((child): MissingChild[] => {
+    const { session, setup } = child;
+    if (table.some((entry) => entry.session_id === session)) return [];
+    const holder = findByName(table, setup.name);
+    if (holder === undefined) return [{ ...child, takenBy: undefined }];
+    // The same Pod in a session that it goes on in, or a child of ours that has taken its place.
+    const isSame = lineageOf(holder) === setup.lineage;
+    const isHeir = holder.delegated_from === self.name && wanted.session === undefined;
+    return isSame || isHeir ? [] : [{ ...child, takenBy: holder }];
+  });
 }
 
 function recordedEnds(store: string, session: string): readonly ChildEnd[] {
@@ -71,9 +98,7 @@ export async function reviveChildren(
   wanted: ReviveRequest,
   signal: AbortSignal,
 ): Promise<Revived[]> {
-  const missing = missingChildren(context).filter(
-    ({ setup }) => wanted.tree || setup.name === wanted.name,
-  );
+  const missing = missingChildren(context, wanted);
   const revived: Revived[] = [];
   for (const living of wanted.tree ? context.children.list() : []) {
     // One that is just being started is new: there is nothing below it yet.
@@ -109,11 +134,21 @@ function holderOf({ registry }: SpawnContext, session: string): Allocation | und
   return registry.peek().find((entry) => entry.session_id === session);
 }
 
+/** Why a child cannot come back while this other Pod has its name. */
+export function describeTaken({ pod_name, pid, session_id }: Allocation): string {
+  const which = session_id === null ? "" : `, session ${session_id}`;
+  return (
+    `its name is taken by another pod \`${pod_name}\` that lives (pid ${pid}${which}); it can come ` +
+    `back when that one has ended (to end it: pod stop ${pod_name})`
+  );
+}
+
 async function reviveChild(
   context: SpawnContext,
-  { session, setup }: KnownSession,
+  { session, setup, takenBy }: MissingChild,
   signal: AbortSignal,
 ): Promise<void> {
+  if (takenBy !== undefined) throw new PodError("duplicate_name", describeTaken(takenBy));
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
   const problem = directoryProblem(setup.cwd) ?? movedProblem(setup, session);
