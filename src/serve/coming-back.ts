@@ -3,6 +3,7 @@
  * its earlier run come back to it.
  */
 import { log } from "../base/log.ts";
+import { settlesWithin } from "../base/process.ts";
 import { describeApart, standingApart } from "../registry/apart.ts";
 import { findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
@@ -18,6 +19,9 @@ import {
   reviveChildren,
 } from "../spawn/revive.ts";
 
+/** How long an ending Pod waits for the undoing of a child that was just coming back. */
+const UNDO_LIMIT_MS = 5000;
+
 /** The return of one Pod. */
 export class ComingBack {
   readonly #context: SpawnContext;
@@ -28,6 +32,7 @@ export class ComingBack {
   #wentOn = false;
   /** End of the last revival: two at once would want the same children. */
   #before: Promise<unknown> = Promise.resolve();
+  readonly #ending = new AbortController();
 
   constructor(context: SpawnContext, restored: OpenedSession | undefined) {
     this.#context = context;
@@ -110,8 +115,19 @@ export class ComingBack {
     return await turn;
   }
 
+  /**
+   * The Pod is ending: nothing more is brought back. Resolves when what was half done is undone, at the
+   * latest after `UNDO_LIMIT_MS`; never rejects.
+   */
+  async close(): Promise<void> {
+    this.#ending.abort();
+    await settlesWithin(this.#before, UNDO_LIMIT_MS);
+  }
+
   async #revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
-    const revived = await reviveChildren(this.#context, request, new AbortController().signal);
+    const { signal } = this.#ending;
+    const revived = signal.aborted ? [] : await reviveChildren(this.#context, request, signal);
+    if (signal.aborted) return "the pod is ending, and brings nothing more back";
     if (request.go_on && !this.#wentOn && this.#isUnderWay) {
       this.#wentOn = true;
       goOn();

@@ -13,6 +13,7 @@ import { hasOpenSockets } from "../sandbox/open-sockets.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Children, Spawner } from "../spawn/children.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
+import type { ComingBack } from "./coming-back.ts";
 import { configure, named, type PodOptions } from "./configuration.ts";
 import { makeController } from "./conversing.ts";
 import { join } from "./join.ts";
@@ -77,8 +78,10 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   const parts = makeParts(origins, () => controller);
   const { self, session, mailbox, uplink, children, family, files, recording } = parts;
   // Loaded by those that need it: most Pods are new and stay with the children they have.
+  let reviver: ComingBack | undefined;
   const comingBack = lazily(
-    async () => new (await import("./coming-back.ts")).ComingBack(parts.context, restored),
+    async () =>
+      (reviver = new (await import("./coming-back.ts")).ComingBack(parts.context, restored)),
   );
   const back = restored === undefined ? undefined : await comingBack();
   const controller: Controller = makeController({
@@ -88,9 +91,11 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
     comingBack,
     broadcast,
     finish: () => {
-      void leaveInOrder(leavingSteps({ ...parts, server }, why, broadcast)).then(() =>
-        ended.resolve(why()),
-      );
+      void (async () => {
+        await reviver?.close(); // who is brought back from now on would be left behind
+        await leaveInOrder(leavingSteps({ ...parts, server }, why, broadcast));
+        ended.resolve(why());
+      })();
     },
   });
   parts.tellTroubles();

@@ -17,7 +17,7 @@ import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
 import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
-import { becomeReady, reportDelegation, start } from "./start-child.ts";
+import { becomeReady, cancelled, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
 import { directoryProblem, movedProblem } from "./working-directory.ts";
 
@@ -91,7 +91,8 @@ function recordedEnds(store: string, session: string): readonly ChildEnd[] {
 
 /**
  * Brings back the children that were asked for, one after another, and with `tree` also what is
- * missing below those that live; never rejects.
+ * missing below those that live; never rejects. After `signal` nothing more, and what was half done is
+ * undone.
  */
 export async function reviveChildren(
   context: SpawnContext,
@@ -109,6 +110,7 @@ export async function reviveChildren(
     }
   }
   for (const child of missing) {
+    if (signal.aborted) break;
     const { session, setup } = child;
     let problem: string | undefined;
     try {
@@ -173,6 +175,7 @@ async function reviveChild(
     // The conversation is the same, and so is what was read of it.
     if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
     await becomeReady(context, entry, child, undo, signal);
+    if (signal.aborted) throw cancelled();
   } catch (error) {
     throw await undo.run(error);
   }
