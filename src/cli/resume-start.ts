@@ -1,21 +1,25 @@
 /**
  * The process of a Pod that `pod resume` brings back: started in the background, waited for until it
- * listens, and what it said when it did not.
+ * listens, and what it said when it did not. Where somebody else starts the same one at this moment,
+ * that one is waited for.
  */
-import { closeSync } from "node:fs";
-import { PodError } from "../base/errors.ts";
-import { openPrivateLog, readTailOf, removeFile } from "../base/files.ts";
+import { isPodError, PodError } from "../base/errors.ts";
+import { removeFile } from "../base/files.ts";
 import { type Environment, podPaths } from "../base/paths.ts";
-import { childEnvironment, selfCommand, settlesWithin } from "../base/process.ts";
-import { takeLife } from "../registry/life.ts";
+import { childEnvironment, selfCommand } from "../base/process.ts";
+import type { Allocation } from "../registry/allocation.ts";
+import { isLockHeld } from "../registry/life.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KnownSession } from "../session/family-tree.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
+import { statusOf } from "../spawn/status.ts";
 import { directoryProblem } from "../spawn/working-directory.ts";
 
-/** How long a Pod may take to start. */
+/** How long a Pod may take to start, whoever starts it, and how often is looked whether it has. */
 const READY_TIMEOUT_MS = 20_000;
-const STDERR_TAIL_BYTES = 4096;
+const LOOK_MS = 20;
+/** How long one look whether it listens may take. */
+const STATUS_TIMEOUT_MS = 2000;
 
 /** What the steps of one resume share. */
 export interface Surroundings {
@@ -24,21 +28,57 @@ export interface Surroundings {
   readonly env: Environment;
 }
 
+/** A Pod that listens; `by` says who started it. */
+interface Started {
+  readonly socket: string;
+  readonly by: "us" | "others";
+}
+
 /**
- * Starts the process of a session and waits until it listens; returns its socket. A copy that cannot
- * be started (its paths are taken, its directory is gone) is removed again.
+ * Starts the process of a session and waits until it listens; one that somebody else starts meanwhile
+ * is as good. A copy that cannot be started (its paths are taken, its directory is gone) is removed
+ * again.
  */
 export async function startAgain(
   chosen: KnownSession,
   place: Surroundings,
   isNewCopy: boolean,
-): Promise<string> {
-  try {
-    return await startProcess(chosen, place);
-  } catch (error) {
-    if (isNewCopy) removeFile(chosen.path);
-    throw error;
+): Promise<Started> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  const holder = isNewCopy ? "nobody" : await startedByOthers(chosen, place, deadline);
+  if (typeof holder !== "string") return { socket: holder.socket, by: "others" };
+  for (;;) {
+    try {
+      return { socket: await startProcess(chosen, place), by: "us" };
+    } catch (error) {
+      if (isNewCopy) removeFile(chosen.path);
+      if (isNewCopy || !isPodError(error, "spawn_failed")) throw error;
+      const other = await startedByOthers(chosen, place, deadline);
+      if (other === "nobody" || performance.now() > deadline) throw error;
+      if (other !== "gone") return { socket: other.socket, by: "others" };
+    }
   }
+}
+
+/** The Pod of this session that somebody else has started; `gone` when it was just being started and failed. */
+async function startedByOthers(
+  { path, session }: KnownSession,
+  { registry }: Surroundings,
+  deadline: number,
+): Promise<Allocation | "nobody" | "gone"> {
+  for (let looks = 0; performance.now() < deadline; looks += 1) {
+    const { table } = await registry.reclaim();
+    const holder = table.find((entry) => entry.session_id === session);
+    if (holder !== undefined && (await listens(holder))) return holder;
+    // Between the lock on its log and its entry it is just starting.
+    if (holder === undefined && !isLockHeld(path)) return looks === 0 ? "nobody" : "gone";
+    await Bun.sleep(LOOK_MS);
+  }
+  return "nobody";
+}
+
+async function listens(entry: Allocation): Promise<boolean> {
+  return (await statusOf(entry, STATUS_TIMEOUT_MS)) !== undefined;
 }
 
 async function startProcess(
@@ -46,57 +86,33 @@ async function startProcess(
   { registry, store, env }: Surroundings,
 ): Promise<string> {
   const { name, cwd } = setup;
-  const paths = podPaths(registry.base, name);
   const gone = directoryProblem(cwd);
   if (gone !== undefined) throw new PodError("invalid_argument", `pod \`${name}\`: ${gone}`);
-  const stderr = openStderr(registry, name);
-  try {
-    const instance = crypto.randomUUID();
-    const started = launch({
-      command: [...selfCommand(), "--session", session, "--recorded", instance, "--store", store],
-      cwd,
-      env: { ...childEnvironment(env), INSOMNIA_RUNTIME_DIR: registry.base },
-      instance,
-      stderr,
-    });
-    const ready = await started.ready({
-      timeoutMs: READY_TIMEOUT_MS,
-      signal: new AbortController().signal,
-    });
-    if (ready.kind === "ready") return paths.socket;
-    if (ready.kind !== "exited") {
-      await endGroup(started);
-      throw new PodError(
-        "timed_out",
-        `pod \`${name}\` was not ready within ${READY_TIMEOUT_MS / 1000} s`,
-      );
-    }
-    // Its last words may come an instant after its end.
-    await settlesWithin(started.exited, 100);
-    const said = readTailOf(stderr, STDERR_TAIL_BYTES).replace(/^error: /, "");
+  const instance = crypto.randomUUID();
+  const started = launch({
+    command: [...selfCommand(), "--session", session, "--recorded", instance, "--store", store],
+    cwd,
+    env: { ...childEnvironment(env), INSOMNIA_RUNTIME_DIR: registry.base },
+    instance,
+    stderr: "pipe", // nobody else's words are in it, and no disk can be too full for it
+  });
+  const ready = await started.ready({
+    timeoutMs: READY_TIMEOUT_MS,
+    signal: new AbortController().signal,
+  });
+  if (ready.kind === "ready") return podPaths(registry.base, name).socket;
+  if (ready.kind !== "exited") {
+    await endGroup(started);
     throw new PodError(
-      "spawn_failed",
-      said === ""
-        ? `pod \`${name}\` ended before it was ready (${describeExit(ready.exit)})`
-        : `pod \`${name}\`: ${said}`,
-    );
-  } finally {
-    closeSync(stderr);
-  }
-}
-
-/** The log of a Pod in the background, in its directory, as a spawner makes it. */
-function openStderr(registry: Registry, name: string): number {
-  const life = takeLife(registry.base, name);
-  if (life === undefined) {
-    throw new PodError(
-      "duplicate_name",
-      `pod name \`${name}\` is already registered; pod attach ${name}`,
+      "timed_out",
+      `pod \`${name}\` was not ready within ${READY_TIMEOUT_MS / 1000} s`,
     );
   }
-  try {
-    return openPrivateLog(podPaths(registry.base, name).stderr, true);
-  } finally {
-    life.release(); // the Pod takes it
-  }
+  const said = (await started.said()).replace(/^error: /, "");
+  throw new PodError(
+    "spawn_failed",
+    said === ""
+      ? `pod \`${name}\` ended before it was ready (${describeExit(ready.exit)})`
+      : `pod \`${name}\`: ${said}`,
+  );
 }

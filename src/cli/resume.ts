@@ -61,13 +61,8 @@ export async function resumePod(
   }
   const { setup, session } = chosen;
   const live = holderOf(chosen, table);
-  if (live !== undefined && !options.tree && !options.goOn) {
-    throw new PodError(
-      "session_conflict",
-      `session ${session} is already held by pod \`${live.pod_name}\` at ${live.socket}; ` +
-        `pod attach ${live.pod_name}`,
-    );
-  }
+  const isMore = options.tree || options.goOn;
+  if (live !== undefined && !isMore) throw alreadyHeld(session, setup.name, live.socket);
   const parent = live === undefined ? livingParent(chosen, store, table) : undefined;
   const below = { tree: options.tree, go_on: options.goOn };
   let problem: string | undefined;
@@ -83,8 +78,9 @@ export async function resumePod(
     }
     if (options.tree) problem ??= await revive(child.socket, below);
   } else {
-    const socket = live?.socket ?? (await startAgain(chosen, place, options.at !== undefined));
-    if (options.tree || options.goOn) problem = await revive(socket, below);
+    const { socket, by } = await startAgain(chosen, place, options.at !== undefined);
+    if (by === "others" && !isMore) throw alreadyHeld(session, setup.name, socket);
+    if (isMore) problem = await revive(socket, below);
   }
   const now = registry.peek();
   const { scope_allow = [] } = findByName(now, setup.name) ?? {};
@@ -100,6 +96,13 @@ export async function resumePod(
   if (problem === undefined) return EXIT.done;
   err.write(`not all came back: ${problem}\n`);
   return EXIT.failed;
+}
+
+function alreadyHeld(session: string, name: string, socket: string): PodError {
+  return new PodError(
+    "session_conflict",
+    `session ${session} is already held by pod \`${name}\` at ${socket}; pod attach ${name}`,
+  );
 }
 
 function holderOf({ session }: SessionSummary, table: Allocations): Allocation | undefined {

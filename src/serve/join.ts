@@ -29,7 +29,7 @@ export async function join(
       const { formerParents } = await import("./restore.ts");
       const lineage = formerParents(configuration.store, parentOf(configuration));
       const free = withoutThem(scope, await apart(registry, self.name, scope));
-      return await joinAsRoot(registry, self, free, session, { keep: ["stderr.log"], lineage });
+      return await joinAsRoot(registry, self, free, session, lineage);
     } catch (error) {
       const what = configuration.restored === undefined ? "create" : "restore";
       throw named(`failed to ${what} pod`, error);

@@ -3,7 +3,7 @@
  * (spec protocol 8). How it is taken apart again is in `leave.ts`.
  */
 import { lazily } from "../base/lazy.ts";
-import type { Environment } from "../base/paths.ts";
+import { type Environment, podPaths } from "../base/paths.ts";
 import type { Controller } from "../controller/controller.ts";
 import { renderManifest } from "../manifest/render.ts";
 import type { Event } from "../protocol/event.ts";
@@ -31,6 +31,8 @@ export interface RunningPod {
   readonly children: Children;
   /** Set when whoever started it waits for its word on standard output. */
   readonly announces: boolean;
+  /** The file that is its log from now on, when whoever started it only hears of its start. */
+  readonly log: string | undefined;
   /** Hears every event that clients get; returns how to stop listening. */
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
@@ -140,6 +142,10 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
     controller,
     children,
     announces: parent !== undefined || options.recorded !== undefined,
+    log:
+      parent === undefined && options.recorded !== undefined
+        ? podPaths(base, self.name).stderr
+        : undefined,
     subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

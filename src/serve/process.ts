@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import { duplicateOnto } from "../base/libc.ts";
-import { log, writeLine } from "../base/log.ts";
+import { log, moveLog, writeLine } from "../base/log.ts";
 import { readyLine } from "../spawn/launch.ts";
 import type { RunningPod } from "./pod.ts";
 
@@ -15,6 +15,7 @@ const STDOUT = 1;
 /** Says that the socket accepts: two lines on standard error, and to a spawner on its pipe. */
 export function announceReady(pod: RunningPod): void {
   const { name, socket, instance } = pod.self;
+  if (pod.log !== undefined) moveLog(pod.log);
   writeLine(`INSOMNIA-READY\t${name}\t${socket}`);
   writeLine(`pod: ${name} listening on ${JSON.stringify(socket)}`);
   if (!pod.announces) return;

@@ -206,6 +206,20 @@ test("of several who bring the same children back at once, all are told that the
   expect(world.processes()).toHaveLength(3);
 }, 60_000);
 
+test("of several who bring the whole tree back at once, all are told that it is back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  const all = await Promise.all(
+    Array.from({ length: 6 }, async () => await world.cli("resume", "root", "--tree")),
+  );
+  expect(all.map(({ stderr, code }) => [stderr, code])).toEqual(all.map(() => ["", 0]));
+  for (const { stdout } of all) expect(stdout).toContain("with mid, leaf");
+  expect(world.processes()).toHaveLength(3);
+  const log = readFileSync(join(world.runtime, "root/stderr.log"), "utf8");
+  expect(log.match(/INSOMNIA-READY/g)).toHaveLength(1);
+}, 60_000);
+
 test("children that were brought back alone are their parents' again when these come back", async () => {
   await using world = startWorld();
   await startTree(world);
