@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, startWorld } from "../support/pod.ts";
-import { command, killAll, status } from "./returning.ts";
+import { command, killAll, startTree, status } from "./returning.ts";
 
 test("a tree that is stopped while it comes back ends whole", async () => {
   await using world = startWorld();
@@ -39,3 +39,22 @@ test("a tree that is stopped while it comes back ends whole", async () => {
   expect(world.registry.peek()).toEqual([]);
   await eventually(() => world.processes().length === 0, "the end of every process");
 }, 60_000);
+
+test("a branch that was stopped with all below it stays away when the rest of its tree comes back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  expect((await world.cli("stop", "mid", "--tree")).stdout).toContain("below it leaf");
+  await eventually(async () => {
+    const { state, pending } = await status(world.allocation("root")?.socket ?? "");
+    return state === "idle" && pending === 0;
+  }, "the root at rest");
+  for (const round of ["alive", "dead"]) {
+    if (round === "dead") await killAll(world);
+    const resumed = await world.cli("resume", "root", "--tree");
+    expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+    expect(world.registry.peek().map(({ pod_name }) => pod_name)).toEqual(["root"]);
+  }
+  const asked = await world.cli("resume", "mid", "--tree");
+  expect([asked.stderr, asked.code]).toEqual(["", 0]);
+  expect(asked.stdout).toContain("with leaf");
+});
