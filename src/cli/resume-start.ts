@@ -3,23 +3,21 @@
  * listens, and what it said when it did not. Where somebody else starts the same one at this moment,
  * that one is waited for.
  */
+import { existsSync } from "node:fs";
 import { isPodError, PodError } from "../base/errors.ts";
 import { removeFile } from "../base/files.ts";
-import { type Environment, podPaths } from "../base/paths.ts";
+import type { Environment } from "../base/paths.ts";
 import { childEnvironment, selfCommand } from "../base/process.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { isLockHeld } from "../registry/life.ts";
 import type { Registry } from "../registry/registry.ts";
 import type { KnownSession } from "../session/family-tree.ts";
 import { describeExit, endGroup, launch } from "../spawn/launch.ts";
-import { statusOf } from "../spawn/status.ts";
 import { directoryProblem } from "../spawn/working-directory.ts";
 
 /** How long a Pod may take to start, whoever starts it, and how often is looked whether it has. */
 const READY_TIMEOUT_MS = 20_000;
 const LOOK_MS = 20;
-/** How long one look whether it listens may take. */
-const STATUS_TIMEOUT_MS = 2000;
 
 /** What the steps of one resume share. */
 export interface Surroundings {
@@ -28,48 +26,43 @@ export interface Surroundings {
   readonly env: Environment;
 }
 
-/** A Pod that listens; `by` says who started it. */
-interface Started {
-  readonly socket: string;
-  readonly by: "us" | "others";
-}
-
 /**
  * Starts the process of a session and waits until it listens; one that somebody else starts meanwhile
- * is as good. A copy that cannot be started (its paths are taken, its directory is gone) is removed
+ * is as good. The result says who started it. A copy that cannot be started (its paths are taken, its directory is gone) is removed
  * again.
  */
 export async function startAgain(
   chosen: KnownSession,
   place: Surroundings,
   isNewCopy: boolean,
-): Promise<Started> {
+): Promise<"us" | "others"> {
   const deadline = performance.now() + READY_TIMEOUT_MS;
   const holder = isNewCopy ? "nobody" : await startedByOthers(chosen, place, deadline);
-  if (typeof holder !== "string") return { socket: holder.socket, by: "others" };
+  if (holder === "listens") return "others";
   for (;;) {
     try {
-      return { socket: await startProcess(chosen, place), by: "us" };
+      await startProcess(chosen, place);
+      return "us";
     } catch (error) {
       if (isNewCopy) removeFile(chosen.path);
       if (isNewCopy || !isPodError(error, "spawn_failed")) throw error;
       const other = await startedByOthers(chosen, place, deadline);
       if (other === "nobody" || performance.now() > deadline) throw error;
-      if (other !== "gone") return { socket: other.socket, by: "others" };
+      if (other === "listens") return "others";
     }
   }
 }
 
-/** The Pod of this session that somebody else has started; `gone` when it was just being started and failed. */
+/** Whether somebody else has started this session; `gone` when that failed, or ended, while we looked. */
 async function startedByOthers(
   { path, session }: KnownSession,
   { registry }: Surroundings,
   deadline: number,
-): Promise<Allocation | "nobody" | "gone"> {
+): Promise<"listens" | "nobody" | "gone"> {
   for (let looks = 0; performance.now() < deadline; looks += 1) {
     const { table } = await registry.reclaim();
     const holder = table.find((entry) => entry.session_id === session);
-    if (holder !== undefined && (await listens(holder))) return holder;
+    if (holder !== undefined && existsSync(holder.socket)) return "listens";
     // Between the lock on its log and its entry it is just starting.
     if (holder === undefined && !isLockHeld(path)) return looks === 0 ? "nobody" : "gone";
     await Bun.sleep(LOOK_MS);
@@ -77,14 +70,22 @@ async function startedByOthers(
   return "nobody";
 }
 
-async function listens(entry: Allocation): Promise<boolean> {
-  return (await statusOf(entry, STATUS_TIMEOUT_MS)) !== undefined;
+/** Waits until a Pod that is just starting listens, as long as it lives and may take; never rejects. */
+export async function untilListening(
+  { socket, instance }: Allocation,
+  { registry }: Surroundings,
+): Promise<void> {
+  const deadline = performance.now() + READY_TIMEOUT_MS;
+  while (!existsSync(socket) && performance.now() < deadline) {
+    if (!registry.peek().some((entry) => entry.instance === instance)) return;
+    await Bun.sleep(LOOK_MS);
+  }
 }
 
 async function startProcess(
   { session, setup }: KnownSession,
   { registry, store, env }: Surroundings,
-): Promise<string> {
+): Promise<void> {
   const { name, cwd } = setup;
   const gone = directoryProblem(cwd);
   if (gone !== undefined) throw new PodError("invalid_argument", `pod \`${name}\`: ${gone}`);
@@ -100,7 +101,7 @@ async function startProcess(
     timeoutMs: READY_TIMEOUT_MS,
     signal: new AbortController().signal,
   });
-  if (ready.kind === "ready") return podPaths(registry.base, name).socket;
+  if (ready.kind === "ready") return;
   if (ready.kind !== "exited") {
     await endGroup(started);
     throw new PodError(
