@@ -153,7 +153,13 @@ async function reviveChild(
   if (takenBy !== undefined) throw new PodError("duplicate_name", describeTaken(takenBy));
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
-  const problem = directoryProblem(setup.cwd) ?? movedProblem(setup, session);
+  // What it is denied comes from this Pod, which may deny other paths by now.
+  const denied = findByName(context.registry.peek(), context.self.name)?.scope_deny ?? [];
+  const deny = setup.scope.deny.filter((rule) =>
+    denied.some(({ target }) => target === rule.target),
+  );
+  const had = { cwd: setup.cwd, scope: { allow: setup.scope.allow, deny } };
+  const problem = directoryProblem(setup.cwd) ?? movedProblem(had, session);
   if (problem !== undefined) throw new PodError("invalid_argument", problem);
   const given = setup.manifest as { readonly model?: unknown };
   const unneeded = await context.models.unneededBy(given.model);

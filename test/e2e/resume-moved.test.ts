@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { startWorld, type World } from "../support/pod.ts";
+import { eventually, startWorld, type World } from "../support/pod.ts";
 import { command, killAll, sessions, startTree } from "./returning.ts";
 
 /** Moves a directory aside and puts a link to `target` in its place; the result undoes both. */
@@ -126,4 +126,24 @@ test("a root whose manifest names a link keeps the place that it led to, or is r
     expect.stringContaining(`${target} leads to ${second} now`),
     1,
   ]);
+});
+
+test("a child is not brought back while a path that it is denied leads elsewhere", async () => {
+  await using world = startWorld();
+  const path = join(world.work, "a/secret");
+  mkdirSync(path, { recursive: true });
+  const root = await startTree(world, [{ target: path, permission: "read", recursive: true }]);
+  const elsewhere = join(world.home, "elsewhere");
+  mkdirSync(elsewhere);
+  process.kill(world.allocation("mid")?.pid ?? 0, "SIGKILL");
+  await eventually(() => world.allocation("mid")?.instance === undefined, "its end");
+  const putBack = replaceByLink(path, elsewhere);
+  const refused = await world.cli("resume", "mid");
+  expect([refused.stderr, refused.code]).toEqual([
+    expect.stringContaining(`${path} leads to ${elsewhere} now`),
+    1,
+  ]);
+  putBack();
+  expect((await world.cli("resume", "mid")).code).toBe(0);
+  expect(world.allocation("mid")?.delegated_from).toBe(root.name);
 });
