@@ -3,8 +3,9 @@
  * alone can lend it its paths, or on its own. Asks the Pods above and below it over their sockets.
  */
 import { isPodError, PodError } from "../base/errors.ts";
+import { looksUntil, stateOf } from "../base/process.ts";
 import type { Method } from "../protocol/method.ts";
-import { type Allocation, isReservation } from "../registry/allocation.ts";
+import { type Allocation, isReservation, ownerOf } from "../registry/allocation.ts";
 import { type Allocations, findByName } from "../registry/kinship.ts";
 import { overlaps, writeRules } from "../scope/set.ts";
 import { currentSessions, listSessions, summarize } from "../session/catalog.ts";
@@ -17,6 +18,9 @@ import { branchOf, statusOfEntry, unheard } from "./tree.ts";
 /** How long a whole tree may take to come back, and when a person is told what is waited for. */
 const TREE_TIMEOUT_MS = 300_000;
 const SLOW_MS = 5000;
+/** How often the place of a Pod is looked for, and how long a Pod above it may take to end. */
+const MAX_TRIES = 3;
+const ENDING_MS = 2000;
 
 type ReviveParams = Extract<Method, { method: "revive" }>["params"];
 
@@ -37,33 +41,42 @@ function lineageOf(session: string, store: string): string | undefined {
   return summarize(store, session)?.setup?.lineage;
 }
 
+/** How a Pod came back, and what went wrong although it did. */
+interface Return {
+  readonly by: "us" | "others";
+  readonly problem?: string | undefined;
+}
+
 /**
  * Brings a Pod back that may live already: through its parent when that lives, else as a process of
- * its own. Resolves with what went wrong although it is back, and with who started it.
+ * its own. Where its parent comes or goes at the same moment, it is tried again with that one, or
+ * without it.
  */
 export async function bringBack(
   chosen: KnownSession,
-  table: Allocations,
+  before: Allocations,
   place: Surroundings,
   isNewCopy: boolean,
   err: Streams["err"],
-): Promise<{ readonly by: "us" | "others"; readonly problem?: string | undefined }> {
-  const { setup } = chosen;
-  if (runOf(setup, place, table) === undefined) {
+): Promise<Return> {
+  let table = before;
+  for (let tries = 1; ; tries += 1) {
     const parent = livingParent(chosen, place, table);
-    if (parent !== undefined) return await throughParent(chosen, parent, place, err);
-    if (!isNewCopy) assertRoom(chosen, place, table);
-  }
-  try {
-    return { by: await startAgain(chosen, place, isNewCopy) };
-  } catch (error) {
-    if (isNewCopy || !isPodError(error, "spawn_failed")) throw error;
-    // One above it may have come back at the same moment, and has its paths now.
-    const now = (await place.registry.reclaim()).table;
-    const parent = livingParent(chosen, place, now);
-    if (parent !== undefined) return await throughParent(chosen, parent, place, err);
-    assertRoom(chosen, place, now);
-    throw error;
+    try {
+      if (runOf(chosen.setup, place, table) === undefined) {
+        if (parent !== undefined) return await throughParent(chosen, parent, place, err);
+        if (!isNewCopy) assertRoom(chosen, place, table);
+      }
+      return { by: await startAgain(chosen, place, isNewCopy) };
+    } catch (error) {
+      if (isNewCopy || tries === MAX_TRIES) throw error;
+      if (!isPodError(error, "spawn_failed", "write_conflict", "unreachable")) throw error;
+      if (parent !== undefined && error.code === "unreachable") await diesSoon(parent);
+      table = (await place.registry.reclaim()).table;
+      if (livingParent(chosen, place, table)?.instance !== parent?.instance) continue;
+      if (parent === undefined) assertRoom(chosen, place, table);
+      throw error;
+    }
   }
 }
 
@@ -74,6 +87,11 @@ function livingParent(
   table: Allocations,
 ): Allocation | undefined {
   return parent === null ? undefined : runOf(parent, place, table);
+}
+
+/** Waits a moment for the end of a Pod that does not listen any more. */
+async function diesSoon(entry: Allocation): Promise<void> {
+  await looksUntil(() => stateOf(ownerOf(entry)) === "dead", ENDING_MS);
 }
 
 async function throughParent(

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { isPodError, PodError } from "../base/errors.ts";
 import { removeFile } from "../base/files.ts";
 import type { Environment } from "../base/paths.ts";
-import { childEnvironment, selfCommand } from "../base/process.ts";
+import { childEnvironment, looksUntil, selfCommand } from "../base/process.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { isLockHeld } from "../registry/life.ts";
 import type { Registry } from "../registry/registry.ts";
@@ -75,11 +75,8 @@ export async function untilListening(
   { socket, instance }: Allocation,
   { registry }: Surroundings,
 ): Promise<void> {
-  const deadline = performance.now() + READY_TIMEOUT_MS;
-  while (!existsSync(socket) && performance.now() < deadline) {
-    if (!registry.peek().some((entry) => entry.instance === instance)) return;
-    await Bun.sleep(LOOK_MS);
-  }
+  const lives = (): boolean => registry.peek().some((entry) => entry.instance === instance);
+  await looksUntil(() => existsSync(socket) || !lives(), READY_TIMEOUT_MS);
 }
 
 async function startProcess(

@@ -225,7 +225,8 @@ test("children that were brought back alone are their parents' again when these 
   await startTree(world);
   const scope = world.allocation("leaf")?.scope_allow;
   await killAll(world);
-  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const alone = await world.cli("resume", "leaf");
+  expect([alone.stderr, alone.code]).toEqual(["", 0]);
   const leaf = world.allocation("leaf")?.pid;
   const mid = await world.cli("resume", "mid");
   expect([mid.stderr, mid.code]).toEqual(["", 0]);
@@ -246,7 +247,8 @@ test("a grandchild that was brought back alone takes its old place when the whol
   await using world = startWorld();
   await startTree(world);
   await killAll(world);
-  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const alone = await world.cli("resume", "leaf");
+  expect([alone.stderr, alone.code]).toEqual(["", 0]);
   const leaf = world.allocation("leaf")?.pid;
   const resumed = await world.cli("resume", "root", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
