@@ -1,6 +1,6 @@
 /** Trees that are stopped while they come back: nobody is left behind. */
 import { expect, test } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, startWorld } from "../support/pod.ts";
 import { command, killAll, startTree, status } from "./returning.ts";
@@ -58,3 +58,27 @@ test("a branch that was stopped with all below it stays away when the rest of it
   expect([asked.stderr, asked.code]).toEqual(["", 0]);
   expect(asked.stdout).toContain("with leaf");
 });
+
+test("a branch that was stopped while the one above could not look stays away as well", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  process.kill(root.pid, "SIGSTOP");
+  try {
+    const stopped = await world.cli("stop", "mid", "--tree");
+    expect([stopped.stderr, stopped.code]).toEqual(["", 0]);
+  } finally {
+    process.kill(root.pid, "SIGCONT");
+  }
+  await eventually(() => {
+    const log = join(
+      world.home,
+      ".insomnia/sessions",
+      `${world.allocation("root")?.session_id}.jsonl`,
+    );
+    return readFileSync(log, "utf8").split("pod.child_ended").length > 2;
+  }, "both ends recorded");
+  await killAll(world);
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
+  expect(world.registry.peek().map(({ pod_name }) => pod_name)).toEqual(["root"]);
+}, 60_000);

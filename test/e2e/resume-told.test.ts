@@ -136,3 +136,23 @@ test("a child that was stopped is left out of its tree, and comes back when it i
     expect((await world.cli("stop", "leaf")).code).toBe(0);
   }
 });
+
+test("a child that left no session is named though a stranger has its name", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const session = world.allocation("mid")?.session_id ?? "";
+  await killAll(world);
+  rmSync(join(world.home, ".insomnia/sessions", `${session}.jsonl`));
+  const elsewhere = join(world.home, "elsewhere");
+  mkdirSync(elsewhere);
+  await world.start({
+    command,
+    name: "mid",
+    rules: [{ text: "ok" }],
+    cwd: elsewhere,
+    scope: { allow: [{ target: elsewhere, permission: "write", recursive: true }] },
+  });
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect(resumed.stderr).toContain("pod `mid`: it left no session");
+  expect(resumed.code).toBe(1);
+});
