@@ -7,7 +7,7 @@ import type { Environment } from "../base/paths.ts";
 import { type Method, runMethod } from "../protocol/method.ts";
 import { deliver } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
-import { listeningEntry, openRegistry } from "./tree.ts";
+import { listeningEntry, openRegistry, unheard } from "./tree.ts";
 
 /** For the connection and the answer. */
 const ANSWER_MS = 10_000;
@@ -52,6 +52,7 @@ async function tell(name: string, method: Method, env: Environment): Promise<voi
   } catch (error) {
     if (!isPodError(error)) throw error;
     const { code, data } = error;
+    if ("errno" in data) throw unheard(entry, error);
     if (data.wire === undefined) {
       throw new PodError(code, `pod \`${name}\`: ${messageOf(error)}`, { cause: error });
     }

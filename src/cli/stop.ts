@@ -55,27 +55,52 @@ async function stopOne(
   );
 }
 
-/** Ends a Pod and all below it, level by level; who is below is asked as late as possible. */
+/** How often is looked who is still below. Nobody is, mostly after two looks; none grows for ever. */
+const MAX_LOOKS = 100;
+
+/**
+ * Ends a Pod and all below it, parents first. Who is below is asked anew each time, when those above
+ * cannot start anything any more: one of them may just have spawned a child, or brought one back.
+ */
 async function stopTree(registry: Registry, top: Allocation, out: Streams["out"]): Promise<void> {
-  const stopped: string[] = [];
-  for (let level = [top]; level.length > 0;) {
-    const { table } = await registry.reclaim();
-    // One that is just being started is not in the way: it finds its reservation gone and ends.
-    const below = level
-      .filter(({ pod_name, instance }) => findByName(table, pod_name)?.instance === instance)
-      .flatMap(({ pod_name }) => childrenOf(table, pod_name));
+  const stopped: Allocation[] = [];
+  let level = [top];
+  for (let looks = 0; level.length > 0; looks += 1) {
+    if (looks === MAX_LOOKS) {
+      throw new PodError("timed_out", `below pod \`${top.pod_name}\` new pods are still started`);
+    }
+    const before = (await registry.reclaim()).table;
     const left = await stopInOrder(registry, level);
     if (left.length > 0) {
       const names = left.map(({ pod_name, pid }) => `\`${pod_name}\` (pid ${pid})`).join(", ");
       throw new PodError("timed_out", `could not be ended: ${names}; their scope is kept`);
     }
-    stopped.push(...level.map(({ pod_name }) => pod_name));
-    level = below.filter((entry) => !isReservation(entry));
+    const { table } = await registry.reclaim();
+    const known = level.flatMap((entry) => belowOf(before, entry));
+    stopped.push(...level);
+    // Heirs of the dead are somebody else's children by now: they are known by their lineage.
+    level = table.filter(
+      (entry) =>
+        // One that is just being started is not in the way: it finds its reservation gone and ends.
+        !isReservation(entry) &&
+        (known.some(({ instance }) => instance === entry.instance) ||
+          stopped.some((ended) => descends(entry, ended))),
+    );
   }
-  const [first = top.pod_name, ...rest] = stopped;
+  const [first = top.pod_name, ...rest] = stopped.map(({ pod_name }) => pod_name);
   out.write(
     `stopped pod \`${first}\`${rest.length === 0 ? "" : ` and below it ${rest.join(", ")}`}\n`,
   );
+}
+
+/** The children of this run of a name. */
+function belowOf(table: Allocations, { pod_name, instance }: Allocation): Allocation[] {
+  return findByName(table, pod_name)?.instance === instance ? childrenOf(table, pod_name) : [];
+}
+
+/** True when that run of a Pod was above this one when it was spawned or brought back. */
+function descends({ lineage }: Allocation, { pod_name, instance }: Allocation): boolean {
+  return lineage.some((above) => above.pod_name === pod_name && above.instance === instance);
 }
 
 /** Says who lives on: the children of a stopped Pod are not stopped with it. */

@@ -2,7 +2,7 @@
  * The live Pods as a person sees them: the registry's tree with what each Pod is doing, and its end.
  * Used by the commands that list and stop Pods; asks Pods only through their sockets.
  */
-import { messageOf, PodError } from "../base/errors.ts";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
 import { type Environment, requireRuntimeBase, resolveBases } from "../base/paths.ts";
 import { stateOf } from "../base/process.ts";
 import { printable } from "../base/text.ts";
@@ -49,6 +49,21 @@ function assertStarted(entry: Allocation): void {
     "unreachable",
     `pod \`${entry.pod_name}\` is just being started${by}; retry in a moment`,
   );
+}
+
+/**
+ * The error to throw for a Pod of the table that could not be talked to: one whose socket is gone has
+ * just ended, or is about to. Other errors are returned as they are.
+ */
+export function unheard(entry: Allocation, error: unknown): unknown {
+  const isGone = isPodError(error, "unreachable") && "errno" in error.data;
+  if (!isGone) return error;
+  const { pod_name: name } = entry;
+  const text =
+    stateOf(ownerOf(entry)) === "dead"
+      ? `pod \`${name}\` has just ended; to bring it back: pod resume ${name}`
+      : `pod \`${name}\` does not listen: it is just ending or starting; try again in a moment`;
+  return new PodError("unreachable", text, { cause: error });
 }
 
 /** A Pod below its root, with the number of Pods above it. */

@@ -68,8 +68,10 @@ export const METHODS = {
   compact: method("compact", noParams),
   revive: method("revive", () =>
     z.object({
-      /** Bring back this child alone; without it none. */
+      /** Bring back this child alone, however it had ended; without it none. */
       name: z.string().optional(),
+      /** The session of the child that is meant; without it the newest of that name. */
+      session: z.string().optional(),
       /** Bring back every child that is missing, and theirs. */
       tree: z.boolean().default(false),
       /** Let Pods whose run was cut off go on with it. */

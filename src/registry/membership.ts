@@ -56,26 +56,18 @@ export class Membership {
   }
 }
 
-/** What a root that is brought back has beside its session. */
-interface Return {
-  /** Files that whoever started this process has put into its directory. */
-  readonly keep?: readonly string[];
-  /** Its parents when it was a child, nearest first: whoever of them comes back finds it. */
-  readonly lineage?: Allocation["lineage"];
-}
-
 /**
- * Joins as a root with the scope of its manifest. Throws what the registry refuses; leaves nothing
- * then.
+ * Joins as a root with the scope of its manifest. `lineage`: its parents when it was a child, nearest
+ * first; whoever of them comes back finds it. Throws what the registry refuses; leaves nothing then.
  */
 export async function joinAsRoot(
   registry: Registry,
   self: PodId,
   scope: Scope,
   session: string,
-  { keep = [], lineage }: Return = {},
+  lineage?: Allocation["lineage"],
 ): Promise<Membership> {
-  return await join(registry, self, keep, () => registry.register(self, scope, session, lineage));
+  return await join(registry, self, [], () => registry.register(self, scope, session, lineage));
 }
 
 /** Joins as a spawned child by adopting the reservation of its spawner. */

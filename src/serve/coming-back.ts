@@ -4,6 +4,7 @@
  */
 import { log } from "../base/log.ts";
 import { readMounts } from "../base/mounts.ts";
+import { settlesWithin } from "../base/process.ts";
 import { describeApart, standingApart } from "../registry/apart.ts";
 import { findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
@@ -12,7 +13,15 @@ import { isUnderWay } from "../session/replay.ts";
 import { hasEnded } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
 import { lostChildren } from "../spawn/lost-children.ts";
-import { missingChildren, type ReviveRequest, reviveChildren } from "../spawn/revive.ts";
+import {
+  describeTaken,
+  missingChildren,
+  type ReviveRequest,
+  reviveChildren,
+} from "../spawn/revive.ts";
+
+/** How long an ending Pod waits for the undoing of a child that was just coming back. */
+const UNDO_LIMIT_MS = 5000;
 
 /** The return of one Pod. */
 export class ComingBack {
@@ -24,6 +33,7 @@ export class ComingBack {
   #wentOn = false;
   /** End of the last revival: two at once would want the same children. */
   #before: Promise<unknown> = Promise.resolve();
+  readonly #ending = new AbortController();
 
   constructor(context: SpawnContext, restored: OpenedSession | undefined) {
     this.#context = context;
@@ -63,9 +73,11 @@ export class ComingBack {
     return parts.join("\n");
   }
 
-  #hasChild(name: string): boolean {
+  #hasChild(name: string, session: string | undefined): boolean {
     const record = this.#context.children.get(name);
-    return record?.direct === true && !hasEnded(record);
+    if (record?.direct !== true || hasEnded(record)) return false;
+    const entry = findByName(this.#context.registry.peek(), name);
+    return session === undefined || entry?.session_id === session;
   }
 
   #describeChildren(): string[] {
@@ -81,9 +93,12 @@ export class ComingBack {
         ({ name, scope }) => `Pod \`${name}\` lives and keeps ${describeRules(scope)}.`,
       ),
       ...missing.map(
-        ({ setup, session }) =>
+        ({ setup, session, takenBy }) =>
           `Pod \`${setup.name}\` is gone; it had ${describeRules(setup.scope.allow)}. Its conversation is ` +
-          `kept (session ${session}); a person can bring it back with: pod resume ${setup.name}`,
+          `kept (session ${session}); ` +
+          (takenBy === undefined
+            ? `a person can bring it back with: pod resume ${setup.name}`
+            : `${describeTaken(takenBy)}, with: pod resume ${session}`),
       ),
       ...lost.map(
         ({ name, scope, task }) =>
@@ -103,18 +118,29 @@ export class ComingBack {
     return await turn;
   }
 
+  /**
+   * The Pod is ending: nothing more is brought back. Resolves when what was half done is undone, at the
+   * latest after `UNDO_LIMIT_MS`; never rejects.
+   */
+  async close(): Promise<void> {
+    this.#ending.abort();
+    await settlesWithin(this.#before, UNDO_LIMIT_MS);
+  }
+
   async #revive(request: ReviveRequest, goOn: () => void): Promise<string | undefined> {
-    const revived = await reviveChildren(this.#context, request, new AbortController().signal);
+    const { signal } = this.#ending;
+    const revived = signal.aborted ? [] : await reviveChildren(this.#context, request, signal);
+    if (signal.aborted) return "the pod is ending, and brings nothing more back";
     if (request.go_on && !this.#wentOn && this.#isUnderWay) {
       this.#wentOn = true;
       goOn();
     }
-    const { name } = request;
+    const { name, session: wanted } = request;
     const lost = lostChildren(this.#context)
-      .filter((child) => request.tree || child.name === name)
+      .filter((child) => request.tree || (child.name === name && wanted === undefined))
       .map((child) => `pod \`${child.name}\`: it left no session, so it cannot be brought back`);
     const isKnown = (child: string): boolean =>
-      revived.length + lost.length > 0 || this.#hasChild(child);
+      revived.length + lost.length > 0 || this.#hasChild(child, wanted);
     if (name !== undefined && !request.tree && !isKnown(name)) {
       return `pod \`${name}\` is not a child of this pod that is gone`;
     }

@@ -5,7 +5,6 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, PodError } from "../base/errors.ts";
-import { readMounts } from "../base/mounts.ts";
 import {
   assertPodName,
   assertSocketPath,
@@ -16,9 +15,7 @@ import {
   requireRuntimeBase,
   requireSessionsDirectory,
   resolveBases,
-  roomsDirectory,
 } from "../base/paths.ts";
-import { sourceTree } from "../base/process.ts";
 import { VERSION } from "../base/version.ts";
 import { findPromptDirectories, type PromptDirectories } from "../manifest/discover.ts";
 import { type Fallback, type LoadOptions, searchOf } from "../manifest/load.ts";
@@ -27,16 +24,14 @@ import type { Manifest, ManifestLayer } from "../manifest/schema.ts";
 import type { ResolvedModel } from "../model/catalog.ts";
 import type { Model } from "../model/model.ts";
 import { checkRequestOptions, createModel } from "../model/provider.ts";
-import { aliasesOf } from "../scope/aliases.ts";
-import { canonicalPath, type ScopeRule } from "../scope/rule.ts";
-import { accessTo, buildScope, deniesTouching, type Scope } from "../scope/set.ts";
 import { type LaunchFile, takeLaunchFile } from "../spawn/launch-file.ts";
 import type { OpenedSession } from "../session/open.ts";
+import { withFixedPaths } from "./fixed-paths.ts";
 import { loadCascade } from "./load-cascade.ts";
 import { childModels, type PodModels, rootModels } from "./models.ts";
 import { preparePrompts, type Prompts } from "./prompts.ts";
 import { requestOptions } from "./request-options.ts";
-import { withFixedPaths } from "./fixed-paths.ts";
+import { guardedDirectories } from "./root-scope.ts";
 
 /** The flags of a Pod process (spec manifest 7.1). */
 export interface PodOptions {
@@ -125,10 +120,11 @@ async function complete(
 ): Promise<Configuration> {
   const load = loadOptions(options, env, cwd);
   const { recorded } = options;
-  const setup =
+  const returning =
     recorded === undefined || restored === undefined
       ? undefined
-      : (await import("./restore.ts")).recordedSetup(restored);
+      : { ...(await import("./restore.ts")), restored };
+  const setup = returning?.recordedSetup(returning.restored);
   const loaded = launch === undefined && setup === undefined ? await loadCascade(load) : undefined;
   const manifest =
     setup !== undefined
@@ -136,6 +132,9 @@ async function complete(
       : loaded !== undefined
         ? withFixedPaths(loaded.manifest)
         : receivedManifest(launch?.manifest, launch?.program === VERSION);
+  if (returning !== undefined && setup !== undefined) {
+    returning.assertUnmoved(cwd, manifest, setup, returning.restored.log.id);
+  }
   try {
     ensurePrivateDirectory(store);
   } catch (error) {
@@ -173,20 +172,6 @@ async function complete(
   } catch (error) {
     throw named(`failed to create ${what}`, error);
   }
-}
-
-/**
- * Directories of the program itself: what every start of it would run, too, when it runs from source. The
- * file of a compiled one is not among them: nothing is started from its name (`selfCommand`), and to deny
- * one file would keep commands from making anything in the directories above it (docs/sandbox.md).
- */
-export function guardedDirectories(
-  base: string,
-  store: string,
-  { config, data }: Pick<BaseDirectories, "config" | "data">,
-): string[] {
-  const rooms = roomsDirectory({ data });
-  return [base, store, ...[config, rooms, sourceTree()].filter((path) => path !== undefined)];
 }
 
 /** What the cascade is loaded with. */
@@ -232,48 +217,6 @@ export function named(prefix: string, error: unknown): PodError {
   const code = error instanceof PodError ? error.code : "internal";
   const data = error instanceof PodError ? error.data : {};
   return new PodError(code, `${prefix}: ${messageOf(error)}`, { cause: error, data });
-}
-
-/**
- * A root's scope: its manifest's with canonical targets, less the program's own directories and the
- * files with its models' keys.
- */
-export function rootScope({
-  manifest,
-  cwd,
-  guarded,
-  models,
-}: Pick<Configuration, "manifest" | "cwd" | "guarded"> & {
-  readonly models?: Pick<PodModels, "keyFiles">;
-}): Scope {
-  const granted = buildScope(manifest.scope.allow, manifest.scope.deny);
-  // No agent writes the registry or its user's configuration, whatever its scope contains and
-  // whatever names these have.
-  const mounts = readMounts();
-  const denied = granted.deny.flatMap((rule) => [rule, ...aliasesOf(rule, mounts)]);
-  const own = guarded.flatMap((path): ScopeRule[] => {
-    const target = canonicalPath(path);
-    if (!target.ok) return [];
-    const rule: ScopeRule = { target: target.path, permission: "write", recursive: true };
-    return [rule, ...aliasesOf(rule, mounts)];
-  });
-  const keys = (models?.keyFiles ?? []).flatMap((path): ScopeRule[] => {
-    const target = canonicalPath(path);
-    if (!target.ok) return [];
-    // Not recursive: it is a file, and if it is not, no key is read from it.
-    const rule: ScopeRule = { target: target.path, permission: "read", recursive: false };
-    return [rule, ...aliasesOf(rule, mounts)];
-  });
-  // Keys wherever they lie: commands read what no rule hides.
-  const scope = { ...granted, deny: [...denied, ...deniesTouching(own, granted.allow), ...keys] };
-  assertReadableCwd(scope, cwd);
-  return scope;
-}
-
-/** A Pod must be able to read where it works (spec registry-and-spawn 7.1). */
-export function assertReadableCwd(scope: Scope, cwd: string): void {
-  if (accessTo(scope, cwd) !== "none") return;
-  throw new PodError("invalid_manifest", `pwd is not readable under the configured scope: ${cwd}`);
 }
 
 /** Without keys that have no value: absent means that there is no such library. */

@@ -7,7 +7,8 @@ import { joinAsChild, joinAsRoot, type Membership } from "../registry/membership
 import type { Registry } from "../registry/registry.ts";
 import { canonicalPath } from "../scope/rule.ts";
 import type { Scope } from "../scope/set.ts";
-import { assertReadableCwd, type Configuration, named, rootScope } from "./configuration.ts";
+import { type Configuration, named } from "./configuration.ts";
+import { assertReadableCwd, rootScope } from "./root-scope.ts";
 import { parentOf } from "./recording.ts";
 
 /** Enters the registry, as a root or as the child that was reserved for. Throws worded for the terminal. */
@@ -29,7 +30,7 @@ export async function join(
       const { formerParents } = await import("./restore.ts");
       const lineage = formerParents(configuration.store, parentOf(configuration));
       const free = await withoutApart(registry, self.name, scope);
-      return await joinAsRoot(registry, self, free, session, { keep: ["stderr.log"], lineage });
+      return await joinAsRoot(registry, self, free, session, lineage);
     } catch (error) {
       const what = configuration.restored === undefined ? "create" : "restore";
       throw named(`failed to ${what} pod`, error);

@@ -4,7 +4,7 @@
  */
 import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
-import { type Environment, noteDirectories, resolveBases } from "../base/paths.ts";
+import { type Environment, noteDirectories, podPaths, resolveBases } from "../base/paths.ts";
 import type { Controller } from "../controller/controller.ts";
 import { renderManifest } from "../manifest/render.ts";
 import type { Event } from "../protocol/event.ts";
@@ -14,6 +14,7 @@ import { hasOpenSockets } from "../sandbox/open-sockets.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { Children, Spawner } from "../spawn/children.ts";
 import { listenPrivately, type PodServer } from "../transport/server.ts";
+import type { ComingBack } from "./coming-back.ts";
 import { configure, named, type PodOptions } from "./configuration.ts";
 import { makeController } from "./conversing.ts";
 import { join } from "./join.ts";
@@ -31,6 +32,8 @@ export interface RunningPod {
   readonly children: Children;
   /** Set when whoever started it waits for its word on standard output. */
   readonly announces: boolean;
+  /** The file that is its log from now on, when whoever started it only hears of its start. */
+  readonly log: string | undefined;
   /** Hears every event that clients get; returns how to stop listening. */
   subscribe(listener: (event: Event) => void): () => void;
   /** Ends the Pod; the first reason counts. */
@@ -87,8 +90,10 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   const parts = makeParts(origins, () => controller);
   const { self, session, mailbox, uplink, children, family, files, recording } = parts;
   // Loaded by those that need it: most Pods are new and stay with the children they have.
+  let reviver: ComingBack | undefined;
   const comingBack = lazily(
-    async () => new (await import("./coming-back.ts")).ComingBack(parts.context, restored),
+    async () =>
+      (reviver = new (await import("./coming-back.ts")).ComingBack(parts.context, restored)),
   );
   const back = restored === undefined ? undefined : await comingBack();
   const controller: Controller = makeController({
@@ -98,9 +103,11 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
     comingBack,
     broadcast,
     finish: () => {
-      void leaveInOrder(leavingSteps({ ...parts, server }, why, broadcast)).then(() =>
-        ended.resolve(why()),
-      );
+      void (async () => {
+        await reviver?.close(); // who is brought back from now on would be left behind
+        await leaveInOrder(leavingSteps({ ...parts, server }, why, broadcast));
+        ended.resolve(why());
+      })();
     },
   });
   parts.tellTroubles();
@@ -145,6 +152,10 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
     controller,
     children,
     announces: parent !== undefined || options.recorded !== undefined,
+    log:
+      parent === undefined && options.recorded !== undefined
+        ? podPaths(base, self.name).stderr
+        : undefined,
     subscribe: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);

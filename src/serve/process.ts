@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "nod
 import { constants } from "node:os";
 import { messageOf } from "../base/errors.ts";
 import { duplicateOnto } from "../base/libc.ts";
-import { log, writeLine } from "../base/log.ts";
+import { log, moveLog, writeLine } from "../base/log.ts";
 import { readyLine } from "../spawn/launch.ts";
 import type { RunningPod } from "./pod.ts";
 
@@ -25,6 +25,7 @@ export function nameProcess(): void {
 /** Says that the socket accepts: two lines on standard error, and to a spawner on its pipe. */
 export function announceReady(pod: RunningPod): void {
   const { name, socket, instance } = pod.self;
+  if (pod.log !== undefined) moveLog(pod.log);
   writeLine(`INSOMNIA-READY\t${name}\t${socket}`);
   writeLine(`pod: ${name} listening on ${JSON.stringify(socket)}`);
   if (!pod.announces) return;

@@ -3,11 +3,13 @@
  * what it recorded of the Pod found again.
  */
 import { isPodError, PodError } from "../base/errors.ts";
+import type { Manifest } from "../manifest/schema.ts";
 import { Registry } from "../registry/registry.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
 import { ancestorsIn } from "../session/family-tree.ts";
 import { type OpenedSession, openSession } from "../session/open.ts";
 import type { Setup } from "../session/setup.ts";
+import { movedManifestProblem } from "../spawn/working-directory.ts";
 
 /**
  * Opens a session for this process. A session that a live Pod writes is refused with that Pod's name
@@ -42,6 +44,20 @@ export function formerParents(
     pod_name: name,
     instance,
   }));
+}
+
+/**
+ * Refuses to go on as recorded where a path means another place now than it did: the scope would be
+ * moved there (`denied`). Nothing was changed.
+ */
+export function assertUnmoved(
+  cwd: string,
+  { scope }: Pick<Manifest, "scope">,
+  recorded: Setup,
+  session: string,
+): void {
+  const problem = movedManifestProblem(cwd, scope, recorded, session);
+  if (problem !== undefined) throw new PodError("denied", `failed to restore pod: ${problem}`);
 }
 
 /** What a session recorded of its Pod; `invalid_argument` for the log of a program that records nothing. */

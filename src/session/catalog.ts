@@ -7,7 +7,7 @@ import { closeSync, fstatSync, lstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
 import { readTailOf } from "../base/files.ts";
 import { lastSetup } from "./last-setup.ts";
-import { logPath, sessionOf } from "./log.ts";
+import { logPath, sessionOf } from "./log-names.ts";
 import { openForReading, scanLog } from "./scan.ts";
 import { type Closing, closedSchema, DOMAIN, isSetup, type Setup } from "./setup.ts";
 

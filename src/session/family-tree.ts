@@ -26,17 +26,38 @@ export function childrenToRevive(
 ): KnownSession[] {
   const names = new Set<string>();
   const visited = new Set<string>();
-  const collect = (parent: string): KnownSession[] => {
+  const collect = (parent: string, above: readonly ChildEnd[]): KnownSession[] => {
     if (visited.has(parent)) return [];
     visited.add(parent);
-    const known = ends(parent);
+    // Whoever inherited a child saw its end: a branch that was stopped whole stays away whole.
+    const known = [...above, ...ends(parent)];
     return current.filter(isKnown).flatMap((child) => {
       if (child.setup.parent?.lineage !== parent || names.has(child.setup.name)) return [];
       names.add(child.setup.name);
-      return endedForGood(child, known) ? collect(child.setup.lineage) : [child];
+      return endedForGood(child, known) ? collect(child.setup.lineage, known) : [child];
     });
   };
-  return collect(lineage);
+  return collect(lineage, []);
+}
+
+/**
+ * The child that is asked for by itself, by its session or else by its name: also one that was ended for
+ * good, which only keeps it out of what comes back unasked. Otherwise as `childrenToRevive`.
+ */
+export function childToRevive(
+  lineage: string,
+  current: readonly SessionSummary[],
+  ends: (lineage: string) => readonly ChildEnd[],
+  { name, session }: { readonly name?: string | undefined; readonly session?: string | undefined },
+): KnownSession | undefined {
+  const isMeant = (child: KnownSession): boolean =>
+    session === undefined ? child.setup.name === name : child.session === session;
+  return (
+    current
+      .filter(isKnown)
+      .find((child) => isMeant(child) && child.setup.parent?.lineage === lineage) ??
+    childrenToRevive(lineage, current, ends).find(isMeant)
+  );
 }
 
 /**
@@ -59,13 +80,16 @@ export function ancestorsIn(
 }
 
 /**
- * Stopped by its parent, or ended by somebody's request while its parent lived and saw it. An end
- * before the last entry of the child was that of an earlier run, which came back since.
+ * Stopped by its parent, or ended by somebody's request while its parent, or who had inherited it, lived
+ * and saw that it was gone. An end before the last entry of the child was that of an earlier run, which
+ * came back since.
  */
 function endedForGood({ setup, rest, changed }: KnownSession, ends: readonly ChildEnd[]): boolean {
   const { name, instance } = setup;
-  const end = ends.findLast(
+  const seen = ends.filter(
     (known) => known.instance === instance || (known.name === name && known.at >= changed),
-  )?.end;
-  return end === "stopped" || (end === "ended" && rest === "client request");
+  );
+  return (
+    seen.some(({ end }) => end === "stopped") || (seen.length > 0 && rest === "client request")
+  );
 }

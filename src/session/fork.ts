@@ -6,7 +6,8 @@
 import { PodError } from "../base/errors.ts";
 import type { Head } from "./chain.ts";
 import type { Entry } from "./entry.ts";
-import { createLog, logPath } from "./log.ts";
+import { createLog } from "./log.ts";
+import { logPath } from "./log-names.ts";
 import { corrupt, salvageSession } from "./open.ts";
 import { Replay, type SessionState } from "./replay.ts";
 import { scanLog, withLog } from "./scan.ts";

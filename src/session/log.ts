@@ -6,7 +6,6 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fstatSync,
   ftruncateSync,
   openSync,
@@ -26,53 +25,13 @@ import {
 import { tryFlock } from "../base/libc.ts";
 import { type Head, sealEntry } from "./chain.ts";
 import type { Entry } from "./entry.ts";
+import { logPath, sessionOf } from "./log-names.ts";
 import { isSetup } from "./setup.ts";
 
-const SUFFIX = ".jsonl";
 /** Ends the name of a log that is not whole yet: no list shows it. */
 const UNLISTED = ".part";
 /** Age at which one that nobody writes was left by a process that died. */
 const LEFT_MS = 60_000;
-const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
-/** True for a session id as we write it. */
-export function isSessionId(text: string): boolean {
-  return SESSION_ID.test(text);
-}
-
-/** Path of a session's log; throws `invalid_argument` for what is not a session id. */
-export function logPath(directory: string, id: string): string {
-  if (isSessionId(id)) return join(directory, id + SUFFIX);
-  throw new PodError(
-    "invalid_argument",
-    `not a session id: ${id.slice(0, 80)} (expected a UUID; see: pod sessions)`,
-  );
-}
-
-/** The session whose log has this file name; undefined for every other file. */
-export function sessionOf(fileName: string): string | undefined {
-  if (!fileName.endsWith(SUFFIX)) return undefined;
-  const stem = fileName.slice(0, -SUFFIX.length);
-  return isSessionId(stem) ? stem : undefined;
-}
-
-/**
- * Paths of the ends that were cut off the logs of a directory and kept, and of damaged logs that were set
- * aside, oldest first; none when there is no directory. One that was not there before a Pod was brought
- * back tells what that Pod has cut.
- */
-export function keptCuts(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory)
-    .flatMap((name) => {
-      const [, log = "", time] = /^(.*)\.(\d+)\.corrupt$/.exec(name) ?? [];
-      return sessionOf(log) === undefined
-        ? []
-        : [{ path: join(directory, name), time: Number(time) }];
-    })
-    .sort((a, b) => a.time - b.time)
-    .map(({ path }) => path);
-}
 
 /** A log that this process writes. */
 export class SessionLog {

@@ -17,7 +17,8 @@ import {
 import { dirname } from "node:path";
 import { ioError, PodError } from "../base/errors.ts";
 import { isStillAt, openRegular, removeFile, syncDirectory, writeAll } from "../base/files.ts";
-import { lockLog, logPath, SessionLog } from "./log.ts";
+import { lockLog, SessionLog } from "./log.ts";
+import { logPath } from "./log-names.ts";
 import { Replay, type SessionState } from "./replay.ts";
 import { type LogEnd, missingOr, scanLog } from "./scan.ts";
 import { isSetup } from "./setup.ts";

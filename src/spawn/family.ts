@@ -215,7 +215,13 @@ export class Family {
     let heirs = "";
     try {
       if (!clear) throw new PodError("timed_out", "something it had started cannot be killed");
+      const views = children.list().filter(({ direct }) => !direct);
       heirs = describeHeirs(await this.giveBack(record));
+      // Gone before they could become ours: nobody else is left to remember it.
+      for (const { name, instance } of views) {
+        if (children.find(name, instance) !== undefined) continue;
+        this.#deps.ended?.({ name, instance, end: "died", at: Date.now() });
+      }
     } catch (error) {
       log("error", `could not give back the scope of pod \`${record.name}\``, error);
       const why = clear

@@ -23,6 +23,11 @@ export interface Launched {
   readonly pid: number;
   /** Resolves when the kernel reports the end; never rejects. */
   readonly exited: Promise<ExitInfo>;
+  /**
+   * The end of what it wrote to its standard error, trimmed, where that is a pipe; else empty. Waits a
+   * moment for the last words, which may come an instant after the end of the process.
+   */
+  said(): Promise<string>;
   /** Waits for the ready line of this instance. Call once. */
   ready(limits: { readonly timeoutMs: number; readonly signal: AbortSignal }): Promise<Readiness>;
 }
@@ -40,8 +45,8 @@ interface LaunchRequest {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string>>;
   readonly instance: string;
-  /** Open descriptor for the child's standard error. */
-  readonly stderr: number;
+  /** Open descriptor for the child's standard error, or a pipe that is read until it is ready. */
+  readonly stderr: number | "pipe";
 }
 
 /** The line by which a child says that its socket accepts; written to standard output. */
@@ -55,7 +60,7 @@ const MAX_HANDSHAKE_BYTES = 64 * 1024;
 /** Starts the child. Throws `spawn_failed` when the program cannot be started at all. */
 export function launch(request: LaunchRequest): Launched {
   const [program = "", ...args] = request.command;
-  let child: Bun.Subprocess<"ignore", "pipe", number>;
+  let child: Bun.Subprocess<"ignore", "pipe", number | "pipe">;
   try {
     child = Bun.spawn([program, ...args], {
       ...listedAs(program),
@@ -79,19 +84,48 @@ export function launch(request: LaunchRequest): Launched {
         : { code: null, signal: String(child.signalCode) },
     (): ExitInfo => ({ code: null, signal: null }),
   );
+  const words =
+    child.stderr instanceof ReadableStream ? listenTo(child.stderr.getReader()) : undefined;
   const reader = child.stdout.getReader();
   const line = awaitReadyLine(reader, request.instance);
   return {
     pid: child.pid,
     exited,
+    said: async () => (await words?.said()) ?? "",
     ready: async (limits) => {
       try {
-        return await firstOf(line, exited, limits);
+        const outcome = await firstOf(line, exited, limits);
+        if (outcome.kind === "ready") words?.stop();
+        return outcome;
       } finally {
         // Somebody below the child may hold the other end for ever; we need not hold ours.
         void reader.cancel().catch(() => undefined);
       }
     },
+  };
+}
+
+/** Characters of a child's last words that are kept, and how long they are waited for. */
+const MAX_SAID_CHARACTERS = 4096;
+const LAST_WORDS_MS = 100;
+
+/** Reads a stream to its end and keeps the end of it. */
+function listenTo(reader: Reader): { said(): Promise<string>; stop(): void } {
+  const decoder = new TextDecoder();
+  let text = "";
+  const ended = (async () => {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done || value === undefined) return;
+      text = (text + decoder.decode(value, { stream: true })).slice(-MAX_SAID_CHARACTERS);
+    }
+  })();
+  return {
+    said: async () => {
+      await settlesWithin(ended, LAST_WORDS_MS);
+      return text.trim();
+    },
+    stop: () => void reader.cancel().catch(() => undefined),
   };
 }
 

@@ -10,7 +10,7 @@ import type { SpawnContext } from "./context.ts";
 
 /** The starts, oldest first, whose child is neither alive nor in a session. */
 export function lostChildren(context: SpawnContext): ChildStart[] {
-  const { record, registry, store, lineage } = context;
+  const { record, registry, self, store, lineage } = context;
   if (record.starts.length === 0) return [];
   const table = registry.peek();
   const kept = new Set(
@@ -18,7 +18,10 @@ export function lostChildren(context: SpawnContext): ChildStart[] {
       setup?.parent?.lineage === lineage ? [setup.name] : [],
     ),
   );
-  return record.starts.filter(
-    ({ name }) => !kept.has(name) && findByName(table, name) === undefined,
-  );
+  return record.starts.filter(({ name }) => {
+    const holder = findByName(table, name);
+    // A stranger may have the name.
+    const descends = [holder?.delegated_from, ...(holder?.lineage ?? []).map((a) => a.pod_name)];
+    return !kept.has(name) && (holder === undefined || !descends.includes(self.name));
+  });
 }

@@ -6,20 +6,20 @@
 import { messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
+import type { Allocation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
-import { canonicalRule } from "../scope/rule.ts";
 import { currentSessions, listSessions } from "../session/catalog.ts";
-import { childrenToRevive, type KnownSession } from "../session/family-tree.ts";
-import { logPath } from "../session/log.ts";
+import { childrenToRevive, childToRevive, type KnownSession } from "../session/family-tree.ts";
+import { logPath } from "../session/log-names.ts";
 import { Replay } from "../session/replay.ts";
 import { scanLog, withLog } from "../session/scan.ts";
 import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
 import { hasEnded } from "./children.ts";
 import type { SpawnContext } from "./context.ts";
-import { becomeReady, reportDelegation, start } from "./start-child.ts";
+import { becomeReady, cancelled, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
-import { directoryProblem } from "./working-directory.ts";
+import { directoryProblem, movedProblem } from "./working-directory.ts";
 
 /** How long a child may take to bring back everything below it. */
 const BELOW_TIMEOUT_MS = 120_000;
@@ -30,26 +30,53 @@ export type ReviveRequest = Extract<Method, { method: "revive" }>["params"];
 /** What became of one child. */
 interface Revived {
   readonly name: string;
-  /** The session that was to come back; undefined for a living child that could not bring back its own. */
+  /** The session that was to come back; undefined for a child that lives and could not bring back its own. */
   readonly session: string | undefined;
   /** Why it could not be brought back whole; undefined when all went well. */
   readonly problem: string | undefined;
 }
 
-/** Children of this Pod's earlier run that have no process now, newest first. */
-export function missingChildren(context: SpawnContext): KnownSession[] {
-  const current = currentSessions(listSessions(context.store));
+/** A child without a process. */
+type MissingChild = KnownSession & {
+  /** The living Pod that has its name now and is another one. */
+  readonly takenBy: Allocation | undefined;
+};
+
+/**
+ * Children of this Pod's earlier run that have no process now, newest first: all that are to come back
+ * with it, or the one that is asked for.
+ */
+export function missingChildren(
+  context: SpawnContext,
+  wanted: Pick<ReviveRequest, "tree" | "name" | "session"> = { tree: true },
+): MissingChild[] {
+  const { lineage, registry, self, store } = context;
+  const all = listSessions(store);
+  const current = currentSessions(all);
   const byLineage = new Map(current.map((entry) => [entry.setup?.lineage, entry.session]));
-  const endsOf = (lineage: string): readonly ChildEnd[] => {
-    const session = byLineage.get(lineage);
-    return session === undefined ? [] : recordedEnds(context.store, session);
+  const endsOf = (known: string): readonly ChildEnd[] => {
+    const session = byLineage.get(known);
+    return session === undefined ? [] : recordedEnds(store, session);
   };
-  const table = context.registry.peek();
-  return childrenToRevive(context.lineage, current, endsOf).filter(
-    ({ session, setup }) =>
-      findByName(table, setup.name) === undefined &&
-      !table.some((entry) => entry.session_id === session),
-  );
+  const table = registry.peek();
+  const lineageOf = (entry: Allocation): string | undefined =>
+    all.find(({ session }) => session === entry.session_id)?.setup?.lineage;
+  const asked = wanted.tree ? undefined : childToRevive(lineage, current, endsOf, wanted);
+  const children = wanted.tree
+    ? childrenToRevive(lineage, current, endsOf)
+    : asked === undefined
+      ? []
+      : [asked];
+  return children.flatMap((child): MissingChild[] => {
+    const { session, setup } = child;
+    if (table.some((entry) => entry.session_id === session)) return [];
+    const holder = findByName(table, setup.name);
+    if (holder === undefined) return [{ ...child, takenBy: undefined }];
+    // The same Pod in a session that it goes on in, or a child of ours that has taken its place.
+    const isSame = lineageOf(holder) === setup.lineage;
+    const isHeir = holder.delegated_from === self.name && wanted.session === undefined;
+    return isSame || isHeir ? [] : [{ ...child, takenBy: holder }];
+  });
 }
 
 function recordedEnds(store: string, session: string): readonly ChildEnd[] {
@@ -64,60 +91,80 @@ function recordedEnds(store: string, session: string): readonly ChildEnd[] {
 
 /**
  * Brings back the children that were asked for, one after another, and with `tree` also what is
- * missing below those that live; never rejects.
+ * missing below those that live; never rejects. After `signal` nothing more, and what was half done is
+ * undone.
  */
 export async function reviveChildren(
   context: SpawnContext,
   wanted: ReviveRequest,
   signal: AbortSignal,
 ): Promise<Revived[]> {
-  const missing = missingChildren(context).filter(
-    ({ setup }) => wanted.tree || setup.name === wanted.name,
-  );
+  const missing = missingChildren(context, wanted);
   const revived: Revived[] = [];
   for (const living of wanted.tree ? context.children.list() : []) {
     // One that is just being started is new: there is nothing below it yet.
     if (!living.direct || living.phase === "starting" || hasEnded(living)) continue;
-    const problem = await askBelow(living.socket, wanted, signal).then(
-      () => undefined,
-      (error: unknown) => messageOf(error),
-    );
+    const problem = await problemBelow(living.socket, wanted, signal);
     if (problem !== undefined) {
       revived.push({ name: living.name, session: undefined, problem });
     }
   }
   for (const child of missing) {
+    if (signal.aborted) break;
     const { session, setup } = child;
     let problem: string | undefined;
     try {
-      await reviveChild(context, child, wanted, signal);
+      await reviveChild(context, child, signal);
     } catch (error) {
       // Somebody else was faster: that it lives is what was wanted.
-      if (!livesIn(context, session)) problem = messageOf(error);
+      if (holderOf(context, session) === undefined) problem = messageOf(error);
     }
     revived.push({ name: setup.name, session, problem });
+    // Whether it came back is one thing, what is below it another: both are said.
+    const socket = holderOf(context, session)?.socket;
+    if (problem !== undefined || socket === undefined || !(wanted.tree || wanted.go_on)) continue;
+    const below = await problemBelow(socket, wanted, signal);
+    if (below !== undefined) {
+      revived.push({ name: setup.name, session: undefined, problem: below });
+    }
   }
   return revived;
 }
 
-function livesIn({ registry }: SpawnContext, session: string): boolean {
-  return registry.peek().some((entry) => entry.session_id === session);
+/** The live Pod that writes this session. */
+function holderOf({ registry }: SpawnContext, session: string): Allocation | undefined {
+  return registry.peek().find((entry) => entry.session_id === session);
+}
+
+/** Why a child cannot come back while this other Pod has its name. */
+export function describeTaken({ pod_name, pid, session_id }: Allocation): string {
+  const which = session_id === null ? "" : `, session ${session_id}`;
+  return (
+    `its name is taken by another pod \`${pod_name}\` that lives (pid ${pid}${which}); it can come ` +
+    `back when that one has ended (to end it: pod stop ${pod_name})`
+  );
 }
 
 async function reviveChild(
   context: SpawnContext,
-  { session, setup }: KnownSession,
-  wanted: ReviveRequest,
+  { session, setup, takenBy }: MissingChild,
   signal: AbortSignal,
 ): Promise<void> {
+  if (takenBy !== undefined) throw new PodError("duplicate_name", describeTaken(takenBy));
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
-  const gone = directoryProblem(setup.cwd);
-  if (gone !== undefined) throw new PodError("invalid_argument", gone);
+  // What it is denied comes from this Pod, which may deny other paths by now.
+  const denied = findByName(context.registry.peek(), context.self.name)?.scope_deny ?? [];
+  const deny = setup.scope.deny.filter((rule) =>
+    denied.some(({ target }) => target === rule.target),
+  );
+  const had = { cwd: setup.cwd, scope: { allow: setup.scope.allow, deny } };
+  const problem = directoryProblem(setup.cwd) ?? movedProblem(had, session);
+  if (problem !== undefined) throw new PodError("invalid_argument", problem);
   const given = setup.manifest as { readonly model?: unknown };
   const unneeded = await context.models.unneededBy(given.model);
   const instance = crypto.randomUUID();
-  const rules = setup.scope.allow.map(canonicalRule);
+  const rules = setup.scope.allow;
   const limits = { ...context.limits, takesBack: true };
   const entry = await context.scope.exclusive(async () => {
     const child = { name: setup.name, instance };
@@ -134,19 +181,25 @@ async function reviveChild(
     // The conversation is the same, and so is what was read of it.
     if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
     await becomeReady(context, entry, child, undo, signal);
+    if (signal.aborted) throw cancelled();
   } catch (error) {
     throw await undo.run(error);
   }
   undo.accepted();
   reportDelegation(context, entry);
-  if (wanted.tree || wanted.go_on) await askBelow(entry.socket, wanted, signal);
 }
 
-async function askBelow(
+/** Lets a living child bring back what is missing below it; what went wrong, or undefined. */
+async function problemBelow(
   socket: string,
   { tree, go_on }: ReviveRequest,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string | undefined> {
   const below: Method = { method: "revive", params: { tree, go_on } };
-  await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+  try {
+    await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
 }

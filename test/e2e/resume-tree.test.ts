@@ -246,12 +246,27 @@ test("of several who bring the same children back at once, all are told that the
   expect(world.processes()).toHaveLength(3);
 }, 60_000);
 
+test("of several who bring the whole tree back at once, all are told that it is back", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  await killAll(world);
+  const all = await Promise.all(
+    Array.from({ length: 6 }, async () => await world.cli("resume", "root", "--tree")),
+  );
+  expect(all.map(({ stderr, code }) => [stderr, code])).toEqual(all.map(() => ["", 0]));
+  for (const { stdout } of all) expect(stdout).toContain("with mid, leaf");
+  expect(world.processes()).toHaveLength(3);
+  const log = readFileSync(join(world.runtime, "root/stderr.log"), "utf8");
+  expect(log.match(/INSOMNIA-READY/g)).toHaveLength(1);
+}, 60_000);
+
 test("children that were brought back alone are their parents' again when these come back", async () => {
   await using world = startWorld();
   await startTree(world);
   const scope = world.allocation("leaf")?.scope_allow;
   await killAll(world);
-  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const alone = await world.cli("resume", "leaf");
+  expect([alone.stderr, alone.code]).toEqual(["", 0]);
   const leaf = world.allocation("leaf")?.pid;
   const mid = await world.cli("resume", "mid");
   expect([mid.stderr, mid.code]).toEqual(["", 0]);
@@ -272,7 +287,8 @@ test("a grandchild that was brought back alone takes its old place when the whol
   await using world = startWorld();
   await startTree(world);
   await killAll(world);
-  expect((await world.cli("resume", "leaf")).code).toBe(0);
+  const alone = await world.cli("resume", "leaf");
+  expect([alone.stderr, alone.code]).toEqual(["", 0]);
   const leaf = world.allocation("leaf")?.pid;
   const resumed = await world.cli("resume", "root", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);

@@ -320,3 +320,18 @@ test("a session that a live Pod writes is refused with that Pod's name and socke
   await restored.runToEnd("second");
   expect(await conversation(world, "other")).toHaveLength(5);
 });
+
+test("why a Pod cannot start is told though no file can be written", async () => {
+  await using world = startWorld();
+  const root = await world.start({ command, rules: [{ text: "noted" }] });
+  await root.runToEnd("first");
+  await root.kill();
+  await world.registry.reclaim();
+  const shell = ["/bin/sh", "-c", 'ulimit -f 0; trap "" XFSZ; exec "$@"', "sh", ...command];
+  const { stderr, code } = await runProgram([...shell, "resume", "root"], {
+    cwd: world.work,
+    env: world.env,
+  });
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^error: pod `root`: .*(EFBIG|too large)/i);
+});

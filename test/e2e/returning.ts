@@ -3,6 +3,7 @@ import { expect } from "bun:test";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { itemSchema, messageText, type Item } from "../../src/protocol/history.ts";
+import type { ScopeRule } from "../../src/scope/rule.ts";
 import { request } from "../../src/transport/client.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, type World } from "../support/pod.ts";
@@ -100,10 +101,15 @@ function treeRules(work: string): ScenarioRule[] {
   ];
 }
 
-/** Starts the tree and waits until everything in it is at rest. */
-export async function startTree(world: World) {
+/** Starts the tree, the root without what `deny` says, and waits until everything in it is at rest. */
+export async function startTree(world: World, deny: readonly ScopeRule[] = []) {
   mkdirSync(join(world.work, "a/b"), { recursive: true });
-  const root = await world.start({ command, rules: treeRules(world.work) });
+  const allow = [{ target: world.work, permission: "write", recursive: true }] as const;
+  const root = await world.start({
+    command,
+    rules: treeRules(world.work),
+    scope: { allow, deny },
+  });
   await root.run("go");
   await eventually(async () => {
     const sockets = ["root", "mid", "leaf"].map((name) => world.allocation(name)?.socket);

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readMounts } from "../../src/base/mounts.ts";
-import { rootScope } from "../../src/serve/configuration.ts";
+import { rootScope } from "../../src/serve/root-scope.ts";
 import { accessTo } from "../../src/scope/set.ts";
 import { parseResolvedManifest } from "../../src/manifest/render.ts";
 import { standingApart, withoutThem } from "../../src/registry/apart.ts";

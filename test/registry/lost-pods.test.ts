@@ -72,7 +72,7 @@ test.each(["lost", "older"])(
     await using pods = new AsyncDisposableStack();
     const join = async (name: string, scope: Scope, ...above: string[]) => {
       const lineage = above.map((other) => ({ pod_name: other, instance: `${other}-1` }));
-      const pod = await joinAsRoot(registry, id(name), scope, name, { lineage });
+      const pod = await joinAsRoot(registry, id(name), scope, name, lineage);
       pods.defer(() => pod.leave());
     };
     await join("root", writing("/p"));

@@ -11,7 +11,8 @@ import {
 import { type Head, sealEntry } from "../../src/session/chain.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { childrenToRevive, type KnownSession } from "../../src/session/family-tree.ts";
-import { createLog, logPath } from "../../src/session/log.ts";
+import { createLog } from "../../src/session/log.ts";
+import { logPath } from "../../src/session/log-names.ts";
 import { openSession } from "../../src/session/open.ts";
 import { withLog } from "../../src/session/scan.ts";
 import { type ChildEnd, DOMAIN } from "../../src/session/setup.ts";

@@ -16,7 +16,8 @@ import {
 import * as files from "../../src/base/files.ts";
 import type { Entry } from "../../src/session/entry.ts";
 import { forkSession, salvage } from "../../src/session/fork.ts";
-import { createLog, keptCuts, logPath } from "../../src/session/log.ts";
+import { createLog } from "../../src/session/log.ts";
+import { keptCuts, logPath } from "../../src/session/log-names.ts";
 import { openSession, salvageSession } from "../../src/session/open.ts";
 import { scanLog, withLog } from "../../src/session/scan.ts";
 import { DOMAIN } from "../../src/session/setup.ts";

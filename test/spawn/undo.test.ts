@@ -27,6 +27,7 @@ describe("the undo of a spawn", () => {
     undo.child = {
       pid: NO_PID,
       exited: ended.promise,
+      said: () => Promise.resolve(""),
       ready: () => Promise.resolve({ kind: "ready" }),
     };
     undo.record = listed(spawner, "kid", {

@@ -5,7 +5,7 @@
 import { lstatSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describeProblem, listSessions, type SessionSummary } from "../../session/catalog.ts";
-import { keptCuts, sessionOf } from "../../session/log.ts";
+import { keptCuts, sessionOf } from "../../session/log-names.ts";
 import { type Finding, listed, ok, problem, quoted, warning } from "./finding.ts";
 
 /** What stands in a session directory. */
