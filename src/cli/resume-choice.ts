@@ -3,7 +3,12 @@
  */
 import { PodError } from "../base/errors.ts";
 import { type Allocations, findByName } from "../registry/kinship.ts";
-import { currentSessions, type SessionSummary, summarize } from "../session/catalog.ts";
+import {
+  currentSessions,
+  describeProblem,
+  type SessionSummary,
+  summarize,
+} from "../session/catalog.ts";
 import { isKnown, type KnownSession } from "../session/family-tree.ts";
 import { isSessionId } from "../session/log-names.ts";
 
@@ -68,19 +73,20 @@ export function sessionIn(wanted: string | undefined, option: string): string {
 
 /** A session that says how its Pod is started; throws why it does not. */
 export function known(summary: SessionSummary | undefined, session: string): KnownSession {
-  if (summary === undefined || summary.bytes === 0) {
-    throw new PodError(
-      "unknown_session",
-      summary?.problem === undefined && summary !== undefined
-        ? `session ${session} has no entries to restore`
-        : `session not found: ${session}`,
-    );
+  if (summary === undefined) {
+    throw new PodError("unknown_session", `session not found: ${session}`);
   }
   if (isKnown(summary)) return summary;
+  const damage = describeProblem(summary);
+  if (damage !== undefined) {
+    throw new PodError("session_corrupt", `session ${session} is damaged: ${damage}`);
+  }
+  if (summary.bytes === 0) {
+    throw new PodError("unknown_session", `session ${session} has no entries to restore`);
+  }
   throw new PodError(
     "invalid_argument",
-    `session ${session} does not say how its pod is started${
-      summary.problem === undefined ? "" : ` (${summary.path}: ${summary.problem})`
-    }; start it with a manifest: pod --session ${session}`,
+    `session ${session} does not say how its pod is started; start it with a manifest: ` +
+      `pod --session ${session}`,
   );
 }

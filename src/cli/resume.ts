@@ -11,6 +11,7 @@ import { findByName } from "../registry/kinship.ts";
 import { listSessions, summarize } from "../session/catalog.ts";
 import type { KnownSession } from "../session/family-tree.ts";
 import { forkSession, salvage } from "../session/fork.ts";
+import { keptCuts } from "../session/log-names.ts";
 import type { Streams } from "./output.ts";
 import { assertCurrent, assertFree, choose, known, sessionIn } from "./resume-choice.ts";
 import { bringBack, revive, runOf } from "./resume-kin.ts";
@@ -39,6 +40,7 @@ export async function resumePod(
   const registry = openRegistry(env);
   const store = sessionsDirectory(env, cwd, options.store);
   const place: Surroundings = { registry, store, env };
+  const cutBefore = new Set(keptCuts(store));
   const { table } = await registry.reclaim();
   let chosen: KnownSession;
   if (options.at !== undefined) {
@@ -73,6 +75,13 @@ export async function resumePod(
   const { scope_allow = [] } = findByName(now, setup.name) ?? {};
   for (const other of standingApart(now, setup.name, scope_allow, readMounts())) {
     err.write(`${describeApart(other, setup.name)}\n`);
+  }
+  for (const cut of keptCuts(store)) {
+    if (!cutBefore.has(cut) && !options.salvage) {
+      err.write(
+        `the end of a session log was not written completely; it was cut off and is kept in ${cut}\n`,
+      );
+    }
   }
   if (runOf(setup, place, now) === undefined) {
     throw new PodError("spawn_failed", `pod \`${setup.name}\` came back and has ended since`);

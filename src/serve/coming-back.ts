@@ -9,10 +9,11 @@ import { describeApart, standingApart } from "../registry/apart.ts";
 import { findByName } from "../registry/kinship.ts";
 import { describeRules } from "../scope/rule.ts";
 import type { OpenedSession } from "../session/open.ts";
+import { describeProblem } from "../session/catalog.ts";
 import { isUnderWay } from "../session/replay.ts";
 import { hasEnded } from "../spawn/children.ts";
 import type { SpawnContext } from "../spawn/context.ts";
-import { lostChildren } from "../spawn/lost-children.ts";
+import { type LostChild, lostChildren } from "../spawn/lost-children.ts";
 import {
   describeTaken,
   missingChildren,
@@ -22,6 +23,17 @@ import {
 
 /** How long an ending Pod waits for the undoing of a child that was just coming back. */
 const UNDO_LIMIT_MS = 5000;
+
+/** Logs that are named, at most. */
+const MAX_NAMED = 3;
+
+/** What a lost child left: nothing, or nothing that can be told from what is damaged. */
+function lostSession(damaged: LostChild["damaged"]): string {
+  if (damaged.length === 0) return "left no session";
+  const more = damaged.length > MAX_NAMED ? `, and ${damaged.length - MAX_NAMED} more` : "";
+  const named = damaged.slice(0, MAX_NAMED).join(", ");
+  return `left no session that can be read (damaged, and maybe its own: ${named}${more})`;
+}
 
 /** The return of one Pod. */
 export class ComingBack {
@@ -93,17 +105,20 @@ export class ComingBack {
         ({ name, scope }) => `Pod \`${name}\` lives and keeps ${describeRules(scope)}.`,
       ),
       ...missing.map(
-        ({ setup, session, takenBy }) =>
+        ({ setup, session, path, problem, takenBy }) =>
           `Pod \`${setup.name}\` is gone; it had ${describeRules(setup.scope.allow)}. Its conversation is ` +
           `kept (session ${session}); ` +
-          (takenBy === undefined
-            ? `a person can bring it back with: pod resume ${setup.name}`
-            : `${describeTaken(takenBy)}, with: pod resume ${session}`),
+          (problem !== undefined
+            ? `its session is damaged: ${describeProblem({ path, problem })}. A person can bring it back ` +
+              "when that is mended"
+            : takenBy === undefined
+              ? `a person can bring it back with: pod resume ${setup.name}`
+              : `${describeTaken(takenBy)}, with: pod resume ${session}`),
       ),
       ...lost.map(
-        ({ name, scope, task }) =>
-          `Pod \`${name}\` is gone and left no session; it had ${describeRules(scope)} and its task ` +
-          `began: ${JSON.stringify(task)}. It cannot be brought back; check what it has done.`,
+        ({ name, scope, task, damaged }) =>
+          `Pod \`${name}\` is gone and ${lostSession(damaged)}; it had ${describeRules(scope)} and its ` +
+          `task began: ${JSON.stringify(task)}. It cannot be brought back; check what it has done.`,
       ),
     ];
   }
@@ -138,7 +153,10 @@ export class ComingBack {
     const { name, session: wanted } = request;
     const lost = lostChildren(this.#context)
       .filter((child) => request.tree || (child.name === name && wanted === undefined))
-      .map((child) => `pod \`${child.name}\`: it left no session, so it cannot be brought back`);
+      .map(
+        ({ name: child, damaged }) =>
+          `pod \`${child}\`: it ${lostSession(damaged)}, so it cannot be brought back`,
+      );
     const isKnown = (child: string): boolean =>
       revived.length + lost.length > 0 || this.#hasChild(child, wanted);
     if (name !== undefined && !request.tree && !isKnown(name)) {

@@ -4,24 +4,33 @@
  * the look at the directory of sessions.
  */
 import { findByName } from "../registry/kinship.ts";
-import { listSessions } from "../session/catalog.ts";
+import { describeProblem, listSessions } from "../session/catalog.ts";
 import type { ChildStart } from "../session/setup.ts";
 import type { SpawnContext } from "./context.ts";
 
+/** A child that left nothing to bring back. */
+export interface LostChild extends ChildStart {
+  /** Logs of which nobody can tell whose they are, `FILE:LINE reason`: one of them may be its own. */
+  readonly damaged: readonly string[];
+}
+
 /** The starts, oldest first, whose child is neither alive nor in a session. */
-export function lostChildren(context: SpawnContext): ChildStart[] {
+export function lostChildren(context: SpawnContext): LostChild[] {
   const { record, registry, self, store, lineage } = context;
   if (record.starts.length === 0) return [];
   const table = registry.peek();
-  const kept = new Set(
-    listSessions(store).flatMap(({ setup }) =>
-      setup?.parent?.lineage === lineage ? [setup.name] : [],
-    ),
+  const all = listSessions(store);
+  const damaged = all.flatMap((one) =>
+    one.setup === undefined ? (describeProblem(one) ?? []) : [],
   );
-  return record.starts.filter(({ name }) => {
+  const kept = new Set(
+    all.flatMap(({ setup }) => (setup?.parent?.lineage === lineage ? [setup.name] : [])),
+  );
+  const isLost = ({ name }: ChildStart): boolean => {
     const holder = findByName(table, name);
     // A stranger may have the name.
     const descends = [holder?.delegated_from, ...(holder?.lineage ?? []).map((a) => a.pod_name)];
     return !kept.has(name) && (holder === undefined || !descends.includes(self.name));
-  });
+  };
+  return record.starts.filter(isLost).map((start) => ({ ...start, damaged }));
 }

@@ -8,7 +8,7 @@ import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
-import { currentSessions, listSessions } from "../session/catalog.ts";
+import { currentSessions, describeProblem, listSessions } from "../session/catalog.ts";
 import { childrenToRevive, childToRevive, type KnownSession } from "../session/family-tree.ts";
 import { logPath } from "../session/log-names.ts";
 import { Replay } from "../session/replay.ts";
@@ -147,9 +147,15 @@ export function describeTaken({ pod_name, pid, session_id }: Allocation): string
 
 async function reviveChild(
   context: SpawnContext,
-  { session, setup, takenBy }: MissingChild,
+  child: MissingChild,
   signal: AbortSignal,
 ): Promise<void> {
+  const { session, setup, takenBy } = child;
+  const damage = describeProblem(child);
+  // What a damaged log says of its scope is not to be reserved for anybody.
+  if (damage !== undefined) {
+    throw new PodError("session_corrupt", `its session is damaged: ${damage}`);
+  }
   if (takenBy !== undefined) throw new PodError("duplicate_name", describeTaken(takenBy));
   assertPodName(setup.name);
   assertSocketPath(podPaths(context.registry.base, setup.name).socket);
@@ -167,8 +173,8 @@ async function reviveChild(
   const rules = setup.scope.allow;
   const limits = { ...context.limits, takesBack: true };
   const entry = await context.scope.exclusive(async () => {
-    const child = { name: setup.name, instance };
-    const { value, table } = await context.registry.delegate(context.self, child, rules, limits);
+    const as = { name: setup.name, instance };
+    const { value, table } = await context.registry.delegate(context.self, as, rules, limits);
     context.family.apply(table);
     return value;
   });
@@ -177,10 +183,10 @@ async function reviveChild(
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };
     const manifest = { ...given, scope };
     const earlier = context.children.get(setup.name);
-    const child = start(context, entry, { cwd: setup.cwd, manifest, unneeded, session }, undo);
+    const started = start(context, entry, { cwd: setup.cwd, manifest, unneeded, session }, undo);
     // The conversation is the same, and so is what was read of it.
     if (undo.record !== undefined && earlier !== undefined) undo.record.cursor = earlier.cursor;
-    await becomeReady(context, entry, child, undo, signal);
+    await becomeReady(context, entry, started, undo, signal);
     if (signal.aborted) throw cancelled();
   } catch (error) {
     throw await undo.run(error);

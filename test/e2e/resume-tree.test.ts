@@ -180,7 +180,10 @@ test.each(["title", "before"])(
     const resumed = await world.cli("resume", "root", "--tree");
     expect(resumed.code).toBe(1);
     expect(resumed.stderr).toContain(`${path}:2 `);
-    expect(resumed.stderr).not.toContain("left no session");
+    expect(resumed.stderr).toContain("its session is damaged");
+    await runToEnd(world, "root", "hello");
+    const told = (await conversation(world, "root")).map(textOf).join("\n");
+    expect(told).toContain(`its session is damaged: ${path}:2 `);
     await killAll(world);
     writeFileSync(path, whole);
     const again = await world.cli("resume", "root", "--tree");
@@ -189,6 +192,22 @@ test.each(["title", "before"])(
   },
   60_000,
 );
+
+test("a child whose session cannot be told from what is damaged is not said to have left none", async () => {
+  await using world = startWorld();
+  await startTree(world);
+  const { path } = (await sessions(world)).find(({ name }) => name === "mid") ?? { path: "" };
+  await killAll(world);
+  rmSync(path);
+  mkdirSync(path);
+  const resumed = await world.cli("resume", "root", "--tree");
+  expect(resumed.code).toBe(1);
+  expect(resumed.stderr).toContain(
+    `pod \`mid\`: it left no session that can be read (damaged, and maybe its own: ${path} cannot be read`,
+  );
+  const named = await world.cli("resume", path.slice(-42, -6));
+  expect(named.stderr).toContain(`is damaged: ${path} cannot be read: not a regular file`);
+});
 
 test("a child that is just being started is no failure of a tree that comes back", async () => {
   await using world = startWorld();

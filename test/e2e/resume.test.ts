@@ -185,7 +185,9 @@ test("a torn end is mended with a warning, damage is refused with file and line 
   const path = row?.path ?? "";
   const whole = readFileSync(path);
   writeFileSync(path, whole.subarray(0, -7));
-  expect((await world.cli("resume", "root")).code).toBe(0);
+  const torn = await world.cli("resume", "root");
+  expect(torn.code).toBe(0);
+  expect(torn.stderr).toContain(`it was cut off and is kept in ${path}.`);
   expect(await conversation(world, "root")).toHaveLength(4);
   await killAll(world);
   const lines = whole.toString().split("\n");
