@@ -10,7 +10,7 @@ import { type Allocations, findByName } from "../registry/kinship.ts";
 import { overlaps, writeRules } from "../scope/set.ts";
 import { currentSessions, listSessions, summarize } from "../session/catalog.ts";
 import { ancestorsIn, type KnownSession } from "../session/family-tree.ts";
-import { request } from "../transport/client.ts";
+import { connectPod, request } from "../transport/client.ts";
 import type { Streams } from "./output.ts";
 import { startAgain, type Surroundings, untilListening } from "./resume-start.ts";
 import { branchOf, statusOfEntry, unheard } from "./tree.ts";
@@ -77,6 +77,31 @@ export async function bringBack(
       if (parent === undefined) assertRoom(chosen, place, table);
       throw error;
     }
+  }
+}
+
+/**
+ * The table once the wanted Pod is really there or gone: one that was killed a moment ago has let go of its
+ * socket, while its process is still being taken down.
+ */
+export async function withoutTheDying(
+  { setup }: KnownSession,
+  place: Surroundings,
+  table: Allocations,
+): Promise<Allocations> {
+  const live = runOf(setup, place, table);
+  if (live === undefined || !(await refuses(live))) return table;
+  await diesSoon(live);
+  return (await place.registry.reclaim()).table;
+}
+
+/** True when there is a socket and nobody behind it; one that is just starting has none. */
+async function refuses({ socket }: Allocation): Promise<boolean> {
+  try {
+    (await connectPod(socket, { timeoutMs: ENDING_MS })).terminate();
+    return false;
+  } catch (error) {
+    return isPodError(error, "unreachable") && error.data.errno === "ECONNREFUSED";
   }
 }
 

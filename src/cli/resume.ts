@@ -14,7 +14,7 @@ import { forkSession, salvage } from "../session/fork.ts";
 import { keptCuts } from "../session/log-names.ts";
 import type { Streams } from "./output.ts";
 import { assertCurrent, assertFree, choose, known, sessionIn } from "./resume-choice.ts";
-import { bringBack, revive, runOf } from "./resume-kin.ts";
+import { bringBack, revive, runOf, withoutTheDying } from "./resume-kin.ts";
 import type { Surroundings } from "./resume-start.ts";
 import { sessionsDirectory } from "./sessions.ts";
 import { branchOf, openRegistry } from "./tree.ts";
@@ -41,7 +41,7 @@ export async function resumePod(
   const store = sessionsDirectory(env, cwd, options.store);
   const place: Surroundings = { registry, store, env };
   const cutBefore = new Set(keptCuts(store));
-  const { table } = await registry.reclaim();
+  let { table } = await registry.reclaim();
   let chosen: KnownSession;
   if (options.at !== undefined) {
     const copied = sessionIn(wanted, "--at");
@@ -58,6 +58,7 @@ export async function resumePod(
     chosen = choose(wanted, listSessions(store), store);
   }
   const { setup, session } = chosen;
+  table = await withoutTheDying(chosen, place, table);
   const live = runOf(setup, place, table);
   const isMore = options.tree || options.goOn;
   if (live !== undefined && !isMore) throw alreadyHeld(session, setup.name, live.socket);

@@ -4,17 +4,13 @@
  * or refused for itself, in the order of the calls, as if it had come alone.
  */
 import { isPodError, PodError } from "../base/errors.ts";
-import { settlesWithin } from "../base/process.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { DelegationRequest } from "../registry/registry.ts";
-import type { ScopeRule } from "../scope/rule.ts";
-import { ToolError } from "../tools/tool.ts";
+import { commandsEnd, COMMANDS_WAIT_MS } from "./commands-end.ts";
 import type { SpawnContext } from "./context.ts";
 
 /** Most that go together: a few milliseconds of work each in a table of 1,000, under the lock (I7). */
 const MAX_TOGETHER = 16;
-/** How long a reservation waits for shell commands that may write in its region. */
-const COMMANDS_WAIT_MS = 60_000;
 
 interface Waiting extends DelegationRequest {
   /** Undefined: not now, a shell command may write there. */
@@ -43,7 +39,7 @@ export class Reservations {
     for (;;) {
       const entry = await this.#ask(request, signal);
       if (entry !== undefined) return entry;
-      await this.#commandsEnd(request.rules, deadline, signal);
+      await commandsEnd(this.#context.scope, request.rules, deadline, signal);
     }
   }
 
@@ -84,41 +80,6 @@ export class Reservations {
       const hopeless = isPodError(error, "registry_locked") ? this.#waiting.splice(0) : [];
       for (const { refuse } of [...batch, ...hopeless]) refuse(error);
     }
-  }
-
-  /**
-   * Waits until one of the shell commands that may write in the region has ended. Refused for those
-   * that go on until they are told to end, and when the time is over.
-   */
-  async #commandsEnd(
-    rules: readonly ScopeRule[],
-    deadline: number,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const writers = this.#context.scope.writersIn(rules);
-    const [first] = writers;
-    if (first === undefined) return;
-    const lasting = writers.find((writer) => writer.lasting);
-    const patience = deadline - performance.now();
-    if (lasting !== undefined || patience <= 0) {
-      const { label } = lasting ?? first;
-      throw new ToolError(
-        "invalid_argument",
-        `a shell command that may write there still runs: \`${label}\`; ` +
-          (lasting === undefined ? "wait for its end" : "end it with KillBash first"),
-      );
-    }
-    const { promise: aborted, resolve } = Promise.withResolvers<void>();
-    const onAbort = (): void => resolve();
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) resolve();
-    try {
-      const ends = writers.map(({ ended }) => ended);
-      await settlesWithin(Promise.race([...ends, aborted]), patience);
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
-    if (signal.aborted) throw cancelled();
   }
 }
 

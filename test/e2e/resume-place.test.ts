@@ -1,9 +1,11 @@
 /** Where a Pod that comes back belongs while others of its tree live, and what is said meanwhile. */
 import { expect, test } from "bun:test";
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { isPodError } from "../../src/base/errors.ts";
 import { eventually, startWorld, type World } from "../support/pod.ts";
 import { within } from "../support/temp.ts";
-import { command, killAll, startTree } from "./returning.ts";
+import { command, killAll, runToEnd, startTree } from "./returning.ts";
 
 /** Kills these, one after the other, and waits until the registry knows. */
 async function kill(world: World, ...names: readonly string[]): Promise<void> {
@@ -28,6 +30,46 @@ test("a grandchild whose parent is gone is not told to end the living one above,
   expect([mid.stderr, mid.code]).toEqual(["", 0]);
   expect(mid.stdout).toContain("with leaf");
   expect(world.allocation("leaf")?.delegated_from).toBe("mid");
+});
+
+test("a child does not come back while a command of its parent may write where it could", async () => {
+  await using world = startWorld();
+  const area = join(world.work, "area");
+  mkdirSync(area);
+  const spawn = { name: "kid", task: "t", scope: [{ target: area, permission: "write" }] };
+  const server = { command: "sleep 600", run_in_background: true };
+  const root = await world.start({
+    command,
+    rules: [
+      { pod: "root", match: "^go$", calls: [{ tool: "SpawnPod", input: spawn }] },
+      { pod: "root", match: "^serve$", calls: [{ tool: "Bash", input: server }] },
+      { pod: "root", match: "^end$", calls: [{ tool: "KillBash", input: { bash_id: "bash_1" } }] },
+      { text: "ok" },
+    ],
+  });
+  /** The news of its child's end may have started a run of the root's own just now. */
+  const order = async (text: string): Promise<void> =>
+    await eventually(
+      () =>
+        runToEnd(world, "root", text).then(
+          () => true,
+          (error: unknown) => {
+            if (isPodError(error) && error.data.wire === "already_running") return false;
+            throw error;
+          },
+        ),
+      `the order ${text}`,
+    );
+  await root.runToEnd("go");
+  await kill(world, "kid");
+  await order("serve");
+  const refused = await world.cli("resume", "kid");
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain("a shell command that may write there still runs: `sleep 600`");
+  expect(world.allocation("kid")).toBeUndefined();
+  await order("end");
+  const back = await world.cli("resume", "kid");
+  expect([back.stderr, back.code]).toEqual(["", 0]);
 });
 
 test("a parent and a child that are brought back at the same moment both come back", async () => {
