@@ -53,6 +53,8 @@ export class MailFile {
   #size = 0;
   /** Set while the file lacks something: then it is written anew, whole. */
   #failed = false;
+  /** Set while the lines of an earlier process may not be on the disk: that can have been killed before. */
+  #unsure = false;
   #closed = false;
   #syncing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -123,6 +125,7 @@ export class MailFile {
 
   /** Resolves when everything so far is on disk, as far as the disk allows; never rejects. */
   async synced(): Promise<void> {
+    if (this.#unsure) this.#reopen();
     if (this.#fd === undefined) return;
     // One flush serves all who ask while another one is under way.
     this.#next ??= (this.#syncing ?? Promise.resolve()).then(() => {
@@ -146,14 +149,14 @@ export class MailFile {
     this.#path = path;
   }
 
-  /** Closes the file; one that is not `needed` any more is removed. */
-  async close(needed: boolean): Promise<void> {
+  /** Closes the file; one that then `isNeeded` no more is removed. */
+  async close(isNeeded: () => boolean): Promise<void> {
     await this.synced();
     this.#closed = true;
     // Somebody may wait for the flush of what came meanwhile.
     await (this.#next ?? this.#syncing);
     await this.#leave();
-    if (needed) return;
+    if (isNeeded()) return;
     try {
       removeFile(this.#path);
     } catch (error) {
@@ -187,6 +190,7 @@ export class MailFile {
     }
     if (bad > 0) this.#trouble(`${bad} unreadable line(s) in ${this.#path} were skipped`);
     this.#size = end;
+    this.#unsure = lines.length > 0;
     if (end === bytes.length) return lines;
     // The last write was cut off by a crash; what follows must not be glued to it.
     try {
@@ -203,6 +207,15 @@ export class MailFile {
     return openRegular(this.#path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW);
   }
 
+  #reopen(): void {
+    try {
+      this.#fd ??= this.#open();
+      this.#unsure = false;
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   #rewrite(): void {
     const text = this.#present()
       .map((line) => `${JSON.stringify(line)}\n`)
@@ -211,6 +224,7 @@ export class MailFile {
     void this.#leave();
     this.#size = Buffer.byteLength(text);
     this.#failed = false;
+    this.#unsure = false;
   }
 
   /**

@@ -125,7 +125,7 @@ export class Mailbox {
    */
   async close(): Promise<void> {
     const kept = [this.#out, this.#in, this.#seen, this.#keys];
-    await this.#file.close(this.#lastEnd !== undefined || kept.some(({ size }) => size > 0));
+    await this.#file.close(() => this.#lastEnd !== undefined || kept.some(({ size }) => size > 0));
   }
 
   #apply(line: MailLine): void {

@@ -37,6 +37,24 @@ function openIn(directory: string): string[] {
 }
 
 describe("a mailbox", () => {
+  test("of a killed process is flushed before what it has is acknowledged again", async () => {
+    await using box = post();
+    const killed = box.open();
+    killed.receive(notice("n1"));
+    // The kernel has the line, and nobody knows whether the disk does.
+    const again = box.open();
+    expect(again.hasSeen("n1")).toBe(true);
+    using flushes = slowFlushes();
+    const synced = again.synced();
+    await flushes.begun;
+    flushes.go();
+    await synced;
+    expect(flushes.flushed).toEqual([statSync(box.path()).ino]);
+    await again.synced();
+    await again.close();
+    await killed.close();
+  });
+
   test("is written anew while a flush waits: that one reaches its own file and is no trouble", async () => {
     await using dir = post();
     using flushes = slowFlushes();
