@@ -3,9 +3,9 @@
  * prompt texts beside them (spec manifest 2.1, FIX 10, FIX 20). Reads no file and no TOML, so a child
  * that got its manifest from its spawner can use it too.
  */
-import { lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
+import { type Dirent, lstatSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { errnoCode } from "../base/errors.ts";
+import { errnoCode, ioError } from "../base/errors.ts";
 import { type BaseDirectories, isAbsent } from "../base/paths.ts";
 import { isWithin } from "../scope/rule.ts";
 import { assertOwn } from "./owner.ts";
@@ -130,24 +130,48 @@ function assertInside(marker: string, paths: readonly string[]): void {
   const real = canonicalOrRaw(marker);
   for (const path of paths) {
     if (isWithin(path, real)) continue;
-    const message =
+    throw untrusted(
       `a link in ${marker} leads to ${path}, which is not used: what a project says to models must lie ` +
-      `in its ${MARKER}; copy it there`;
-    throw new ManifestError([{ prefix: "not trusted", problems: [{ message }] }]);
+        `in its ${MARKER}; copy it there`,
+    );
   }
 }
 
 /** Texts and directories of a library that are looked at. */
 const MAX_ENTRIES = 10_000;
 
-function entriesBelow(directory: string | undefined): string[] {
-  if (directory === undefined) return [];
-  const names = readdirSync(directory, { recursive: true, encoding: "utf8" });
-  if (names.length > MAX_ENTRIES) {
-    const message = `${directory} has ${names.length} entries, limit is ${MAX_ENTRIES}`;
-    throw new ManifestError([{ prefix: "not trusted", problems: [{ message }] }]);
+/** All that is in a library, its links too, but nothing that they lead to. Throws `ManifestError`. */
+function entriesBelow(library: string | undefined): string[] {
+  const found: string[] = [];
+  const waiting = library === undefined ? [] : [library];
+  for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    const directory = at;
+    for (const entry of listed(directory)) {
+      const path = join(directory, entry.name);
+      found.push(path);
+      if (found.length > MAX_ENTRIES) {
+        throw untrusted(
+          `${library} has more than ${MAX_ENTRIES} entries, which is no library of prompts`,
+        );
+      }
+      if (entry.isDirectory()) waiting.push(path);
+    }
   }
-  return names.map((name) => join(directory, name));
+  return found;
+}
+
+function listed(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    throw untrusted(
+      `${ioError(`cannot list ${directory}`, error).message}, so whose it is is not known`,
+    );
+  }
+}
+
+function untrusted(message: string): ManifestError {
+  return new ManifestError([{ prefix: "not trusted", problems: [{ message }] }]);
 }
 
 /** The start of the walk and its ancestors, up to but without `$HOME`, or to the repository's root. */

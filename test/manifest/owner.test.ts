@@ -73,6 +73,19 @@ describe("a project that a stranger may change is refused", () => {
     }
   });
 
+  test("links in a library are looked at, and not what they lead to, however much that is", async () => {
+    await using here = project();
+    const search = { cwd: here.sub, bases };
+    symlinkSync(".", `${here.marker}/prompts/x`);
+    symlinkSync("..", `${here.marker}/prompts/y`);
+    symlinkSync("/", `${here.marker}/prompts/z`);
+    // A link has no mode; what the last one leads to is root's, and not for everybody to write.
+    expect(findPromptDirectories(search).workspace).toBe(`${here.marker}/prompts`);
+    for (let file = 0; file <= 10_000; file += 1)
+      writeFileSync(`${here.marker}/prompts/${file}`, "");
+    expect(() => findPromptDirectories(search)).toThrow("has more than 10000 entries");
+  });
+
   test.skipIf(!isRoot)(
     "another user owns the directory, the manifest or a link to it",
     async () => {

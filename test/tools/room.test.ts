@@ -57,6 +57,17 @@ test("a room whose removal was cut off goes when the next one is made", async ()
   await room.close();
 });
 
+test("a removal that was cut off again and again comes to its end", async () => {
+  await using dir = temp();
+  const name = crypto.randomUUID();
+  for (const path of ["tmp/a/b", "tmp/c/d/e", ".moved-1/x", ".moved-2/y/z"]) {
+    mkdirSync(join(dir.path, name, path), { recursive: true });
+    writeFileSync(join(dir.path, name, path, "f"), "");
+  }
+  writeFileSync(join(dir.path, name, "lock"), "");
+  expect(await removeAbandonedRooms(dir.path)).toEqual({ removed: [name], failed: [] });
+});
+
 test("what a command left is removed whatever it is, and the event loop goes on meanwhile", async () => {
   await using dir = temp();
   const room = makeRoom(dir.path);

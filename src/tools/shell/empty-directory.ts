@@ -16,6 +16,8 @@ const STEPS = 128;
  */
 export async function emptyDirectory(directory: string, keep: string): Promise<void> {
   const root = Buffer.from(directory);
+  // Of its own: one that was cut off has left some.
+  const prefix = `.moved-${crypto.randomUUID()}-`;
   let moved = 0;
   let steps = 0;
   const step = async (failures: unknown[], act: () => void): Promise<void> => {
@@ -45,7 +47,7 @@ export async function emptyDirectory(directory: string, keep: string): Promise<v
         await step(failures, () => {
           if (!isDirectory(inner)) return unlinkSync(inner);
           chmodSync(inner, 0o700); // moving one needs the right to write it
-          renameSync(inner, below(root, Buffer.from(`.moved-${(moved += 1)}`)));
+          renameSync(inner, below(root, Buffer.from(`${prefix}${(moved += 1)}`)));
         });
       }
       await step(failures, () => rmdirSync(path));
