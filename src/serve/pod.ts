@@ -2,7 +2,6 @@
  * Starts one Pod: joins the registry, puts the parts together, shows itself in files and at its socket
  * (spec protocol 8). How it is taken apart again is in `leave.ts`.
  */
-import { lazily } from "../base/lazy.ts";
 import { log } from "../base/log.ts";
 import { type Environment, noteDirectories, podPaths, resolveBases } from "../base/paths.ts";
 import type { Controller } from "../controller/controller.ts";
@@ -90,11 +89,11 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
   const parts = makeParts(origins, () => controller);
   const { self, session, mailbox, uplink, children, family, files, recording } = parts;
   // Loaded by those that need it: most Pods are new and stay with the children they have.
-  let reviver: ComingBack | undefined;
-  const comingBack = lazily(
-    async () =>
-      (reviver = new (await import("./coming-back.ts")).ComingBack(parts.context, restored)),
-  );
+  let reviver: Promise<ComingBack> | undefined;
+  const comingBack = (): Promise<ComingBack> =>
+    (reviver ??= import("./coming-back.ts").then(
+      ({ ComingBack: Made }) => new Made(parts.context, restored),
+    ));
   const back = restored === undefined ? undefined : await comingBack();
   const controller: Controller = makeController({
     configuration,
@@ -104,7 +103,8 @@ async function assemble(origins: Origins, options: PodOptions): Promise<RunningP
     broadcast,
     finish: () => {
       void (async () => {
-        await reviver?.close(); // who is brought back from now on would be left behind
+        // Who is brought back from now on would be left behind; also one that is still being loaded for that.
+        await (await reviver?.catch(() => undefined))?.close();
         await leaveInOrder(leavingSteps({ ...parts, server }, why, broadcast));
         ended.resolve(why());
       })();

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { eventually, startWorld } from "../support/pod.ts";
+import { within } from "../support/temp.ts";
 import { command, killAll, startTree, status } from "./returning.ts";
 
 test("a tree that is stopped while it comes back ends whole", async () => {
@@ -81,4 +82,31 @@ test("a branch that was stopped while the one above could not look stays away as
   const resumed = await world.cli("resume", "root", "--tree");
   expect([resumed.stderr, resumed.code]).toEqual(["", 0]);
   expect(world.registry.peek().map(({ pod_name }) => pod_name)).toEqual(["root"]);
+}, 60_000);
+
+test("a Pod that is told to bring a child back and to end in one breath leaves nobody behind", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  const child = world.allocation("mid")?.pid ?? 0;
+  await world.cli("stop", "leaf");
+  process.kill(child, "SIGKILL");
+  await eventually(async () => {
+    await world.registry.reclaim();
+    const { state, pending } = await status(root.socket);
+    return world.allocation("mid") === undefined && state === "idle" && pending === 0;
+  }, "the end of the child");
+  const lines = [
+    { method: "revive", id: "r", params: { name: "mid" } },
+    { method: "shutdown", id: "s" },
+  ];
+  const closed = Promise.withResolvers<void>();
+  const socket = await Bun.connect({
+    unix: root.socket,
+    socket: { data: () => {}, close: () => closed.resolve(), error: () => closed.resolve() },
+  });
+  socket.write(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  await within(closed.promise, 20_000, "the end of the root");
+  await eventually(() => world.processes().length === 0, "the end of every process");
+  await world.registry.reclaim();
+  expect(world.registry.peek()).toEqual([]);
 }, 60_000);
