@@ -3,7 +3,9 @@
  * `core.excludesFile` of the user's configuration or else `git/ignore` in the configuration directory
  * (gitignore(5), git-config(1)), and that of one repository, `info/exclude` (gitrepository-layout(5)).
  */
-import { join, resolve } from "node:path";
+import { realpathSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { errnoCode } from "../base/errors.ts";
 import { readRegularFile } from "../base/files.ts";
 
 const MAX_CONFIG_BYTES = 256 * 1024;
@@ -29,22 +31,50 @@ export function globalExcludesFile({ home, config }: UserDirectories): string | 
 }
 
 /**
- * The path of `info/exclude` of the repository whose tree begins at `directory`, whether or not it exists.
- * In a worktree or a submodule `.git` is a file that names the real directory, and a worktree's names the
- * one that it shares with others.
+ * The path of `info/exclude` of the repository whose tree begins at `directory` (canonical), whether or not
+ * it exists. In a worktree or a submodule `.git` is a file that names the real directory, and a worktree's
+ * names the one that it shares with others. Undefined when a link is on the way, or when that directory
+ * does not know of this tree: whoever can write here could name any place, and what is then left out of a
+ * search would tell what stands there.
  */
-export function excludesFileOf(directory: string): string {
+export function excludesFileOf(directory: string): string | undefined {
   const git = join(directory, ".git");
   const named = /^gitdir: (.+)$/.exec(lineIn(git) ?? "")?.[1];
-  if (named === undefined) return join(git, "info/exclude");
-  const own = resolve(directory, named);
-  return join(resolve(own, lineIn(join(own, "commondir")) ?? ""), "info/exclude");
+  const real = named === undefined ? git : sharedBy(resolve(directory, named), directory);
+  if (real === undefined) return undefined;
+  const info = join(real, "info");
+  return isWithoutLinks(info) ? join(info, "exclude") : undefined;
+}
+
+/** The directory with the excludes of a worktree or submodule whose own one is `own`, if `own` says so, too. */
+function sharedBy(own: string, tree: string): string | undefined {
+  const common = lineIn(join(own, "commondir"));
+  if (common === undefined) {
+    const worktree = /^\s*worktree\s*=\s*(.+?)\s*$/m.exec(textIn(join(own, "config")) ?? "")?.[1];
+    return worktree !== undefined && resolve(own, worktree) === tree ? own : undefined;
+  }
+  const shared = resolve(own, common);
+  const isListed = dirname(own) === join(shared, "worktrees");
+  return isListed && lineIn(join(own, "gitdir")) === join(tree, ".git") ? shared : undefined;
+}
+
+/** What does not exist has no links either. */
+function isWithoutLinks(path: string): boolean {
+  try {
+    return realpathSync.native(path) === path;
+  } catch (error) {
+    return ["ENOENT", "ENOTDIR"].includes(errnoCode(error) ?? "");
+  }
 }
 
 /** A file of one line, without its end; undefined when there is none. */
 function lineIn(file: string): string | undefined {
+  return textIn(file, MAX_LINK_BYTES)?.replace(/[\r\n]+$/, "");
+}
+
+function textIn(file: string, limit = MAX_CONFIG_BYTES): string | undefined {
   try {
-    return new TextDecoder().decode(readRegularFile(file, MAX_LINK_BYTES)).replace(/[\r\n]+$/, "");
+    return new TextDecoder().decode(readRegularFile(file, limit));
   } catch {
     return undefined;
   }
@@ -52,12 +82,8 @@ function lineIn(file: string): string | undefined {
 
 /** The value of `core.excludesFile` in a git configuration file. */
 function excludesIn(file: string): string | undefined {
-  let text: string;
-  try {
-    text = new TextDecoder().decode(readRegularFile(file, MAX_CONFIG_BYTES));
-  } catch {
-    return undefined;
-  }
+  const text = textIn(file);
+  if (text === undefined) return undefined;
   let inCore = false;
   let value: string | undefined;
   for (const line of text.split("\n")) {

@@ -108,7 +108,7 @@ function levelOf(
   if (!isRepository && own === undefined && git === undefined) return above;
   const inRepository = isRepository || above?.inRepository === true;
   const exclude = isRepository
-    ? parsed([globalExcludes, excludesFileOf(directory)].map((path) => textOf(path)))
+    ? parsed([textOf(globalExcludes), textOf(excludesFileOf(directory), constants.O_NOFOLLOW)])
     : undefined;
   return { directory, above, isRepository, inRepository, own, git, exclude };
 }

@@ -136,3 +136,11 @@ test("context without end is cut off as matches are", async () => {
   expect(result.summary).toBe("1 matching line(s) in 1 file(s) (truncated at 1 MiB of output)");
   expect(linesOf(result).length).toBeLessThan(25_000);
 });
+
+test("output that nobody could read is cut off and said to be", async () => {
+  await using b = bench();
+  b.file("a", `${"x".repeat(100_000)}\n`.repeat(20));
+  const result = await b.call("Grep", { pattern: "x", output_mode: "content" });
+  expect(result.summary).toContain("(truncated at 1 MiB of output)");
+  expect(linesOf(result).length).toBeLessThan(12);
+});
