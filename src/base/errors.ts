@@ -58,8 +58,12 @@ export function isPodError(error: unknown, ...kinds: ErrorKind[]): error is PodE
   return error instanceof PodError && (kinds.length === 0 || kinds.includes(error.code));
 }
 
-/** The operating system's short name of a failed call (`ENOENT`, `EACCES`, …), or undefined. */
+/**
+ * The operating system's short name of a failed call (`ENOENT`, `EACCES`, …), or undefined. Errors of ours
+ * have kinds of their own, which are no such names.
+ */
 export function errnoCode(error: unknown): string | undefined {
+  if (error instanceof PodError) return undefined;
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
   return typeof error.code === "string" ? error.code : undefined;
 }

@@ -165,7 +165,7 @@ export function openRegular(path: string, flags: number, mode = PRIVATE_MODE): n
   try {
     fd = openSync(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
   } catch (error) {
-    // A directory, a socket, or a pipe that nobody reads.
+    // A directory, a socket or a pipe that nobody reads.
     if (["EISDIR", "ENXIO"].includes(errnoCode(error) ?? "")) throw notRegular();
     throw error;
   }

@@ -22,7 +22,8 @@ let early: string[] | undefined = [];
 export function log(level: "info" | "warn" | "error", message: string, cause?: unknown): void {
   const detail = cause === undefined ? "" : ` (${messageOf(cause)})`;
   // It may quote what others wrote, and may be read on a terminal.
-  writeLine(harmless(`pod: ${level}: ${message}${detail}`.slice(0, MAX_LINE_CHARACTERS)));
+  const text = harmless(`pod: ${level}: ${message}${detail}`).replaceAll(/\s*\n\s*/g, " ");
+  writeLine(text.slice(0, MAX_LINE_CHARACTERS));
 }
 
 /** Writes a line of the start and end protocol as it is (spec manifest 7.5); never throws. */

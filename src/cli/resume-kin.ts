@@ -164,7 +164,10 @@ export async function revive(
   err: Streams["err"],
 ): Promise<string | undefined> {
   const done = new AbortController();
-  const slow = setTimeout(() => void sayWhoIsSilent(entry, place, err, done.signal), SLOW_MS);
+  const slow = setTimeout(() => {
+    // Only a courtesy: what cannot be told now is told by the answer.
+    void sayWhoIsSilent(entry, place, err, done.signal).catch(() => undefined);
+  }, SLOW_MS);
   try {
     await request(entry.socket, { method: "revive", params }, { timeoutMs: TREE_TIMEOUT_MS });
     return undefined;

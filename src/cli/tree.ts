@@ -56,9 +56,16 @@ function assertStarted(entry: Allocation): void {
  * just ended, or is about to. Other errors are returned as they are.
  */
 export function unheard(entry: Allocation, error: unknown): unknown {
-  const isGone = isPodError(error, "unreachable") && "errno" in error.data;
-  if (!isGone) return error;
+  if (!isPodError(error, "unreachable")) return error;
   const { pod_name: name } = entry;
+  const { errno } = error.data;
+  if (errno === undefined) return error;
+  if (errno !== "ECONNREFUSED" && errno !== "ENOENT") {
+    return new PodError("unreachable", `pod \`${name}\` at ${entry.socket}: ${error.message}`, {
+      cause: error,
+      data: error.data,
+    });
+  }
   const text =
     stateOf(ownerOf(entry)) === "dead"
       ? `pod \`${name}\` has just ended; to bring it back: pod resume ${name}`

@@ -91,10 +91,11 @@ export class MailFile {
   #read(path: string): Buffer | undefined {
     let fd: number;
     try {
-      fd = openRegular(path, constants.O_RDONLY);
+      fd = openRegular(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     } catch (error) {
       if (errnoCode(error) === "ENOENT") return undefined;
-      if (!isPodError(error, "io")) throw ioError(`cannot open ${path}`, error);
+      const isOdd = isPodError(error, "io") || errnoCode(error) === "ELOOP";
+      if (!isOdd) throw ioError(`cannot open ${path}`, error);
       if (path === this.#path) this.#fail(error);
       else this.#trouble(`cannot read events in ${path}: ${messageOf(error)}`);
       return undefined;
