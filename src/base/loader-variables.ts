@@ -1,8 +1,8 @@
 /**
  * Variables that make the loader and the C library take code from directories that they name. Of these
  * some may be writable by a Pod's commands (an empty entry of `LD_LIBRARY_PATH` is the working directory),
- * so no process of this program starts with them: they travel under other names, and only the shell of a
- * command gets them back.
+ * so no child and no command starts with them: they travel under other names, and only the shell of a
+ * command gets them back. What a person starts has them, before any command could have written anything.
  */
 
 const CARRIED = "INSOMNIA_CARRIED_";

@@ -13,18 +13,22 @@ export function namesCalls(): TransformStream<Uint8Array, Uint8Array> {
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
   const mend = createMend();
-  let rest = "";
+  // Pieces of a line that has not ended: joined once, however many they are.
+  let rest: string[] = [];
   return new TransformStream({
     transform: (chunk, controller) => {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() ?? "";
-      if (lines.length > 0) {
-        controller.enqueue(encoder.encode(lines.map((line) => `${mend(line)}\n`).join("")));
+      const text = decoder.decode(chunk, { stream: true });
+      if (!text.includes("\n")) {
+        rest.push(text);
+        return;
       }
+      const lines = [...rest, text].join("").split("\n");
+      rest = [lines.pop() ?? ""];
+      controller.enqueue(encoder.encode(lines.map((line) => `${mend(line)}\n`).join("")));
     },
     flush: (controller) => {
-      rest += decoder.decode();
-      if (rest !== "") controller.enqueue(encoder.encode(mend(rest)));
+      const line = [...rest, decoder.decode()].join("");
+      if (line !== "") controller.enqueue(encoder.encode(mend(line)));
     },
   });
 }

@@ -4,7 +4,7 @@
  */
 import { accessSync, constants, lstatSync } from "node:fs";
 import { dirname } from "node:path";
-import { isWithin, type ScopeRule } from "../scope/rule.ts";
+import { isWithin } from "../scope/rule.ts";
 import { accessTo, type Scope } from "../scope/set.ts";
 
 /**
@@ -24,18 +24,10 @@ export function isReplaceable(path: string, scopes: readonly Scope[]): boolean {
   }
 }
 
-/** Where the commands of a Pod may write now or once its children are gone: in its scope and beside it. */
-export function commandScopes(
-  { allow, deny }: Scope,
-  delegated: readonly ScopeRule[],
-  beside: readonly string[],
-): Scope[] {
-  const lasting = deny.filter((rule) => !delegated.includes(rule));
+/** Where the commands of a Pod may ever write: in the scope that it was given, and beside it. */
+export function commandScopes(given: Scope, beside: readonly string[]): Scope[] {
   const extra = beside.map((target) => ({ target, permission: "write", recursive: true }) as const);
-  return [
-    { allow, deny: lasting },
-    { allow: extra, deny: lasting },
-  ];
+  return [given, { allow: extra, deny: given.deny }];
 }
 
 /** What the owner may not write he can make writable. */

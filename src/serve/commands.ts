@@ -64,7 +64,7 @@ export function commandsOf(owner: CommandOwner, voices: CommandVoices): Commands
       // Once for a family: what children may write, their root may.
       if (owner.configuration.parent !== undefined) return;
       const { commandScopes, isReplaceable } = await import("../sandbox/replaceable.ts");
-      const scopes = commandScopes(owner.scope.own(), owner.scope.delegated, sandbox.write);
+      const scopes = commandScopes(owner.scope.given(), sandbox.write);
       const program = process.execPath;
       if (existsSync(program) && isReplaceable(program, scopes)) voices.warn(replaceable(program));
     },

@@ -4,19 +4,39 @@
  */
 import { PodError } from "../base/errors.ts";
 import { settlesWithin } from "../base/process.ts";
+import type { Allocation } from "../registry/allocation.ts";
 import type { ScopeRule } from "../scope/rule.ts";
 import type { LiveScope } from "../tools/live-scope.ts";
 import { ToolError } from "../tools/tool.ts";
 
 /** How long a reservation waits for shell commands that may write in its region. */
-export const COMMANDS_WAIT_MS = 60_000;
+const COMMANDS_WAIT_MS = 60_000;
+
+/**
+ * What `reserve` returns once it is not undefined, which says that a shell command may write in the region:
+ * then it is asked again when one of these has ended. Throws what `reserve` throws; `ToolError` when a
+ * command goes on; `cancelled`.
+ */
+export async function onceFree(
+  scope: LiveScope,
+  rules: readonly ScopeRule[],
+  signal: AbortSignal,
+  reserve: () => Promise<Allocation | undefined>,
+): Promise<Allocation> {
+  const deadline = performance.now() + COMMANDS_WAIT_MS;
+  for (;;) {
+    const entry = await reserve();
+    if (entry !== undefined) return entry;
+    await commandsEnd(scope, rules, deadline, signal);
+  }
+}
 
 /**
  * Waits until one of the shell commands that may write in the region has ended; at once when there is none.
  * Throws `ToolError` for those that go on until they are told to end, and when the time is over;
  * `cancelled`. `deadline` as `performance.now()` has it.
  */
-export async function commandsEnd(
+async function commandsEnd(
   scope: LiveScope,
   rules: readonly ScopeRule[],
   deadline: number,

@@ -95,7 +95,7 @@ export function launch(request: LaunchRequest): Launched {
     ready: async (limits) => {
       try {
         const outcome = await firstOf(line, exited, limits);
-        if (outcome.kind === "ready") words?.stop();
+        if (outcome.kind !== "exited") words?.stop();
         return outcome;
       } finally {
         // Somebody below the child may hold the other end for ever; we need not hold ours.
@@ -109,7 +109,7 @@ export function launch(request: LaunchRequest): Launched {
 const MAX_SAID_CHARACTERS = 4096;
 const LAST_WORDS_MS = 100;
 
-/** Reads a stream to its end and keeps the end of it. */
+/** Reads a stream to its end and keeps the end of it; `said` gives it and lets go of the stream. */
 function listenTo(reader: Reader): { said(): Promise<string>; stop(): void } {
   const decoder = new TextDecoder();
   let text = "";
@@ -119,13 +119,16 @@ function listenTo(reader: Reader): { said(): Promise<string>; stop(): void } {
       if (done || value === undefined) return;
       text = (text + decoder.decode(value, { stream: true })).slice(-MAX_SAID_CHARACTERS);
     }
-  })();
+  })().catch(() => undefined);
+  const stop = (): void => void reader.cancel().catch(() => undefined);
   return {
     said: async () => {
       await settlesWithin(ended, LAST_WORDS_MS);
+      // Somebody below the child may hold the other end for ever.
+      stop();
       return text.trim();
     },
-    stop: () => void reader.cancel().catch(() => undefined),
+    stop,
   };
 }
 

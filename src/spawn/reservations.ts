@@ -6,7 +6,7 @@
 import { isPodError, PodError } from "../base/errors.ts";
 import type { Allocation } from "../registry/allocation.ts";
 import type { DelegationRequest } from "../registry/registry.ts";
-import { commandsEnd, COMMANDS_WAIT_MS } from "./commands-end.ts";
+import { onceFree } from "./commands-end.ts";
 import type { SpawnContext } from "./context.ts";
 
 /** Most that go together: a few milliseconds of work each in a table of 1,000, under the lock (I7). */
@@ -35,12 +35,8 @@ export class Reservations {
    * a command goes on, and `cancelled`.
    */
   async reserve(request: DelegationRequest, signal: AbortSignal): Promise<Allocation> {
-    const deadline = performance.now() + COMMANDS_WAIT_MS;
-    for (;;) {
-      const entry = await this.#ask(request, signal);
-      if (entry !== undefined) return entry;
-      await commandsEnd(this.#context.scope, request.rules, deadline, signal);
-    }
+    const { scope } = this.#context;
+    return await onceFree(scope, request.rules, signal, () => this.#ask(request, signal));
   }
 
   async #ask(request: DelegationRequest, signal: AbortSignal): Promise<Allocation | undefined> {

@@ -16,7 +16,7 @@ import { scanLog, withLog } from "../session/scan.ts";
 import type { ChildEnd } from "../session/setup.ts";
 import { request } from "../transport/client.ts";
 import { hasEnded } from "./children.ts";
-import { commandsEnd, COMMANDS_WAIT_MS } from "./commands-end.ts";
+import { onceFree } from "./commands-end.ts";
 import type { SpawnContext } from "./context.ts";
 import { becomeReady, cancelled, reportDelegation, start } from "./start-child.ts";
 import { SpawnUndo } from "./undo.ts";
@@ -173,7 +173,6 @@ async function reviveChild(
   const instance = crypto.randomUUID();
   const rules = setup.scope.allow;
   const limits = { ...context.limits, takesBack: true };
-  const deadline = performance.now() + COMMANDS_WAIT_MS;
   const reserve = async (): Promise<Allocation | undefined> => {
     if (context.scope.writersIn(rules).length > 0) return undefined;
     const as = { name: setup.name, instance };
@@ -181,11 +180,9 @@ async function reviveChild(
     context.family.apply(table);
     return value;
   };
-  let entry = await context.scope.exclusive(reserve);
-  while (entry === undefined) {
-    await commandsEnd(context.scope, rules, deadline, signal);
-    entry = await context.scope.exclusive(reserve);
-  }
+  const entry = await onceFree(context.scope, rules, signal, () =>
+    context.scope.exclusive(reserve),
+  );
   const undo = new SpawnUndo(context, entry);
   try {
     const scope = { allow: entry.scope_allow, deny: entry.scope_deny };

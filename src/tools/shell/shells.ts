@@ -85,8 +85,6 @@ export class Shells {
   readonly #spills = new Spills();
   #lock: number | undefined;
   #room: Room | undefined;
-  /** Looked for once: what is found then, no command can change. */
-  #bash: string | undefined;
   #count = 0;
   readonly #ahead: Ahead;
   #closed = false;
@@ -150,7 +148,7 @@ export class Shells {
   #start(command: string, lasting: boolean): Shell {
     if (this.#closed) throw new PodError("cancelled", "the pod is ending");
     const { policy } = this.#deps;
-    const shell = (this.#bash ??= this.#findBash());
+    const shell = this.#findBash();
     const place = this.#place(this.#prepare());
     const { ruleset, kernel, writes } = planRules(
       this.confinement,
@@ -200,11 +198,12 @@ export class Shells {
     return result;
   }
 
+  /** Anew each time: another may be there, and another Pod may hold its directory, after an upgrade for one. */
   #findBash(): string {
     const { env, scope, policy, foreign } = this.#deps;
     const path = env.PATH ?? "/usr/bin:/bin";
     if (this.confinement.kind === "confined") {
-      const scopes = commandScopes(scope.own(), scope.delegated, policy.write);
+      const scopes = commandScopes(scope.given(), policy.write);
       const found = trustedBash(path, scopes, foreign);
       if (found !== undefined) return found;
     }

@@ -15,6 +15,9 @@ export type Sweep = "domain" | "group";
 
 const { control, lock, spec } = DESCRIPTORS;
 
+/** Some milliseconds, where the keeper has no `sleep`: its PATH is the directory of bash alone. */
+const BUSY = "for ((j = 0; j < 9999; j++)); do :; done";
+
 /**
  * The keeper of a domain: kills everything that may be signalled, in one system call that no fork slips
  * through, then looks until nothing of it runs, because killed is not yet gone. Zombies count as gone.
@@ -27,7 +30,7 @@ const KEEPER =
   // One look at all of them; each by itself only where there is something.
   'if kill -0 -- [0-9]*; then for p in [0-9]*; do if kill -0 "$p" && read -r s <"$p/stat" && ' +
   '[[ $s != *") Z "* ]]; then n=1; break; fi; done; fi; ' +
-  `[[ $n ]] || { printf ${CLEARED_MARK} >&${spec}; exit; }; sleep 0.02; done`;
+  `[[ $n ]] || { printf ${CLEARED_MARK} >&${spec}; exit; }; sleep 0.02 || ${BUSY}; done`;
 
 /** Arguments of the shell that make it the keeper of a domain. */
 export const KEEPER_ARGUMENTS: readonly string[] = ["bash", "--norc", "-c", KEEPER];
