@@ -1,7 +1,8 @@
 /**
  * The sessions of a directory as people and parents see them: whose they are, where, and how they
- * ended. Reads the first entries and the end of each log, never the whole of it, takes no lock and
- * changes nothing.
+ * ended. Reads the first entries and the end of each log, and backwards to its last setup where the end does
+ * not say where that is (logs of other programs, of earlier versions, with a long run at their end). Takes no
+ * lock and changes nothing.
  */
 import { closeSync, fstatSync, lstatSync, readdirSync } from "node:fs";
 import { errnoCode, ioError, messageOf } from "../base/errors.ts";
