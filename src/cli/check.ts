@@ -98,7 +98,13 @@ async function examine(
     assertSocketPath(podPaths(requireRuntimeBase(bases), manifest.pod.name).socket);
   });
   found.push(...directoryProblems(bases));
-  await attempt("sandbox.write", () => withFixedPaths({ ...manifest, pod: withoutPack(manifest) }));
+  const bare = { ...manifest, pod: withoutPack(manifest) };
+  let fixed: Manifest | undefined;
+  await attempt("scope", () => {
+    fixed = withFixedPaths({ ...bare, sandbox: { ...manifest.sandbox, write: [] } });
+  });
+  const { scope } = fixed ?? manifest;
+  await attempt("sandbox.write", () => fixed && withFixedPaths({ ...bare, scope }));
   await attempt("scope", () => {
     const guarded = guardedDirectories(
       requireRuntimeBase(bases),
@@ -122,7 +128,7 @@ async function examine(
       createModel(model, { env, podName: manifest.pod.name }),
     );
   }
-  await examinePrompts(loaded, load, attempt);
+  await examinePrompts({ ...loaded, manifest: { ...manifest, scope } }, load, attempt);
   found.push(...warningsOf(manifest));
   return { loaded, found: placed(found, loaded) };
 }
@@ -134,6 +140,7 @@ async function examinePrompts(
 ): Promise<void> {
   let readable: Manifest = { ...manifest, pod: withoutPack(manifest) };
   await attempt("pod.prompt_pack", () => {
+    if (manifest.pod.prompt_pack === undefined) return;
     const fixed = withFixedPaths({ ...manifest, sandbox: { ...manifest.sandbox, write: [] } });
     const { prompt_pack: pack } = fixed.pod;
     if (pack === undefined) return;

@@ -133,7 +133,7 @@ async function complete(
         ? withFixedPaths(loaded.manifest)
         : receivedManifest(launch?.manifest, launch?.program === VERSION);
   if (returning !== undefined && setup !== undefined) {
-    returning.assertUnmoved(cwd, manifest, setup, returning.restored.log.id);
+    returning.assertUnmoved(manifest, setup, returning.restored.log.id);
   }
   try {
     ensurePrivateDirectory(store);

@@ -1,29 +1,46 @@
 /**
- * `[sandbox] write` and `pod.prompt_pack` as they hold for the whole life of a Pod and its children:
- * resolved once, when the root starts, before any command could put a link where a directory or file
- * was. Nothing follows a link later.
+ * Paths of the manifest as they hold for the whole life of a Pod, its children and its later processes:
+ * resolved once, when the root starts, before any command could put a link where a directory or file was.
+ * Nothing follows a link later, also not when the Pod comes back.
  */
 import { lstatSync } from "node:fs";
 import { dirname } from "node:path";
 import { PodError } from "../base/errors.ts";
 import type { Manifest } from "../manifest/schema.ts";
-import { canonicalPath, canonicalTarget, componentsOf } from "../scope/rule.ts";
+import { canonicalPath, canonicalTarget, componentsOf, type ScopeRule } from "../scope/rule.ts";
 import { accessTo, buildScope, type Scope } from "../scope/set.ts";
 
 /**
- * The manifest with canonical paths there. Throws `invalid_manifest` for a path that cannot be resolved,
- * and for one that leads over a link which a command of an earlier start can have made.
+ * The manifest with canonical paths in `scope`, `sandbox.write` and `pod.prompt_pack`. Throws
+ * `invalid_manifest` for a path that cannot be resolved, and for one that leads over a link which a command
+ * of an earlier start can have made. Rules of `scope` that only let read may lead over any. A scope that
+ * cannot be built is left as it is, for whoever builds it to complain of.
  */
 export function withFixedPaths<M extends Pick<Manifest, "pod" | "scope" | "sandbox">>(
   manifest: M,
 ): M {
+  const { allow, deny } = manifest.scope;
   const { write } = manifest.sandbox;
   const { prompt_pack: pack } = manifest.pod;
-  if (write.length === 0 && pack === undefined) return manifest;
-  const extras = write.map((target) => ({ target, permission: "write", recursive: true }) as const);
-  const reach = buildScope([...manifest.scope.allow, ...extras], manifest.scope.deny);
+  const extras = write
+    .filter((path) => canonicalTarget(path).ok)
+    .map((target) => ({ target, permission: "write", recursive: true }) as const);
+  const reach = reachOf([...allow, ...extras], deny);
+  if (reach === undefined) return manifest;
+  const fix = (key: string) => (rule: ScopeRule) => ({
+    ...rule,
+    target: fixed(key, rule.target, reach),
+  });
+  const read = (rule: ScopeRule): ScopeRule => ({ ...rule, ...canonicalIn(rule) });
   return {
     ...manifest,
+    scope: {
+      ...manifest.scope,
+      allow: allow.map((rule) =>
+        rule.permission === "write" ? fix("scope.allow")(rule) : read(rule),
+      ),
+      deny: deny.map(fix("scope.deny")),
+    },
     ...(pack === undefined
       ? {}
       : { pod: { ...manifest.pod, prompt_pack: fixed("pod.prompt_pack", pack, reach) } }),
@@ -32,6 +49,19 @@ export function withFixedPaths<M extends Pick<Manifest, "pod" | "scope" | "sandb
       write: write.map((path) => fixed("sandbox.write", path, reach)),
     },
   };
+}
+
+function reachOf(allow: readonly ScopeRule[], deny: readonly ScopeRule[]): Scope | undefined {
+  try {
+    return buildScope(allow, deny);
+  } catch {
+    return undefined;
+  }
+}
+
+function canonicalIn({ target }: ScopeRule): { readonly target?: string } {
+  const place = canonicalTarget(target);
+  return place.ok ? { target: place.path } : {};
 }
 
 function fixed(key: string, path: string, reach: Scope): string {

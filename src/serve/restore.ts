@@ -51,12 +51,11 @@ export function formerParents(
  * moved there (`denied`). Nothing was changed.
  */
 export function assertUnmoved(
-  cwd: string,
   { scope }: Pick<Manifest, "scope">,
   recorded: Setup,
   session: string,
 ): void {
-  const problem = movedManifestProblem(cwd, scope, recorded, session);
+  const problem = movedManifestProblem(scope, recorded, session);
   if (problem !== undefined) throw new PodError("denied", `failed to restore pod: ${problem}`);
 }
 

@@ -4,7 +4,7 @@
  * place meanwhile, by anybody, must not move a scope (docs/scope.md).
  */
 import { statSync } from "node:fs";
-import { canonicalTarget, type ScopeRule } from "../scope/rule.ts";
+import { canonicalTarget } from "../scope/rule.ts";
 import type { Setup } from "../session/setup.ts";
 
 /** What is wrong with `cwd` as the working directory of a Pod, to be said of that Pod; or undefined. */
@@ -22,41 +22,27 @@ export function movedProblem(
   session: string,
 ): string | undefined {
   const paths = new Set([cwd, ...[...allow, ...deny].map(({ target }) => target)]);
-  return [...paths]
-    .map((path) => movedText(path, [path], session))
-    .find((text) => text !== undefined);
+  return [...paths].map((path) => movedText(path, session)).find((text) => text !== undefined);
 }
 
 /**
- * The same for one that reads its manifest again: each rule of the manifest must mean what it meant.
- * `cwd` and `written` are as they are now, `recorded` is what the session says.
+ * The same for one that makes its scope of its manifest again: each path that the manifest names must be
+ * what it was when it was recorded, without links. What the program itself denies is worked out anew.
  */
 export function movedManifestProblem(
-  cwd: string,
-  written: { readonly allow: readonly ScopeRule[]; readonly deny: readonly ScopeRule[] },
+  written: Pick<Setup, "scope">["scope"],
   recorded: Pick<Setup, "cwd" | "scope">,
   session: string,
 ): string | undefined {
-  const { allow, deny } = recorded.scope;
-  const targets = (rules: readonly ScopeRule[]): string[] => rules.map(({ target }) => target);
-  const moved = [
-    ...(cwd === recorded.cwd ? [] : [movedText(recorded.cwd, [recorded.cwd], session)]),
-    ...targets(written.allow).map((path) => movedText(path, targets(allow), session)),
-    ...targets(written.deny).map((path) => movedText(path, targets(deny), session)),
-  ];
-  return (
-    moved.find((text) => text !== undefined) ??
-    movedProblem({ cwd, scope: { allow, deny: [] } }, session)
-  );
+  const allow = [...recorded.scope.allow, ...written.allow];
+  return movedProblem({ cwd: recorded.cwd, scope: { allow, deny: written.deny } }, session);
 }
 
-/** Undefined when `path` is still one of the places that were meant. */
-function movedText(path: string, meant: readonly string[], session: string): string | undefined {
+/** Undefined when `path` is still the place that it was. */
+function movedText(path: string, session: string): string | undefined {
   const now = canonicalTarget(path);
-  if (now.ok && meant.includes(now.path)) return undefined;
-  const where = now.ok
-    ? `leads to ${now.path} now, which its session (${session}) does not name`
-    : `cannot be resolved any more (${now.reason})`;
+  if (now.ok && now.path === path) return undefined;
+  const where = now.ok ? `leads to ${now.path} now` : `cannot be resolved any more (${now.reason})`;
   return (
     `${path} ${where}; nothing was changed. Put back what was there (remove the link), or start it ` +
     `anew with a manifest: pod --session ${session}`

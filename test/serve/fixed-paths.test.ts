@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import type { Manifest } from "../../src/manifest/schema.ts";
+import type { ScopeRule } from "../../src/scope/rule.ts";
 import { withFixedPaths } from "../../src/serve/fixed-paths.ts";
 import { temp } from "../support/temp.ts";
 
@@ -27,6 +28,29 @@ describe("places beside the scope", () => {
       manifestWith(work, [dir.join("cache"), `${dir.join("cache")}/later`, `${work}/target`]),
     );
     expect(sandbox.write).toEqual([real, `${real}/later`, `${work}/target`]);
+  });
+
+  test("and the scope itself, but not over a link that a command can have made", async () => {
+    await using dir = temp();
+    const [work, real] = [dir.join("work"), dir.join("real")];
+    for (const path of [work, real]) mkdirSync(path);
+    for (const link of [dir.join("mine"), `${work}/theirs`]) symlinkSync(real, link);
+    const rule = (target: string, permission: "read" | "write") => ({
+      target,
+      permission,
+      recursive: true,
+    });
+    const { sandbox, pod, scope } = manifestWith(work, []);
+    const fixedWith = (allow: ScopeRule[], deny: ScopeRule[] = []) =>
+      withFixedPaths({ pod, sandbox, scope: { allow: [...scope.allow, ...allow], deny } }).scope;
+    const mine = dir.join("mine");
+    expect(fixedWith([rule(mine, "write")]).allow[1]?.target).toBe(real);
+    expect(fixedWith([], [rule(mine, "read")]).deny[0]?.target).toBe(real);
+    const theirs = `${work}/theirs`;
+    expect(fixedWith([rule(theirs, "read")]).allow[1]?.target).toBe(real);
+    const message = `${theirs} is a symbolic link where the pod itself may write`;
+    expect(() => fixedWith([rule(theirs, "write")])).toThrow(`scope.allow: ${message}`);
+    expect(() => fixedWith([], [rule(theirs, "read")])).toThrow(`scope.deny: ${message}`);
   });
 
   test("and so is a file with prompt texts", async () => {
