@@ -56,8 +56,12 @@ function assertStarted(entry: Allocation): void {
  * just ended, or is about to. Other errors are returned as they are.
  */
 export function unheard(entry: Allocation, error: unknown): unknown {
-  if (!isPodError(error, "unreachable")) return error;
   const { pod_name: name } = entry;
+  if (isPodError(error, "timed_out")) {
+    const text = `pod \`${name}\` did not answer in time (it may be stopped, or at work); see: pod ls`;
+    return new PodError("timed_out", text, { cause: error });
+  }
+  if (!isPodError(error, "unreachable")) return error;
   const { errno } = error.data;
   if (errno === undefined) return error;
   if (errno !== "ECONNREFUSED" && errno !== "ENOENT") {

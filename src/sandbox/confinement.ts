@@ -108,24 +108,44 @@ export function describeCut({ cut, readsCut }: Ruleset): string | undefined {
   );
 }
 
-/** What a refused write looks like in the output of programs (strerror(3) and the codes themselves). */
+/** What a refusal looks like in the output of programs (strerror(3), the codes themselves, Java). */
 const REFUSED =
-  /Permission denied|Operation not permitted|Read-only file system|[Cc]ross-device link|\b(?:EACCES|EPERM|EROFS|EXDEV)\b/;
+  /permission denied|operation not permitted|read-only file system|cross-device link|AccessDenied|out of pty devices|\b(?:EACCES|EPERM|EROFS|EXDEV)\b/i;
 
 /** True when an output tells of something that the system did not let happen. */
 export function looksRefused(output: string): boolean {
   return REFUSED.test(output);
 }
 
-/** What such outputs name when it was a local socket. */
-const SOCKET = /socket|\.sock\b|\bconnect|\bagent\b|docker|d-?bus/i;
-
-/** True when a refusal that an output tells of may be that of a local socket. */
-export function looksLikeSocket(output: string): boolean {
-  return SOCKET.test(output);
-}
-
-/** What the model, and through it its user, then reads. */
-export const NO_LOCAL_SOCKETS =
+const NO_LOCAL_SOCKETS =
   "commands have no local (Unix) sockets, because programs that listen on them act outside the sandbox; " +
   'the user can open them with local_sockets = "allow" in the [sandbox] section of the manifest';
+
+/** Refusals with a reason of their own: what outputs name then, and what the model, and its user, should know. */
+const REASONS: readonly (readonly [named: RegExp, reason: string])[] = [
+  [
+    /semlock|shm_open|sem_open|shared_?memory|multiprocessing|\/dev\/shm/i,
+    "shared memory and semaphores need /dev/shm, which the user can open to commands with " +
+      'write = ["/dev/shm"] in the [sandbox] section of the manifest; threads need none',
+  ],
+  [
+    /\bpty\b|pseudo-?terminal|openpty|ptmx/i,
+    "commands have no terminals, and can make none unless the user opens them with " +
+      'write = ["/dev/ptmx", "/dev/pts"] in the [sandbox] section of the manifest',
+  ],
+  [
+    /(?:chmod|permissions|temporary file|leading directories|copy|cp:).*(?:operation not permitted|EPERM)|EPERM.*(?:chmod|copy)/i,
+    "nothing can be given a set-user-id or set-group-id bit, nor keep it through chmod or a copy (git in a " +
+      "directory with such a bit does that; chmod g-s takes it away)",
+  ],
+];
+
+/** Why an output tells of a refusal, as far as that is known: one sentence each. */
+export function reasonsIn(output: string, withoutSockets: boolean): string[] {
+  if (!looksRefused(output)) return [];
+  const reasons = REASONS.flatMap(([named, reason]) => (named.test(output) ? [reason] : []));
+  return withoutSockets && SOCKET.test(output) ? [NO_LOCAL_SOCKETS, ...reasons] : reasons;
+}
+
+/** What such outputs name when it was a local socket. */
+const SOCKET = /socket|\.sock\b|\bconnect|\bagent\b|docker|d-?bus/i;

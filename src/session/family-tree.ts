@@ -15,8 +15,8 @@ export function isKnown(summary: SessionSummary): summary is KnownSession {
 
 /**
  * The children of a Pod that come back with it, newest first. `current` are the newest sessions of all
- * Pods; `ends` tells the ends that a Pod of this lineage recorded. Of several that had one name the
- * newest counts. A child that was ended for good leaves its own children to its parent, as the
+ * Pods; `ends` tells the ends that a Pod of this lineage recorded. Of several that had one name the one
+ * that was at work last counts. A child that was ended for good leaves its own children to its parent, as the
  * registry does.
  */
 export function childrenToRevive(
@@ -31,8 +31,13 @@ export function childrenToRevive(
     visited.add(parent);
     // Whoever inherited a child saw its end: a branch that was stopped whole stays away whole.
     const known = [...above, ...ends(parent)];
-    return current.filter(isKnown).flatMap((child) => {
-      if (child.setup.parent?.lineage !== parent || names.has(child.setup.name)) return [];
+    const children = current
+      .filter(isKnown)
+      .filter(({ setup }) => setup.parent?.lineage === parent);
+    const isLast = ({ setup: { name }, changed }: KnownSession): boolean =>
+      children.every((other) => other.setup.name !== name || other.changed <= changed);
+    return children.filter(isLast).flatMap((child) => {
+      if (names.has(child.setup.name)) return [];
       names.add(child.setup.name);
       return endedForGood(child, known) ? collect(child.setup.lineage, known) : [child];
     });

@@ -3,10 +3,10 @@
  * goes on with its own session. What cannot come back is said and changes nothing; what lives already
  * is left alone (W52).
  */
-import { messageOf, PodError } from "../base/errors.ts";
+import { isPodError, messageOf, PodError } from "../base/errors.ts";
 import { assertPodName, assertSocketPath, podPaths } from "../base/paths.ts";
 import type { Method } from "../protocol/method.ts";
-import type { Allocation } from "../registry/allocation.ts";
+import { type Allocation, isReservation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
 import { currentSessions, describeProblem, listSessions } from "../session/catalog.ts";
 import { childrenToRevive, childToRevive, type KnownSession } from "../session/family-tree.ts";
@@ -101,15 +101,11 @@ export async function reviveChildren(
   signal: AbortSignal,
 ): Promise<Revived[]> {
   const missing = missingChildren(context, wanted);
+  // One that is just being started is new: there is nothing below it yet.
+  const living = (wanted.tree ? context.children.list() : []).filter(
+    (record) => record.direct && record.phase !== "starting" && !hasEnded(record),
+  );
   const revived: Revived[] = [];
-  for (const living of wanted.tree ? context.children.list() : []) {
-    // One that is just being started is new: there is nothing below it yet.
-    if (!living.direct || living.phase === "starting" || hasEnded(living)) continue;
-    const problem = await problemBelow(living.socket, wanted, signal);
-    if (problem !== undefined) {
-      revived.push({ name: living.name, session: undefined, problem });
-    }
-  }
   for (const child of missing) {
     if (signal.aborted) break;
     const { session, setup } = child;
@@ -129,7 +125,12 @@ export async function reviveChildren(
       revived.push({ name: setup.name, session: undefined, problem: below });
     }
   }
-  return revived;
+  // Last, and all at once: one that does not answer holds up nobody who is to come back.
+  const asked = living.map(async ({ name, socket }): Promise<Revived[]> => {
+    const problem = await problemBelow(socket, wanted, signal);
+    return problem === undefined ? [] : [{ name, session: undefined, problem }];
+  });
+  return [...revived, ...(await Promise.all(asked)).flat()];
 }
 
 /** The live Pod that writes this session. */
@@ -138,7 +139,11 @@ function holderOf({ registry }: SpawnContext, session: string): Allocation | und
 }
 
 /** Why a child cannot come back while this other Pod has its name. */
-export function describeTaken({ pod_name, pid, session_id }: Allocation): string {
+export function describeTaken(holder: Allocation): string {
+  const { pod_name, pid, session_id } = holder;
+  if (isReservation(holder)) {
+    return `its name is taken by a pod \`${pod_name}\` that is just being started; try again in a moment`;
+  }
   const which = session_id === null ? "" : `, session ${session_id}`;
   return (
     `its name is taken by another pod \`${pod_name}\` that lives (pid ${pid}${which}); it can come ` +
@@ -211,6 +216,10 @@ async function problemBelow(
     await request(socket, below, { timeoutMs: BELOW_TIMEOUT_MS, signal });
     return undefined;
   } catch (error) {
-    return messageOf(error);
+    if (!isPodError(error, "timed_out")) return messageOf(error);
+    return (
+      `it did not answer within ${BELOW_TIMEOUT_MS / 1000} s (it may be stopped, or wait for a shell ` +
+      "command); see: pod ls"
+    );
   }
 }

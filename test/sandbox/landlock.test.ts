@@ -5,6 +5,7 @@ import {
   decideConfinement,
   describeWritable,
   looksRefused,
+  reasonsIn,
   type SandboxPolicy,
 } from "../../src/sandbox/confinement.ts";
 import {
@@ -85,9 +86,29 @@ describe("after a refusal", () => {
     ["Error: EACCES: permission denied, open '/x'", true],
     ["mv: cannot move 'a': Invalid cross-device link", true],
     ["mkdir: Read-only file system", true],
+    ["failed to initialize build cache at /h/.cache/go-build: mkdir /h: permission denied", true],
+    ["java.nio.file.AccessDeniedException: /tmp/x", true],
     ["all fine, ENOENT", false],
   ])("%p looks refused: %p", (output, yes) => {
     expect(looksRefused(output)).toBe(yes);
+  });
+
+  test.each([
+    ["dial unix /var/run/docker.sock: connect: permission denied", "local_sockets"],
+    ["SemLock: PermissionError: [Errno 13] Permission denied", "/dev/shm"],
+    ["OSError: out of pty devices", "/dev/ptmx"],
+    ["error: unable to create temporary file: Operation not permitted", "set-group-id"],
+    ["cp: preserving permissions for 'e': Operation not permitted", "set-group-id"],
+  ])("the model reads why, where that is known: %p", (output, word) => {
+    expect(reasonsIn(output, true).join()).toContain(word);
+  });
+
+  test.each([
+    "touch: /etc/x: Permission denied",
+    "mount: Operation not permitted",
+    "a socket, a pty",
+  ])("nothing is made up where it is not: %p", (output) => {
+    expect(reasonsIn(output, true)).toEqual([]);
   });
 
   test("the model reads where it may write, and what is special there", () => {

@@ -322,12 +322,15 @@ test("an end before the child's last entry was that of an earlier run", () => {
   expect(names(childrenToRevive("R", [before], () => ends))).toEqual([]);
 });
 
-test("of several with one name the newest counts, also when it was stopped", () => {
+test("of several with one name the one that was at work last counts, also when it was stopped", () => {
   const old = session("kid", "R");
   const recent = session("kid", "R");
   expect(childrenToRevive("R", [recent, old], () => [])).toEqual([recent]);
   const stopped = end(recent, "stopped");
   expect(childrenToRevive("R", [recent, old], () => [stopped])).toEqual([]);
+  // Asked for by its session, the older one came back since.
+  const again = { ...old, changed: (clock += 1) };
+  expect(childrenToRevive("R", [recent, again], () => [stopped])).toEqual([again]);
 });
 
 test("a child that was stopped leaves its own children to its parent", () => {

@@ -6,9 +6,8 @@ import { PodError } from "../../base/errors.ts";
 import {
   describeCut,
   describeWritable,
-  looksLikeSocket,
   looksRefused,
-  NO_LOCAL_SOCKETS,
+  reasonsIn,
 } from "../../sandbox/confinement.ts";
 import { ToolError, type ToolOutput } from "../tool.ts";
 import type { CommandEnd } from "./command.ts";
@@ -194,7 +193,7 @@ function resultOf(shell: Shell, end: CommandEnd, timedOutAfter: number | undefin
 function limitsOf({ ruleset, withoutSockets }: Shell, output: string): string | undefined {
   const refused = looksRefused(output);
   const texts = [
-    refused && withoutSockets && looksLikeSocket(output) ? NO_LOCAL_SOCKETS : undefined,
+    ...(ruleset === undefined && !withoutSockets ? [] : reasonsIn(output, withoutSockets)),
     ruleset === undefined ? undefined : refused ? describeWritable(ruleset) : describeCut(ruleset),
   ].filter((text) => text !== undefined);
   return texts.length === 0 ? undefined : `[${texts.join("; ")}]`;

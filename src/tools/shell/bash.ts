@@ -83,6 +83,6 @@ const DESCRIPTION = `Runs a command with bash and shows what it wrote (stdout an
 - It starts in your working directory each time; \`cd\`, variables and functions do not carry over. Standard input is empty and there is no terminal.
 - It can write only where you may write at this moment (plus \`$TMPDIR\`, a directory of your own that goes with you; /tmp is not yours). "Permission denied" there is your boundary, not an obstacle. Where a path below an allowed directory is denied or delegated, nothing can be made or renamed directly in that directory; use Write and Edit.
 - It may be kept from local (Unix) sockets, and then cannot reach an ssh agent, Docker and the like.
-- All that a command started is ended with it, \`&\`, nohup and setsid included. For what must go on, set \`run_in_background\`.
+- A call lasts until the jobs that it started with \`&\` are over; all else that is left then (nohup, setsid) is ended with it. For what must go on, set \`run_in_background\`.
 - Long output is cut to its end; the rest is in a file that Read can open.
 - For reading, searching and editing files the tools Read, Grep, Glob, Write and Edit are better.`;
