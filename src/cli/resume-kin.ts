@@ -152,7 +152,8 @@ function assertRoom({ setup }: KnownSession, place: Surroundings, table: Allocat
     "write_conflict",
     `pod \`${setup.name}\` belongs below pod \`${missing.name}\`, which is gone, and its paths are ` +
       `with pod \`${holder.pod_name}\` above that; bring \`${missing.name}\` back first, with all ` +
-      `below it: pod resume ${missing.name} --tree`,
+      `below it: pod resume ${missing.name} --tree (or, if that was stopped for good, what is left below ` +
+      `it: pod resume ${holder.pod_name} --tree)`,
   );
 }
 

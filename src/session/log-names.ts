@@ -2,9 +2,9 @@
  * Names of the files of a session directory: which is the log of which session, and what was cut off a log
  * or set aside. Looks at names only.
  */
-import { existsSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { PodError } from "../base/errors.ts";
+import { errnoCode, ioError, PodError } from "../base/errors.ts";
 
 const SUFFIX = ".jsonl";
 const SESSION_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -36,8 +36,14 @@ export function sessionOf(fileName: string): string | undefined {
  * back tells what that Pod has cut.
  */
 export function keptCuts(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory)
+  let names: string[];
+  try {
+    names = readdirSync(directory);
+  } catch (error) {
+    if (errnoCode(error) === "ENOENT") return [];
+    throw ioError(`cannot read ${directory}`, error);
+  }
+  return names
     .flatMap((name) => {
       const [, log = "", time] = /^(.*)\.(\d+)\.corrupt$/.exec(name) ?? [];
       return sessionOf(log) === undefined

@@ -3,14 +3,21 @@
  * for it. A recorded path is never resolved again to what it leads to now: a link that was put in its
  * place meanwhile, by anybody, must not move a scope (docs/scope.md).
  */
-import { statSync } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
+import { ioError } from "../base/errors.ts";
 import { canonicalTarget } from "../scope/rule.ts";
 import type { Setup } from "../session/setup.ts";
 
 /** What is wrong with `cwd` as the working directory of a Pod, to be said of that Pod; or undefined. */
 export function directoryProblem(cwd: string): string | undefined {
-  const isThere = statSync(cwd, { throwIfNoEntry: false })?.isDirectory() === true;
-  return isThere ? undefined : `its working directory ${cwd} is gone`;
+  try {
+    const isThere = statSync(cwd, { throwIfNoEntry: false })?.isDirectory() === true;
+    if (!isThere) return `its working directory ${cwd} is gone`;
+    accessSync(cwd, constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return ioError(`its working directory ${cwd} cannot be entered`, error).message;
+  }
 }
 
 /**

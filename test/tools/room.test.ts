@@ -86,3 +86,16 @@ test("what a command left is removed whatever it is, and the event loop goes on 
   expect(turns).toBeGreaterThan(2);
   expect(existsSync("/etc")).toBe(true);
 });
+
+test("the end of a Pod does not wait for the rooms of others", async () => {
+  await using dir = temp();
+  const left = crypto.randomUUID();
+  mkdirSync(join(dir.path, left, "tmp"), { recursive: true });
+  for (let file = 0; file < 3000; file += 1) writeFileSync(join(dir.path, left, `tmp/${file}`), "");
+  writeFileSync(join(dir.path, left, "lock"), "");
+  const room = makeRoom(dir.path);
+  await room.close();
+  // It goes on where that one was cut off.
+  expect(readdirSync(dir.path)).toEqual([left]);
+  expect((await removeAbandonedRooms(dir.path)).removed).toEqual([left]);
+});

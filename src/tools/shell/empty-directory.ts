@@ -12,15 +12,21 @@ const STEPS = 128;
 /**
  * Empties the directory but for the entry `keep`. Directories are first moved to the top, one level after
  * the other: so no path gets long and nothing is walked twice. Nobody else may work in there meanwhile.
- * Rejects with the first of what could not be removed, after the rest is gone.
+ * Rejects with the first of what could not be removed, after the rest is gone, and with the reason of
+ * `signal` when that aborts.
  */
-export async function emptyDirectory(directory: string, keep: string): Promise<void> {
+export async function emptyDirectory(
+  directory: string,
+  keep: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const root = Buffer.from(directory);
   // Of its own: one that was cut off has left some.
   const prefix = `.moved-${crypto.randomUUID()}-`;
   let moved = 0;
   let steps = 0;
   const step = async (failures: unknown[], act: () => void): Promise<void> => {
+    signal?.throwIfAborted();
     try {
       act();
     } catch (error) {

@@ -42,13 +42,14 @@ const LOCKLESS_MS = 60_000;
  */
 export function makeRoom(base: string): Room {
   mkdirSync(base, { mode: 0o700, recursive: true });
-  void removeAbandonedRooms(base).catch(() => undefined); // the next one tries again
+  const leaving = new AbortController();
+  void removeAbandonedRooms(base, leaving.signal).catch(() => undefined); // the next one tries again
   for (let attempt = 1; ; attempt += 1) {
     const directory = join(base, crypto.randomUUID());
     try {
       mkdirSync(directory, { mode: 0o700 });
       const fd = openSync(join(directory, LOCK), OPEN | constants.O_CREAT, 0o600);
-      if (tryFlock(fd) === "taken") return furnish(directory, fd);
+      if (tryFlock(fd) === "taken") return furnish(directory, fd, leaving);
       closeSync(fd);
     } catch (error) {
       if (attempt === ATTEMPTS) throw error;
@@ -58,7 +59,7 @@ export function makeRoom(base: string): Room {
   }
 }
 
-function furnish(directory: string, fd: number): Room {
+function furnish(directory: string, fd: number, leaving: AbortController): Room {
   const [temporary, shellOutput] = [join(directory, "tmp"), join(directory, "bash-output")];
   try {
     for (const path of [temporary, shellOutput]) mkdirSync(path, { mode: 0o700 });
@@ -70,6 +71,7 @@ function furnish(directory: string, fd: number): Room {
     temporary,
     shellOutput,
     close: async () => {
+      leaving.abort(); // no Pod stays for the rooms of others
       try {
         await remove(directory);
       } finally {
@@ -112,16 +114,17 @@ interface Removal {
   readonly failed: readonly string[];
 }
 
-/** Removes the rooms of Pods that were killed. Rejects with what reading `base` throws. */
-export async function removeAbandonedRooms(base: string): Promise<Removal> {
+/** Removes the rooms of Pods that were killed, until `signal` aborts. Rejects with what reading `base` throws. */
+export async function removeAbandonedRooms(base: string, signal?: AbortSignal): Promise<Removal> {
   const removed: string[] = [];
   const failed: string[] = [];
   for (const name of readdirSync(base)) {
+    if (signal?.aborted === true) break;
     const fd = claim(base, name);
     if (fd === undefined) continue;
     try {
       // Locked until all of it is gone: for others it is owned meanwhile.
-      await remove(join(base, name));
+      await remove(join(base, name), signal);
       removed.push(name);
     } catch (error) {
       failed.push(`${join(base, name)}: ${messageOf(error)}`);
@@ -145,8 +148,8 @@ function claim(base: string, name: string): number | undefined {
 }
 
 /** The lock goes last: a removal that is cut off is taken up again by its lock. */
-async function remove(directory: string): Promise<void> {
-  await emptyDirectory(directory, LOCK);
+async function remove(directory: string, signal?: AbortSignal): Promise<void> {
+  await emptyDirectory(directory, LOCK, signal);
   removeFile(join(directory, LOCK));
   rmdirSync(directory);
 }
