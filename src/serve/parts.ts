@@ -188,6 +188,12 @@ function makeRelations(
     children,
     notify: ({ id, text, wake }) => controller().notice(text, wake, id),
     report: (event) => uplink.report(event),
+    inherited: ({ name, instance, scope: held }) => {
+      const { starts } = recorder();
+      if (starts.some((start) => start.instance === instance)) return;
+      const task = "(taken over from a pod that ended)";
+      recorder().childStarted({ name, instance, scope: [...held], task, at: Date.now() });
+    },
     ended: (end) => recorder().childEnded(end),
   });
   const context = spawnContext(configuration, {

@@ -46,6 +46,25 @@ export function childrenToRevive(
 }
 
 /**
+ * The sessions with those of `heirs` as children of `parent`: Pods that it took over from one whose own
+ * session is gone, so that nothing else leads to them. `heirs` are the instances of its children.
+ */
+export function withHeirs(
+  current: readonly SessionSummary[],
+  parent: NonNullable<Setup["parent"]>,
+  heirs: ReadonlySet<string>,
+): SessionSummary[] {
+  const known = new Set(current.map(({ setup }) => setup?.lineage));
+  return current.map((entry) => {
+    const { setup } = entry;
+    const isCutOff = setup?.parent != null && !known.has(setup.parent.lineage);
+    return isCutOff && heirs.has(setup.instance)
+      ? { ...entry, setup: { ...setup, parent } }
+      : entry;
+  });
+}
+
+/**
  * The child that is asked for by itself, by its session or else by its name: also one that was ended for
  * good, which only keeps it out of what comes back unasked. Otherwise as `childrenToRevive`.
  */

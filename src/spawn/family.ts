@@ -37,6 +37,8 @@ interface FamilyDependencies {
   readonly notify: (notice: Notice) => void;
   /** Sends an event to this Pod's own parent, if it has one. */
   readonly report: (event: PodEvent) => void;
+  /** Told of each child that became ours without having been started here, before it is watched. */
+  readonly inherited?: (child: ChildRecord) => void;
   /** Told of each end of a child, once its scope was given back. */
   readonly ended?: (end: ChildEnd) => void;
   readonly limits?: WatchLimits;
@@ -83,7 +85,10 @@ export class Family {
    */
   apply(table: Allocations): ChildRecord[] {
     const adopted = this.#deps.children.apply(table);
-    for (const record of adopted) void this.#watchOther(record);
+    for (const record of adopted) {
+      this.#deps.inherited?.(record);
+      void this.#watchOther(record);
+    }
     return adopted;
   }
 

@@ -23,8 +23,13 @@ export function lostChildren(context: SpawnContext): LostChild[] {
   const damaged = all.flatMap((one) =>
     one.setup === undefined ? (describeProblem(one) ?? []) : [],
   );
+  const heirs = new Set(record.starts.map(({ instance }) => instance));
   const kept = new Set(
-    all.flatMap(({ setup }) => (setup?.parent?.lineage === lineage ? [setup.name] : [])),
+    all.flatMap(({ setup }) =>
+      setup !== undefined && (setup.parent?.lineage === lineage || heirs.has(setup.instance))
+        ? [setup.name]
+        : [],
+    ),
   );
   const isLost = ({ name }: ChildStart): boolean => {
     const holder = findByName(table, name);

@@ -9,7 +9,12 @@ import type { Method } from "../protocol/method.ts";
 import { type Allocation, isReservation } from "../registry/allocation.ts";
 import { findByName } from "../registry/kinship.ts";
 import { currentSessions, describeProblem, listSessions } from "../session/catalog.ts";
-import { childrenToRevive, childToRevive, type KnownSession } from "../session/family-tree.ts";
+import {
+  childrenToRevive,
+  childToRevive,
+  type KnownSession,
+  withHeirs,
+} from "../session/family-tree.ts";
 import { logPath } from "../session/log-names.ts";
 import { Replay } from "../session/replay.ts";
 import { scanLog, withLog } from "../session/scan.ts";
@@ -51,9 +56,10 @@ export function missingChildren(
   context: SpawnContext,
   wanted: Pick<ReviveRequest, "tree" | "name" | "session"> = { tree: true },
 ): MissingChild[] {
-  const { lineage, registry, self, store } = context;
+  const { lineage, registry, self, store, record } = context;
   const all = listSessions(store);
-  const current = currentSessions(all);
+  const heirs = new Set(record.starts.map(({ instance }) => instance));
+  const current = withHeirs(currentSessions(all), { name: self.name, lineage }, heirs);
   const byLineage = new Map(current.map((entry) => [entry.setup?.lineage, entry.session]));
   const endsOf = (known: string): readonly ChildEnd[] => {
     const session = byLineage.get(known);

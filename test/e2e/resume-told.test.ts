@@ -156,3 +156,27 @@ test("a child that left no session is named though a stranger has its name", asy
   expect(resumed.stderr).toContain("pod `mid`: it left no session");
   expect(resumed.code).toBe(1);
 });
+
+test("a child that was taken over comes back although the log of the one between is gone, or is named", async () => {
+  await using world = startWorld();
+  const root = await startTree(world);
+  const session = world.allocation("leaf")?.session_id ?? "";
+  const between = world.allocation("mid");
+  process.kill(between?.pid ?? 0, "SIGKILL");
+  await eventually(async () => {
+    const told = (await conversation(world, "root")).map(textOf).join("\n");
+    const { state, pending } = await status(root.socket);
+    return told.includes("`leaf` keeps") && state === "idle" && pending === 0;
+  }, "the root to be told that it has taken it over");
+  await killAll(world);
+  const logs = join(world.home, ".insomnia/sessions");
+  rmSync(join(logs, `${between?.session_id}.jsonl`));
+  const back = await world.cli("resume", "root", "--tree");
+  expect(back.stdout).toContain("with leaf");
+  expect(world.allocation("leaf")).toMatchObject({ delegated_from: "root", session_id: session });
+  await killAll(world);
+  rmSync(join(logs, `${session}.jsonl`));
+  const lost = await world.cli("resume", "root", "--tree");
+  expect(lost.code).toBe(1);
+  expect(lost.stderr).toContain("pod `leaf`: it left no session");
+});
