@@ -115,7 +115,7 @@ export async function runCommand(
     .description("bring a Pod back with its conversation, scope and name")
     .argument("[pod]", "name or session id (default: the Pod a person used last)")
     .option("--tree", "bring back everything below it as well", false)
-    .option("--go-on", "let Pods whose work was cut off go on with it", false)
+    .option("--go-on", "let Pods whose work was cut off or paused go on with it", false)
     .option(
       "--salvage",
       "go on with a copy of what stands before the damage in a log; needs a session id",
