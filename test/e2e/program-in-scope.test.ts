@@ -5,12 +5,11 @@
 import { describe, expect, test } from "bun:test";
 import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
-import { isPodError } from "../../src/base/errors.ts";
-import type { Event } from "../../src/protocol/event.ts";
 import { podBinary } from "../support/binary.ts";
-import { eventually, type RootPod, startWorld, type World } from "../support/pod.ts";
+import { type RootPod, startWorld, type World } from "../support/pod.ts";
 import type { RootOptions, ScenarioRule } from "../support/root-pod.ts";
 import { CONFINES } from "../tools/shell-support.ts";
+import { order } from "./order.ts";
 
 const RULES: readonly ScenarioRule[] = [
   { match: "^RUN (.*)$", calls: [{ tool: "Bash", input: { command: "$1" } }] },
@@ -40,28 +39,9 @@ function programIn(world: World): string {
 }
 
 /** What the tools of one more run said. */
-async function order(pod: RootPod, text: string): Promise<string> {
-  const before = pod.events.length;
-  // A child's notice may have started a run of its own just now.
-  await eventually(async () => {
-    try {
-      await pod.run(text);
-      return true;
-    } catch (error) {
-      if (isPodError(error) && error.data.wire === "already_running") return false;
-      throw error;
-    }
-  }, "an idle pod");
-  const since = (): readonly Event[] => pod.events.slice(before);
-  await eventually(() => {
-    const last = since().findLastIndex((event) => event.event === "tool_result");
-    return last >= 0 && since().some(({ event }, at) => at > last && event === "run_end");
-  }, `the end of: ${text}`);
-  return since()
-    .flatMap((event) =>
-      event.event === "tool_result" ? [`${event.data.summary}\n${event.data.output ?? ""}`] : [],
-    )
-    .join("\n");
+async function said(pod: RootPod, text: string): Promise<string> {
+  const results = await order(pod, text);
+  return results.map(({ summary, output }) => `${summary}\n${output ?? ""}`).join("\n");
 }
 
 const start = (world: World, program: string, more: Partial<RootOptions> = {}): Promise<RootPod> =>
@@ -75,15 +55,15 @@ describe.skipIf(!CONFINES)("a program in the scope of its pod", () => {
     const mark = join(work, "planted");
     const planted = `#!/bin/bash\\necho "$*" >>${mark}\\nexec ${work}/bin/pod.real "$@"\\n`;
     const put = `mv bin/pod bin/pod.real; printf '${planted}' >bin/pod; chmod 755 bin/pod; mkdir part`;
-    expect(await order(pod, `RUN ${put}`)).not.toContain("exit");
+    expect(await said(pod, `RUN ${put}`)).not.toContain("exit");
     // In place the kernel lets nobody write to it while it runs.
-    expect(await order(pod, "RUN printf x >>bin/pod.real")).toContain("Text file busy");
+    expect(await said(pod, "RUN printf x >>bin/pod.real")).toContain("Text file busy");
     for (let round = 0; round < 3; round += 1) {
-      expect(await order(pod, "RUN grep NoNewPrivs /proc/self/status")).toContain(
+      expect(await said(pod, "RUN grep NoNewPrivs /proc/self/status")).toContain(
         "NoNewPrivs:\t1\n",
       );
     }
-    expect(await order(pod, `SPAWN child ${work}/part wait`)).toContain("spawned pod `child`");
+    expect(await said(pod, `SPAWN child ${work}/part wait`)).toContain("spawned pod `child`");
     expect(existsSync(mark)).toBe(false);
     // As people know it, and not as the link through which it was started.
     const child = world.allocation("child")?.pid;
@@ -91,7 +71,7 @@ describe.skipIf(!CONFINES)("a program in the scope of its pod", () => {
     expect(readFileSync(`/proc/${child}/cmdline`, "utf8")).toStartWith(`${work}/bin/pod\0--adopt`);
     // Nobody needs the name.
     renameSync(join(work, "bin"), join(work, "gone"));
-    expect(await order(pod, "RUN echo fine; echo fine")).toContain("fine\nfine\n");
+    expect(await said(pod, "RUN echo fine; echo fine")).toContain("fine\nfine\n");
   });
 
   test("is told of, because its user would run what is put there", async () => {
@@ -118,9 +98,9 @@ describe.skipIf(!CONFINES)("a pod that runs from source", () => {
       write("bunfig.toml", 'preload = ["./evil.ts"]\\n') +
       write("tsconfig.json", '{"compilerOptions":{"baseUrl":".","paths":{"*":["./evil.ts"]}}}') +
       write(".env", "INSOMNIA_POD_COMMAND=/nowhere");
-    await order(pod, `RUN ${files}`);
-    expect(await order(pod, "RUN echo fine; echo fine")).toContain("fine\nfine\n");
-    expect(await order(pod, `SPAWN child ${work}/part wait`)).toContain("spawned pod `child`");
+    await said(pod, `RUN ${files}`);
+    expect(await said(pod, "RUN echo fine; echo fine")).toContain("fine\nfine\n");
+    expect(await said(pod, `SPAWN child ${work}/part wait`)).toContain("spawned pod `child`");
     expect(existsSync(join(work, "planted"))).toBe(false);
   });
 });
@@ -131,10 +111,10 @@ describe.skipIf(!CONFINES)("a library path in the scope of a pod", () => {
     const { work } = world;
     const pod = await start(world, podBinary(), { env: { LD_LIBRARY_PATH: work } });
     mkdirSync(join(work, "part"));
-    await order(pod, "RUN : >libm.so.6");
+    await said(pod, "RUN : >libm.so.6");
     // An empty library is an error of the loader: whoever takes it does not start.
-    expect(await order(pod, "RUN echo $LD_LIBRARY_PATH")).toContain(`${work}\n`);
-    expect(await order(pod, `SPAWN child ${work}/part RUN echo $LD_LIBRARY_PATH`)).toContain(
+    expect(await said(pod, "RUN echo $LD_LIBRARY_PATH")).toContain(`${work}\n`);
+    expect(await said(pod, `SPAWN child ${work}/part RUN echo $LD_LIBRARY_PATH`)).toContain(
       "spawned pod `child`",
     );
   });

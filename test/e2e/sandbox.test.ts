@@ -2,15 +2,14 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { isPodError } from "../../src/base/errors.ts";
 import { podPaths } from "../../src/base/paths.ts";
-import type { Event } from "../../src/protocol/event.ts";
 import { commandsLive } from "../../src/registry/life.ts";
 import { markedProcesses, shellMark } from "../../src/sandbox/marked-processes.ts";
 import { podBinary } from "../support/binary.ts";
 import { eventually, isRunning, type RootPod, startRoot } from "../support/pod.ts";
 import type { ScenarioRule } from "../support/root-pod.ts";
 import { CONFINES } from "../tools/shell-support.ts";
+import { order, type ToolResult } from "./order.ts";
 
 /** What these Pods do when they are told to. */
 const RULES: readonly ScenarioRule[] = [
@@ -48,7 +47,7 @@ interface Driven extends AsyncDisposable {
   readonly work: string;
   path(...names: string[]): string;
   /** Gives an order, waits for the end of the run, and returns its tool results. */
-  order(text: string): Promise<Extract<Event, { event: "tool_result" }>["data"][]>;
+  order(text: string): Promise<ToolResult[]>;
 }
 
 async function driven(sandbox?: Readonly<Record<string, unknown>>): Promise<Driven> {
@@ -62,25 +61,7 @@ async function driven(sandbox?: Readonly<Record<string, unknown>>): Promise<Driv
     pod,
     work,
     path: (...names) => join(work, ...names),
-    async order(text) {
-      const before = pod.events.length;
-      // A child's notice may have started a run of its own just now.
-      await eventually(async () => {
-        try {
-          await pod.run(text);
-          return true;
-        } catch (error) {
-          if (isPodError(error) && error.data.wire === "already_running") return false;
-          throw error;
-        }
-      }, "an idle pod");
-      const since = (): readonly Event[] => pod.events.slice(before);
-      await eventually(() => {
-        const last = since().findLastIndex((event) => event.event === "tool_result");
-        return last >= 0 && since().some(({ event }, at) => at > last && event === "run_end");
-      }, `the end of: ${text}`);
-      return since().flatMap((event) => (event.event === "tool_result" ? [event.data] : []));
-    },
+    order: async (text) => await order(pod, text),
     [Symbol.asyncDispose]: async () => await pod[Symbol.asyncDispose](),
   };
 }
