@@ -111,7 +111,7 @@ async function stop(
     );
   }
   // Its end is handled elsewhere too, and whoever comes first inherits: so heirs are told by name.
-  await family.settled(record);
+  await family.stopped(record);
   const inherited = await giveBack(family, record);
   children.remove(record);
   const heirs = children

@@ -74,6 +74,15 @@ export class Family {
     this.#deps.children.close();
   }
 
+  /**
+   * A child that this Pod has just ended is dead: its end is taken in now, since one that another process
+   * started is seen only later. Resolves when all that follows from it is done; never rejects.
+   */
+  async stopped(record: ChildRecord): Promise<void> {
+    if (record.direct && record.phase !== "ended") await this.#end(record, "announced");
+    await this.settled(record);
+  }
+
   /** Resolves when all that follows from a record's end is done; at once while it lives. */
   async settled(record: ChildRecord): Promise<void> {
     await this.#endings.get(record);
