@@ -10,6 +10,7 @@ import {
   fstatSync,
   fsync,
   fsyncSync,
+  lstatSync,
   openSync,
   read,
   readFileSync,
@@ -243,6 +244,20 @@ export function readTail(path: string, bytes: number): string {
     return "";
   } finally {
     closeSync(fd);
+  }
+}
+
+/** True for a directory itself, not for a link to one. Throws where nobody can tell, as below a file. */
+export function isDirectory(path: string | Buffer): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+/** True when something has that name, a link that leads nowhere too; false where nobody can tell. */
+export function isSeen(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false; // below a file, for example
   }
 }
 

@@ -1,5 +1,5 @@
 /** What `pod check` warns of: what is legal in a manifest and hardly meant. Looks at the disk, changes nothing. */
-import { lstatSync } from "node:fs";
+import { isSeen } from "../base/files.ts";
 import type { Manifest } from "../manifest/schema.ts";
 import { componentsOf, type ScopeRule } from "../scope/rule.ts";
 import { containsRegion, overlaps } from "../scope/set.ts";
@@ -23,7 +23,7 @@ export function warningsOf({ scope, compaction }: Manifest): Diagnostic[] {
           : "it can only be read";
       warn(key, `${rule.target} is denied by scope.deny[${whole}]: ${effect}`);
     }
-    if (!exists(rule.target)) warn(`${key}.target`, `${rule.target} does not exist yet`);
+    if (!isSeen(rule.target)) warn(`${key}.target`, `${rule.target} does not exist yet`);
   }
   for (const [index, rule] of scope.deny.entries()) {
     // One of reading hides contents from commands wherever they lie.
@@ -42,14 +42,6 @@ export function warningsOf({ scope, compaction }: Manifest): Diagnostic[] {
 function covers(deny: ScopeRule | undefined, allow: ScopeRule): boolean {
   if (deny === undefined || !containsRegion(deny, allow)) return false;
   return deny.permission === "read" || allow.permission === "write";
-}
-
-function exists(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return false; // below a file, for example
-  }
 }
 
 /** Rules by the place of their targets, as written; of those that say the same, the first. */

@@ -4,8 +4,9 @@
  * root), then the type, then whether the name is hidden. Ignore files above the base count too; they
  * may lie outside the scope, but only steer the search: nothing of them reaches the model.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isSeen } from "../base/files.ts";
 import { componentsOf } from "../scope/rule.ts";
 import { excludesFileOf } from "./git-excludes.ts";
 import { compileGlob } from "./glob-pattern.ts";
@@ -99,7 +100,7 @@ function levelOf(
     const relative = relativeTo(level.directory, directory);
     for (const rules of [level.own, level.git, level.exclude]) rules?.enter(relative);
   }
-  const has = (name: string): boolean => names?.includes(name) ?? exists(join(directory, name));
+  const has = (name: string): boolean => names?.includes(name) ?? isSeen(join(directory, name));
   const rules = (name: string): IgnoreRules | undefined =>
     has(name) ? parsed([textOf(join(directory, name), constants.O_NOFOLLOW)]) : undefined;
   const isRepository = has(".git");
@@ -166,14 +167,6 @@ class SearchFilter implements DirectoryFilter {
 
 function relativeTo(directory: string, path: string): string {
   return path.slice(directory === "/" ? 1 : directory.length + 1);
-}
-
-function exists(path: string): boolean {
-  try {
-    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
-  } catch {
-    return false;
-  }
 }
 
 /** Rules of several ignore files, the later ones stronger; undefined when there is none. */

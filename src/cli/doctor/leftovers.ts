@@ -2,8 +2,9 @@
  * What else lies in the runtime directory: temporaries of writers that died, tables that were moved
  * aside, and things that are nobody's. Names are bytes: they need not be text. Reads, changes nothing.
  */
-import { lstatSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { isDirectory } from "../../base/files.ts";
 import { isPodName } from "../../base/paths.ts";
 import { printable } from "../../base/text.ts";
 import { GONE_PREFIX } from "../../registry/life.ts";
@@ -64,10 +65,6 @@ export function isOurs(base: string, name: string): boolean {
   } catch {
     return false;
   }
-}
-
-function isDirectory(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** Findings on them; pure. */

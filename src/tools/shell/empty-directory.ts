@@ -3,8 +3,9 @@
  * other, a hundred thousand files, directories that are closed to their owner, names that are no text.
  * Each step is small, and the event loop goes on between them.
  */
-import { chmodSync, lstatSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
+import { chmodSync, readdirSync, renameSync, rmdirSync, unlinkSync } from "node:fs";
 import { errnoCode } from "../../base/errors.ts";
+import { isDirectory } from "../../base/files.ts";
 
 /** Steps, of some microseconds each, between two turns of the event loop. */
 const STEPS = 128;
@@ -68,8 +69,4 @@ function namesIn(directory: Buffer): Buffer[] {
 
 function below(directory: Buffer, name: Buffer): Buffer {
   return Buffer.concat([directory, Buffer.from("/"), name]);
-}
-
-function isDirectory(path: Buffer): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

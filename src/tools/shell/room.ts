@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
-import { removeFile } from "../../base/files.ts";
+import { isDirectory, removeFile } from "../../base/files.ts";
 import { tryFlock } from "../../base/libc.ts";
 import { emptyDirectory } from "./empty-directory.ts";
 
@@ -165,10 +165,6 @@ function openLock(directory: string, flags = 0): number | "missing" {
 /** True for a directory with the name of a room; nothing else here is ours to touch. */
 function isRoom(base: string, name: string): boolean {
   return ROOM.test(name) && isDirectory(join(base, name));
-}
-
-function isDirectory(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 function isOld(path: string): boolean {
